@@ -1,0 +1,42 @@
+"""Exact dynamics of gradient descent with batch normalization on ordinary least squares.
+
+The public names load on first use, so that ``import olsbn`` costs next to nothing: no NumPy, Numba, xarray or
+matplotlib is imported before something needs it.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+# name -> module that defines it
+_PUBLIC = {
+    "OLSProblem": "problems",
+    "ProblemFamily": "problems",
+    "run_gd": "dynamics",
+    "run_bngd": "dynamics",
+    "spectral_report": "spectral",
+    "gd_contraction_ratio": "spectral",
+    "bngd_contraction_ratio": "spectral",
+    "effective_rate_regimes": "spectral",
+    "sweep": "sweep",
+}
+_SUBMODULES = ("plotting",)
+
+__all__ = ["__version__", *_PUBLIC, *_SUBMODULES]
+
+
+def __getattr__(name: str) -> Any:
+    # The callable `sweep` shares its name with the module that holds it: importing that module binds the
+    # module here, so every first use rebinds the name to the public object.
+    if name in _PUBLIC:
+        value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,81 @@
+"""Checks at the boundary: one sentence that says what, the value got, and what is allowed."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+def as_vector(name: str, value: Any, *, size: int | None = None) -> FloatArray:
+    """Return `value` as a new contiguous finite float64 vector of length `size` (any length >= 1 if None)."""
+    array = as_floats(name, value)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be a vector, got an array of shape {array.shape}")
+    if size is not None and array.size != size:
+        raise ValueError(f"{name} must have length {size}, got length {array.size}")
+    if array.size == 0:
+        raise ValueError(f"{name} must have at least one element, got an empty vector")
+    return array
+
+
+def as_floats(name: str, value: Any) -> FloatArray:
+    """Return `value` as a new contiguous float64 array, refusing text, complex numbers, NaN and infinity."""
+    try:
+        raw = np.asarray(value)
+        if raw.dtype.kind not in "fiub":
+            raise TypeError
+        array = np.array(raw, dtype=np.float64, order="C")
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must hold real numbers, got {_short(value)}") from None
+    bad = ~np.isfinite(array)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        place = f"[{', '.join(map(str, where))}]" if where else ""
+        raise ValueError(f"{name} must be finite, got {name}{place} = {array[where]}")
+    return array
+
+
+def as_rate(name: str, value: Any) -> FloatArray:
+    """Return a learning rate, or a vector of them, as float64: finite and >= 0."""
+    array = as_floats(name, value)
+    if array.ndim > 1:
+        raise ValueError(f"{name} must be a number or a vector, got an array of shape {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{name} must have at least one value, got an empty grid")
+    if (array < 0).any():
+        raise ValueError(f"{name} must be >= 0, got {float(array[array < 0].flat[0])!r}")
+    return array + 0.0  # -0.0 becomes 0.0: they are one learning rate
+
+
+def as_count(name: str, value: Any, *, minimum: int = 0, maximum: int = 2**53) -> int:
+    """Return `value` as an int in [minimum, maximum]."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be a whole number, got {_short(value)}")
+    if not minimum <= value <= maximum:
+        limit = f">= {minimum}" if value < minimum else f"<= {maximum}"
+        raise ValueError(f"{name} must be {limit}, got {value}")
+    return int(value)
+
+
+def as_real(name: str, value: Any) -> float:
+    """Return `value` as a finite float."""
+    array = as_floats(name, value)
+    if array.ndim != 0:
+        raise TypeError(f"{name} must be a number, got an array of shape {array.shape}")
+    return float(array)
+
+
+def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """Return `value` if it is one of the names allowed."""
+    names = list(allowed)
+    if value not in names:
+        raise ValueError(f"{name} must be one of {', '.join(names)}, got {_short(value)}")
+    return str(value)
+
+
+def _short(value: Any) -> str:
+    text = repr(value).replace("\n", " ")
+    return text if len(text) <= 60 else f"{text[:57]}..."
