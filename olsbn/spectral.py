@@ -7,13 +7,14 @@ can be held against it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from olsbn._validate import FloatArray, as_floats, as_rate, as_real, one_of
+from olsbn._validate import FloatArray, as_count, as_floats, as_rate, as_real, one_of
 from olsbn.problems import MACHEPS, OLSProblem
 
 _METHODS = ("gd", "bngd")
@@ -287,12 +288,6 @@ def _floats_or_nan(name: str, value: Any) -> FloatArray:
 # -------------------------------------------------------------------- the spectrum of H*
 
 
-class _Roots(NamedTuple):
-    values: FloatArray
-    pole: Any  # index of the nearest pole
-    offset: FloatArray  # root - poles[pole], to full relative precision
-
-
 class _StarSpectrum:
     """The spectrum of H*, split into roots of the secular equation and survivors of deflation.
 
@@ -323,7 +318,7 @@ class _StarSpectrum:
         found: list[float] = []
         if self.n_roots and (not excited or self.roots_excited()):
             ends = _secular_roots(self.poles, self.weights, np.array([0, self.n_roots - 1]))
-            found += self._unscaled(ends.values).tolist()
+            found += self._unscaled(ends).tolist()
         survivors = self._survivors[self.survivors_excited()] if excited else self._survivors
         if survivors.size:
             found += [float(survivors[0]), float(survivors[-1])]
@@ -331,7 +326,7 @@ class _StarSpectrum:
 
     @cached_property
     def _unordered(self) -> FloatArray:
-        roots = _secular_roots(self.poles, self.weights, np.arange(self.n_roots)).values
+        roots = _secular_roots(self.poles, self.weights, np.arange(self.n_roots))
         return np.concatenate([[0.0], self._unscaled(roots), self._survivors])
 
     def order(self) -> Any:
@@ -388,7 +383,7 @@ def _scaled_weights(eigvals: FloatArray, u: FloatArray) -> FloatArray:
     return np.ldexp(weights, -math.frexp(math.fsum(weights))[1])
 
 
-def _secular_roots(poles: FloatArray, weights: FloatArray, gaps: Any) -> _Roots:
+def _secular_roots(poles: FloatArray, weights: FloatArray, gaps: Any) -> FloatArray:
     r"""Solve ``sum_i weights_i / (poles_i - x) = 0`` between neighbouring poles.
 
     Parameters
@@ -417,25 +412,20 @@ def _secular_roots(poles: FloatArray, weights: FloatArray, gaps: Any) -> _Roots:
     to x unamplified; and since terms left and right of x balance, a relative error delta of every term moves x by at
     most ``2 delta x``. So all roots come out to a few ulp of themselves whatever the spread of the poles.
     """
-    values = np.empty(gaps.size)
-    pole = np.empty(gaps.size, dtype=np.intp)
-    offset = np.empty(gaps.size)
     step = max(1, _BLOCK // poles.size)
-    for first in range(0, gaps.size, step):
-        block = slice(first, first + step)
-        values[block], pole[block], offset[block] = _secular_block(poles, weights, gaps[block])
-    return _Roots(values, pole, offset)
+    blocks = [_secular_block(poles, weights, gaps[i : i + step]) for i in range(0, gaps.size, step)]
+    return np.concatenate(blocks) if blocks else np.empty(0)
 
 
-def _secular_block(poles: FloatArray, weights: FloatArray, left: Any) -> tuple[FloatArray, Any, FloatArray]:
+def _secular_block(poles: FloatArray, weights: FloatArray, left: Any) -> FloatArray:
     gap = poles[left + 1] - poles[left]
-    with np.errstate(under="ignore", over="ignore"):
+    # A step that is 0/0 or infinite falls outside the bracket and becomes a bisection.
+    with np.errstate(all="ignore"):
         # The sign at the middle tells the nearer pole.
         z = (poles - poles[left][:, None]) / gap[:, None]
         near_left = np.sum(weights * (0.5 / (z - 0.5)), axis=1) >= 0
         near = np.where(near_left, left, left + 1)
         z = (poles - poles[near][:, None]) / np.where(near_left, gap, -gap)[:, None]
-        # Clustered poles can round z of the far pole away from 1.
         low, high = weights[near] / 2, np.full(left.size, 0.5)
         s = high.copy()
         todo = np.arange(left.size)
@@ -459,18 +449,15 @@ def _secular_block(poles: FloatArray, weights: FloatArray, left: Any) -> tuple[F
             zeta = np.where(a > 0, -2 * value / (a + root), (a - root) / np.where(c == 0, np.inf, 2 * c))
             new = at + at * zeta
             outside = ~((new > lo) & (new < hi))
-            new[outside | (iteration >= 40)] = np.sqrt(lo * hi)[outside | (iteration >= 40)]
-            done = (
-                (np.abs(value) <= MACHEPS / 4 * size)
-                | (np.abs(new - at) <= MACHEPS / 2 * at)
-                | (hi <= lo * (1 + 2 * MACHEPS))
-            )
-            s[todo] = np.where(np.abs(value) <= MACHEPS / 4 * size, at, new)
+            new = np.where(outside | (iteration >= 40), np.sqrt(lo * hi), new)
+            exact = np.abs(value) <= MACHEPS / 4 * size
+            s[todo] = np.where(exact, at, new)
+            done = exact | (np.abs(new - at) <= MACHEPS / 2 * at) | (hi <= lo * (1 + 2 * MACHEPS))
             if done.all():
                 break
             todo, z = todo[~done], z[~done]
         offset = np.where(near_left, s, -s) * gap
-    return poles[near] + offset, near, offset
+    return poles[near] + offset
 
 
 # -------------------------------------------------------------------- regimes of the effective learning rate
@@ -577,23 +564,23 @@ def effective_rate_regimes(problem: OLSProblem) -> EffectiveRateRegimes:
     if start.sigma2 == 0:
         nan = math.nan
         return EffectiveRateRegimes(
-            nan, plateau, nan, nan, nan, nan, nan, nan, "sigma0 = 0: BN is undefined at this start"
+            nan, plateau, nan, nan, nan, nan, nan, nan, "sigma0 = 0 (or it underflows): BN is undefined at this start"
         )
 
     u2, w2, C2 = start.norm2(start.u), start.norm2(start.w0), start.first_step2
     # In scaled units; learning rates and effective rates go back by one power of two each.
     small_slope = u2 / w2
-    large_product = u2 / C2 if C2 > 0 else math.inf
+    large_product = _ratio(u2, C2)
     note = ""
     if C2 == 0:
         corr, large_scale = math.nan, math.nan
         if start.excess == 0:
             note = "w0 is parallel to u: w never moves, and eps_eff = small_slope * eps for every eps"
         else:
-            note = "w0'g = 0 and a0 = 0: the start is a saddle"
+            note = "w0'g = 0 and a0 = 0 (or it underflows): the start is a saddle"
     else:
         corr = start.corr(start.He)
-        large_scale = start.energy * (1 - corr * corr) / (2 * C2)
+        large_scale = _ratio(start.energy * (1 - corr * corr), 2 * C2)
         if corr < _GENERIC_CORR:
             note = "g'He0 = 0 (as for w0 proportional to g): a large first step lands next to the saddles"
     e2 = start.energy * start.excess
@@ -601,7 +588,7 @@ def effective_rate_regimes(problem: OLSProblem) -> EffectiveRateRegimes:
         small_slope=_times_two_to(small_slope, start.exp_eff - start.exp_eps),
         plateau=plateau,
         large_product=_times_two_to(large_product, start.exp_eff + start.exp_eps),
-        eps_1=_times_two_to(start.plateau / small_slope, start.exp_eps),
+        eps_1=_times_two_to(_ratio(start.plateau, small_slope), start.exp_eps),
         eps_2=_times_two_to(large_product / start.plateau if start.plateau < math.inf else math.nan, start.exp_eps),
         small_scale=_times_two_to(2 * w2 / e2 if e2 > 0 else math.inf, start.exp_eps),
         large_scale=_times_two_to(large_scale, start.exp_eps),
@@ -637,23 +624,23 @@ class _Start:
         with np.errstate(under="ignore"):
             eigvals = np.ldexp(problem.eigvals, -exp_l)
             u, w0 = np.ldexp(problem.u, -exp_u), np.ldexp(problem.w0, -exp_w)
-            a0 = math.ldexp(problem.a0, -exp_u - exp_l // 2)
+            a0 = _times_two_to(problem.a0, -exp_u - exp_l // 2)
             energy = float(np.sum(eigvals * u * u))
-            beta = float(np.sum(eigvals * u * w0)) / energy
+            beta = _ratio(float(np.sum(eigvals * u * w0)), energy)
             v = w0 - beta * u
             V = float(np.sum(eigvals * v * v))
             sigma2 = beta * beta * energy + V
             if math.sqrt(V) <= _EXCITED_TOL * math.sqrt(sigma2):  # rounding of a start parallel to u
                 V, v = 0.0, np.zeros_like(v)
-            if sigma2 > 0:
+            if energy > 0 and sigma2 > 0:
                 excess, q = V / sigma2, beta * energy / sigma2
                 He = eigvals * (excess * u - q * v)
                 a0 = a0 or beta * energy / math.sqrt(sigma2)
-                first_step2 = a0 * a0 * float(np.sum(He * He)) / sigma2
+                first_step2 = a0 * a0 * (float(np.sum(He * He)) / sigma2) if V > 0 else 0.0
             else:
-                excess, He, first_step2 = math.nan, np.zeros_like(u), math.nan
+                sigma2, excess, He, first_step2 = 0.0, math.nan, np.zeros_like(u), math.nan
         top = _StarSpectrum(problem).extremes()[1]
-        plateau = math.inf if math.isnan(top) else 2 / math.ldexp(top, -exp_l)
+        plateau = math.inf if math.isnan(top) else _ratio(2.0, math.ldexp(top, -exp_l))
         exp_eps = 2 * exp_w - 2 * exp_u - exp_l
         return cls(eigvals, u, w0, exp_eps, -exp_l, energy, beta, v, sigma2, excess, He, first_step2, plateau)
 
@@ -664,7 +651,14 @@ class _Start:
         """Return ``|w'g|/(sigma sqrt(E))``, the correlation of prediction and target."""
         w = _to_unit_size(w)
         sigma2 = float(np.sum(self.eigvals * w * w))
-        return min(1.0, abs(float(np.sum(self.eigvals * self.u * w))) / math.sqrt(sigma2 * self.energy))
+        return min(1.0, _ratio(abs(float(np.sum(self.eigvals * self.u * w))), math.sqrt(sigma2 * self.energy)))
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    """Divide; 0/0 is NaN and x/0 is inf, without an exception."""
+    if denominator == 0:
+        return math.nan if numerator == 0 else math.copysign(math.inf, numerator)
+    return numerator / denominator
 
 
 def _times_two_to(value: float, exponent: int) -> float:
@@ -673,3 +667,241 @@ def _times_two_to(value: float, exponent: int) -> float:
         return math.ldexp(value, exponent)
     except OverflowError:
         return math.copysign(math.inf, value)
+
+
+# -------------------------------------------------------------------- the window of good learning rates
+
+
+@dataclass(frozen=True)
+class EpsWindow:
+    """The learning rates that bring the relative excess to `tol` within `n_steps` steps.
+
+    Attributes
+    ----------
+    method, tol, n_steps
+        What was asked.
+    lower, upper : float
+        Ends of the window, counting all modes of the start; NaN where no learning rate does it.
+    lower_slowest, upper_slowest : float
+        The rough estimate that counts the slowest mode only, as if all the excess were in it.
+    reliable : bool
+        Whether both ends are where the prediction was found right to 0.03 decades: for BNGD, a factor 3 or more outside
+        the plateau. Always True for GD.
+    """
+
+    method: str
+    tol: float
+    n_steps: int
+    lower: float
+    upper: float
+    lower_slowest: float
+    upper_slowest: float
+    reliable: bool
+
+    @property
+    def decades(self) -> float:
+        """Width ``log10(upper/lower)``; 0 for an empty window, inf where every small learning rate does it."""
+        return _decades(self.lower, self.upper)
+
+    @property
+    def decades_slowest(self) -> float:
+        """Width of the rough estimate."""
+        return _decades(self.lower_slowest, self.upper_slowest)
+
+
+def eps_window(problem: OLSProblem, tol: float, n_steps: int, method: str = "bngd") -> EpsWindow:
+    r"""Predict the window of learning rates that reach a tolerance in a number of steps.
+
+    Parameters
+    ----------
+    problem : OLSProblem
+        The problem with its start.
+    tol : float
+        Relative excess ``(J - J_min)/(E/2)`` to reach, in (0, 1).
+    n_steps : int
+        Number of steps, >= 1.
+    method : {"bngd", "gd"}
+        The dynamics; BNGD with eps_a = 1.
+
+    Returns
+    -------
+    EpsWindow
+
+    Notes
+    -----
+    GD, identity: ``excess_k = sum_i lambda_i (1 - eps lambda_i)^(2k) (w0 - u)_i^2 / E`` is convex in eps, so the window
+    is an interval; its ends are found by bisection. It is the excess *at* step `n_steps` that counts.
+
+    BNGD, asymptotically exact for many steps: at either end of the window the effective rate is far below the plateau,
+    where BNGD follows the gradient flow ``dw/dt = q (g - q H w)``, ``q = w'g/sigma^2``, ``t = k eps``, with the excess
+    ``1 - (w'g)^2/(sigma^2 E)``. Let t_0 be the time at which the flow from w0 reaches the tolerance, and t_1 the time
+    from the direction ``He0`` with norm 1: there one large step leads, with norm ``eps C``. Then, by the scaling law
+    ``(w0, eps) -> (r w0, r^2 eps)``, ``lower = t_0/n_steps`` and ``upper = n_steps/(C^2 t_1)``: the window grows like
+    ``n_steps^2``, GD's like n_steps. Every mode counts, and so does the way to the minimiser. The error grows as an end
+    comes near the plateau (`reliable` says whether it does). Where the large-eps law fails, as told by the `note` of
+    `effective_rate_regimes`, the upper end is NaN.
+
+    The rough estimate asks for ``exp(-2 k eps_eff lambda*_2) = tol`` on the two outer branches of the effective rate (for
+    GD ``(1 - eps lambda)^(2k) = tol`` for the two extreme modes). It ignores how the excess is spread over the modes
+    and is narrower by up to 2 decades at loose tolerances.
+
+    Cost: GD O(d) times some 300; BNGD O(d) times some 300, for the flow is integrated with adaptive steps, to about
+    1e-3 of t.
+
+    Examples
+    --------
+    >>> problem = OLSProblem.from_spectrum("linspace", 100, 100.0)
+    >>> gd, bn = (eps_window(problem, 1e-3, 10_000, method) for method in ("gd", "bngd"))
+    >>> gd.decades < 4 < bn.decades
+    True
+    """
+    one_of("method", method, _METHODS)
+    tol = as_real("tol", tol)
+    if not 0 < tol < 1:
+        raise ValueError(f"tol must be in (0, 1), got {tol!r}")
+    n_steps = as_count("n_steps", n_steps, minimum=1)
+    window = _gd_window if method == "gd" else _bngd_window
+    with np.errstate(all="ignore"):  # a range beyond float64 ends in inf or NaN
+        ends, reliable = window(problem, tol, n_steps)
+        return EpsWindow(method, tol, n_steps, *ends, reliable)
+
+
+def _decades(lower: float, upper: float) -> float:
+    if not lower <= upper:  # also NaN
+        return 0.0
+    return math.inf if lower == 0 or upper == math.inf else math.log10(upper) - math.log10(lower)
+
+
+def _gd_window(problem: OLSProblem, tol: float, n_steps: int) -> tuple[list[float], bool]:
+    exp_l = math.frexp(float(problem.eigvals[-1]))[1]
+    with np.errstate(all="ignore"):
+        eigvals = np.ldexp(problem.eigvals, -exp_l)
+        exp_u = math.frexp(float(np.abs(problem.u).max()))[1]
+        u, w0 = np.ldexp(problem.u, -exp_u), np.ldexp(problem.w0, -exp_u)
+        error = np.sqrt(eigvals) * (w0 - u) / np.sqrt(np.sum(eigvals * u**2))
+
+        def excess(eps: float) -> float:
+            return float(np.sum((np.abs(1 - eps * eigvals) ** n_steps * error) ** 2))
+
+        def slope(eps: float) -> float:
+            x = 1 - eps * eigvals
+            return -float(np.sum(eigvals * np.sign(x) * (np.abs(x) ** (n_steps - 0.5) * error) ** 2))
+
+        low, high = max(float(eigvals[0]), 2.0**-1000), float(eigvals[-1])
+        root = tol ** (0.5 / n_steps)
+        slowest = [
+            _times_two_to(x, -exp_l) for x in (-math.expm1(math.log(tol) / (2 * n_steps)) / low, (1 + root) / high)
+        ]
+        best = _bisect(lambda eps: slope(eps) >= 0, 1 / high, 1 / low)
+        if not excess(best) <= tol:
+            return [math.nan, math.nan, *slowest], True
+        lower = 0.0 if excess(0.0) <= tol else _bisect(lambda eps: excess(eps) <= tol, best * 2.0**-1000, best)
+        far = 4 / high
+        while excess(far) <= tol and far < 1e300:  # the fastest mode is hardly excited
+            far *= 2
+        upper = _bisect(lambda eps: excess(eps) > tol, best, far)
+    return [_times_two_to(lower, -exp_l), _times_two_to(upper, -exp_l), *slowest], True
+
+
+def _bisect(holds: Callable[[float], bool], low: float, high: float) -> float:
+    """Return where `holds` turns from False to True between two positive numbers, by geometric bisection."""
+    for _ in range(80):
+        middle = math.sqrt(low) * math.sqrt(high)
+        if not low < middle < high:
+            break
+        if holds(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _bngd_window(problem: OLSProblem, tol: float, n_steps: int) -> tuple[list[float], bool]:
+    start = _Start.of(problem)
+    if not start.sigma2 > 0:
+        return [math.nan] * 4, False
+    if start.excess <= tol:
+        # Small steps do no harm; the first step on the third branch moves away before it comes back.
+        lower = 0.0
+    else:
+        lower = _flow_time(start, start.beta, start.v, tol) / n_steps
+    if start.first_step2 == 0:
+        upper = math.inf if start.excess == 0 else math.nan
+    else:
+        w1 = start.He / math.sqrt(start.norm2(start.He))
+        beta = float(np.sum(start.eigvals * start.u * w1)) / start.energy
+        if start.corr(w1) < _GENERIC_CORR:
+            upper = math.nan
+        else:
+            time = _flow_time(start, beta, w1 - beta * start.u, tol)
+            upper = n_steps / (start.first_step2 * time) if time > 0 else math.inf
+    low_star = _StarSpectrum(problem).extremes()[0]
+    need = _ratio(-math.log(tol), 2 * n_steps * math.ldexp(low_star, start.exp_eff)) if low_star > 0 else 0.0
+    u2, w2 = start.norm2(start.u), start.norm2(start.w0)
+    upper_slowest = _ratio(u2, need * start.first_step2)
+    reliable = 3 * lower <= _ratio(start.plateau * w2, u2) and upper >= 3 * _ratio(
+        u2, start.plateau * start.first_step2
+    )
+    if lower > upper:
+        lower = upper = math.nan
+    ends = [_times_two_to(end, start.exp_eps) for end in (lower, upper, need * w2 / u2, upper_slowest)]
+    return ends, reliable
+
+
+def _flow_time(start: _Start, beta: float, v: FloatArray, tol: float) -> float:
+    r"""Return the time at which the gradient flow of BNGD from ``beta u + v`` reaches the relative excess `tol`.
+
+    In the time tau with ``d tau = q^2 dt`` the flow is ``dw/dtau = -H (w - u/q)``: linear for constant q. So each step
+    is the exact solution with 1/q held at its mean over the step (an exponential midpoint rule of order 2), with a step
+    length set by how much 1/q changes. In the deflated coordinates ``1/q - beta = V/(beta E)`` is of second order in v,
+    and no digits are lost on the way to small tolerances.
+    """
+    if beta == 0:
+        return math.inf
+    eigvals, u, energy = start.eigvals, start.u, start.energy
+    weights = eigvals * u
+
+    def measure(beta: float, v: FloatArray) -> tuple[float, float, float]:
+        V = float(np.sum(eigvals * v * v))
+        bend = V / (beta * energy)  # 1/q - beta
+        return V / (beta * beta * energy + V), bend, (beta + bend) ** 2  # excess, bend, dt/dtau
+
+    def advance(length: float) -> tuple[float, FloatArray, float, float, float, float]:
+        loss = -np.expm1(-eigvals * length)
+        target = bend
+        for correct in (False, True):
+            moved = v + loss * (target * u - v)
+            shift = float(np.sum(weights * moved)) / energy
+            moved -= shift * u
+            excess_new, bend_new, pace_new = measure(beta + shift, moved)
+            if not correct:
+                first, target = target, (bend + shift + bend_new) / 2
+        scale = math.sqrt(max(excess_new, 1e-300)) * abs(beta + bend)
+        return beta + shift, moved, excess_new, bend_new, pace_new, abs(target - first) / scale
+
+    excess, bend, pace = measure(beta, v)
+    time, length = 0.0, 1e-3 / float(eigvals[-1])
+    for _ in range(100_000):
+        if not excess > tol:
+            return time
+        step = advance(length)
+        if step[5] > 0.03:
+            length *= 0.5
+            continue
+        beta_new, v_new, excess_new, bend_new, pace_new, change = step
+        if excess_new <= tol:
+            # log(excess) is close to linear in time: regula falsi on the length of the last step
+            inside, outside = 0.0, length
+            for _ in range(60):
+                middle = (inside + outside) / 2
+                if advance(middle)[2] > tol:
+                    inside = middle
+                else:
+                    outside = middle
+                if outside - inside <= 1e-4 * outside:
+                    break
+            return time + outside * (pace + advance(outside)[4]) / 2
+        time += length * (pace + pace_new) / 2
+        beta, v, excess, bend, pace = beta_new, v_new, excess_new, bend_new, pace_new
+        length *= 2.0 if change < 0.005 else 1.1 if change < 0.02 else 0.9
+    return math.nan
