@@ -22,12 +22,15 @@ def as_vector(name: str, value: Any, *, size: int | None = None) -> FloatArray:
 
 
 def as_floats(name: str, value: Any) -> FloatArray:
-    """Return `value` as a new contiguous float64 array, refusing text, complex numbers, NaN and infinity."""
+    """Return `value` as a new contiguous float64 array, refusing text, complex numbers, gaps, NaN and infinity."""
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} must not have masked elements, got {_short(value)}")
     try:
         raw = np.asarray(value)
         if raw.dtype.kind not in "fiub":
             raise TypeError
-        array = np.array(raw, dtype=np.float64, order="C")
+        with np.errstate(over="ignore"):  # a long double beyond float64 becomes inf, which is refused below
+            array = np.array(raw, dtype=np.float64, order="C") + 0.0  # -0.0 becomes 0.0: they are one number
     except (TypeError, ValueError):
         raise TypeError(f"{name} must hold real numbers, got {_short(value)}") from None
     bad = ~np.isfinite(array)
@@ -47,7 +50,7 @@ def as_rate(name: str, value: Any) -> FloatArray:
         raise ValueError(f"{name} must have at least one value, got an empty grid")
     if (array < 0).any():
         raise ValueError(f"{name} must be >= 0, got {float(array[array < 0].flat[0])!r}")
-    return array + 0.0  # -0.0 becomes 0.0: they are one learning rate
+    return array
 
 
 def as_count(name: str, value: Any, *, minimum: int = 0, maximum: int = 2**53) -> int:
@@ -71,11 +74,13 @@ def as_real(name: str, value: Any) -> float:
 def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
     """Return `value` if it is one of the names allowed."""
     names = list(allowed)
-    if value not in names:
+    if not isinstance(value, str) or value not in names:
         raise ValueError(f"{name} must be one of {', '.join(names)}, got {_short(value)}")
-    return str(value)
+    return value
 
 
 def _short(value: Any) -> str:
-    text = repr(value).replace("\n", " ")
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype}, shape {value.shape}"
+    text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."

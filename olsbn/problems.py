@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import math
 import zlib
@@ -16,9 +17,12 @@ import numpy as np
 from olsbn._validate import FloatArray, as_count, as_floats, as_real, as_vector, one_of
 
 MACHEPS = float(np.finfo(np.float64).eps)
+_TINY = float(np.finfo(np.float64).tiny)
 
-# Moments that came out of float64 sums satisfy g in range(H) and c >= E only to rounding. Relative slack: sqrt(MACHEPS).
+# Moments that came out of float64 sums satisfy g in range(H) and c >= E only to rounding: relative slack.
 _MOMENT_SLACK = math.sqrt(MACHEPS)
+# Data larger than this have no second moments in float64.
+_DATA_LIMIT = 1e150
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +36,7 @@ class OLSProblem:
     Parameters
     ----------
     eigvals : array_like, shape (d,)
-        Eigenvalues of H, finite and > 0, in any order; they are sorted ascending together with `u` and `w0`.
+        Eigenvalues of H, positive normal numbers, in any order; they are sorted ascending together with `u` and `w0`.
     u : array_like, shape (d,)
         The least squares solution ``H^+ g``; not all zero.
     w0 : array_like, shape (d,), optional
@@ -49,8 +53,12 @@ class OLSProblem:
     Raises
     ------
     ValueError, TypeError
-        For shapes that do not fit, eigenvalues that are not finite and positive, ``u = 0``, ``E`` outside the range of
-        float64, ``c < E``.
+        For shapes that do not fit, eigenvalues that are not finite and positive, ``u = 0``, a condition number or an
+        ``E`` outside the normal range of float64, ``c < E``.
+
+    Notes
+    -----
+    The arrays are read-only copies. Two problems are equal if all numbers that the dynamics depend on are equal.
 
     Examples
     --------
@@ -70,21 +78,30 @@ class OLSProblem:
     def __post_init__(self) -> None:
         eigvals = as_vector("eigvals", self.eigvals)
         d = eigvals.size
-        if (eigvals <= 0).any():
+        if eigvals.min() < _TINY:
             raise ValueError(
-                f"eigvals must be > 0, got {float(eigvals.min())!r} (drop the null space of H, or use from_moments)"
+                f"eigvals must be >= {_TINY:.3g}, got {float(eigvals.min())!r} "
+                "(drop the null space of H, or use from_moments)"
             )
         u = as_vector("u", self.u, size=d)
         w0 = _sphere(d, seed=0, key="w0") if self.w0 is None else as_vector("w0", self.w0, size=d)
         order = np.argsort(eigvals, kind="stable")
         eigvals, u, w0 = eigvals[order], u[order], w0[order]
+        if float(eigvals[-1]) / float(eigvals[0]) == math.inf:
+            raise ValueError(
+                "the condition number must lie in the range of float64, got eigvals from "
+                f"{float(eigvals[0])!r} to {float(eigvals[-1])!r}"
+            )
         if not u.any():
             raise ValueError(
-                "u must not be zero: the target is uncorrelated with every input, so there is nothing to learn"
+                "u must not be zero, got only zeros: the target is uncorrelated with every input, "
+                "so there is nothing to learn"
             )
         explained = _weighted_dot(eigvals, u, u)
-        if not 0 < explained < math.inf:
-            raise ValueError(f"the explained variance E = u'Hu must lie in the range of float64, got {explained!r}")
+        if not _TINY <= explained < math.inf:
+            raise ValueError(
+                f"the explained variance E = u'Hu must lie in the normal range of float64, got {explained!r}"
+            )
 
         target_var = explained if self.target_var is None else as_real("target_var", self.target_var)
         if target_var < explained * (1 - _MOMENT_SLACK):
@@ -95,6 +112,8 @@ class OLSProblem:
         if null_norm < 0:
             raise ValueError(f"w0_null_norm must be >= 0, got {null_norm!r}")
         a0 = _optimal_scale(eigvals, u, w0) if self.a0 is None else as_real("a0", self.a0)
+        if not isinstance(self.label, str):
+            raise TypeError(f"label must be a string, got {self.label!r}")
 
         for name, array in (("eigvals", eigvals), ("u", u), ("w0", w0)):
             array.setflags(write=False)
@@ -113,7 +132,7 @@ class OLSProblem:
     @property
     def cond(self) -> float:
         """Condition number of H on its range, the largest eigenvalue over the smallest."""
-        return float(self.eigvals[-1] / self.eigvals[0])
+        return float(self.eigvals[-1]) / float(self.eigvals[0])
 
     @cached_property
     def explained_var(self) -> float:
@@ -134,6 +153,11 @@ class OLSProblem:
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Through the constructor: an unpickled array is writeable.
+        scalars = (self.a0, self.target_var, self.w0_null_norm, self.label)
+        return type(self), (self.eigvals, self.u, self.w0, *scalars)
 
     def __repr__(self) -> str:
         return f"<OLSProblem {self.label}: d={self.dim}, cond={self.cond:.4g}, {self.fingerprint[:12]}>"
@@ -177,8 +201,14 @@ class OLSProblem:
 
         Notes
         -----
-        Symmetry is asked for to 1e-12 of the largest entry. Cost: one dense symmetric eigenvalue problem, O(d^3), on
-        one BLAS thread, for its bits depend on the number of threads.
+        Symmetry is asked for to 1e-12 of the largest entry. Eigenvectors are oriented so that ``u >= 0``.
+
+        An eigenvalue of a dense H is only guaranteed to about ``MACHEPS * max(eigenvalues)``, a small one hence to a
+        relative ``MACHEPS * cond``. For the raw breast cancer data, cond = 6e11, the rank is found, but 4 digits of the
+        smallest eigenvalue are all that is certain. Data are better given to `from_samples`.
+
+        Cost: one dense symmetric eigenvalue problem, O(d^3), on one BLAS thread, for its bits depend on the number of
+        threads.
         """
         H = as_floats("H", H)
         if H.ndim != 2 or H.shape[0] != H.shape[1]:
@@ -187,13 +217,16 @@ class OLSProblem:
             raise ValueError("H must have at least one row, got shape (0, 0)")
         g = as_vector("g", g, size=H.shape[0])
         size = float(np.abs(H).max())
-        gap = float(np.abs(H - H.T).max())
+        gap = 2 * float(np.abs(H / 2 - H.T / 2).max())  # halves, here and below: a sum may overflow
         if gap > 1e-12 * size:
             raise ValueError(
-                f"H must be symmetric, got entries that differ from their mirror image by {gap:.3g} (largest entry {size:.3g})"
+                f"H must be symmetric, got entries that differ from their mirror image by {gap:.3g}, "
+                f"the largest entry being {size:.3g}"
             )
-        eigvals, basis = _on_one_thread(lambda: np.linalg.eigh((H + H.T) / 2))
-        return cls._from_eigenpairs(eigvals, basis, basis.T @ g, c, w0, a0, rank_tol, label)
+        eigvals, basis = _on_one_thread(lambda: np.linalg.eigh(H / 2 + H.T / 2))
+        with np.errstate(over="ignore", invalid="ignore"):
+            g = basis.T @ g
+        return cls._from_eigenpairs(eigvals, basis, g, c, w0, a0, rank_tol, label)
 
     @classmethod
     def from_samples(
@@ -212,21 +245,30 @@ class OLSProblem:
         Parameters
         ----------
         X : array_like, shape (n, d)
-            Inputs, n >= 2, finite. Constant and duplicate columns make H singular; they are allowed here and go with
-            the null space of H.
+            Inputs, n >= 2, at most 1e150 in size. Constant and duplicate columns, and n <= d, make H singular; they are
+            allowed here and go with the null space of H. A column is constant if its range is within 4 MACHEPS of its
+            size.
         y : array_like, shape (n,)
-            Target, not constant.
+            Target, not constant, at most 1e150 in size.
         standardize : bool, optional
             Divide each column by its standard deviation; a constant column is then an error.
         w0, a0, label
             As in `from_moments`; `w0` in the coordinates of the (standardized) columns.
         rank_tol : float, optional
-            Eigenvalues <= `rank_tol` count as 0. Default: ``(max(n, d) * MACHEPS)**2 * max(eigenvalues)``.
+            Eigenvalues <= `rank_tol` count as 0. Default: ``(max(n, d) * MACHEPS)**2 * max(eigenvalues)``, the usual
+            rule for the rank of X by its singular values.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For shapes that do not fit, numbers that are not finite or too large, a constant target, no input that
+            varies.
 
         Notes
         -----
         The eigenvalues are the squared singular values of ``X/sqrt(n)``, never those of a formed ``X'X``: a small
-        eigenvalue is then accurate to ``MACHEPS * sqrt(cond)`` instead of ``MACHEPS * cond``. Cost: O(n d^2).
+        eigenvalue is then accurate to ``MACHEPS * sqrt(cond)`` instead of ``MACHEPS * cond``. Singular vectors are
+        oriented so that ``u >= 0``. Cost: O(n d min(n, d)).
         """
         X = as_floats("X", X)
         if X.ndim != 2 or X.shape[1] == 0:
@@ -235,87 +277,69 @@ class OLSProblem:
         if n < 2:
             raise ValueError(f"X must have at least two rows, got {n}")
         y = as_vector("y", y, size=n)
-        constant = np.ptp(X, axis=0) == 0
-        X -= X.mean(axis=0)
-        X[:, constant] = 0.0  # the mean of equal numbers is not always that number in floating point
-        if np.ptp(y) == 0:
-            raise ValueError(f"y must not be constant, got {float(y[0])!r} in every row")
-        y -= y.mean()
-        if standardize:
-            if constant.any():
-                columns = ", ".join(map(str, np.flatnonzero(constant)[:5]))
-                raise ValueError(
-                    f"columns of X must not be constant when standardize=True, got constant column(s) {columns}"
-                )
-            X /= X.std(axis=0)
+        for name, array in (("X", X), ("y", y)):
+            if np.abs(array).max() > _DATA_LIMIT:
+                raise ValueError(f"{name} must not exceed {_DATA_LIMIT:g} in size, got {np.abs(array).max():.6g}")
+        constant = _is_constant(X)
         if constant.all():
             raise ValueError("X must have a column that is not constant, got none")
-        left, singular, right = _on_one_thread(lambda: np.linalg.svd(X / math.sqrt(n), full_matrices=X.shape[1] > n))
-        d = X.shape[1]
-        rank = min(n, d)
-        eigvals = np.zeros(d)
-        eigvals[:rank] = singular**2
-        # g = X'y/n in the basis of right singular vectors
-        g = np.zeros(d)
-        g[:rank] = singular * (left[:, :rank].T @ (y / math.sqrt(n)))
-        c = float(y @ y) / n
+        if standardize and constant.any():
+            columns = ", ".join(map(str, np.flatnonzero(constant)[:5]))
+            raise ValueError(
+                f"columns of X must not be constant when standardize=True, got constant column(s) {columns}"
+            )
+        if _is_constant(y):
+            raise ValueError(f"y must not be constant, got {float(y[0])!r} in every row")
+        X, y = _centred(X), _centred(y)
+        X[:, constant] = 0.0  # the mean of equal numbers is not always that number in floating point
+        if standardize:
+            X /= np.abs(X).max(axis=0)  # first, lest squares underflow
+            X /= X.std(axis=0)
+        left, singular, right = _on_one_thread(lambda: np.linalg.svd(X / math.sqrt(n), full_matrices=False))
+        g = singular * (left.T @ (y / math.sqrt(n)))  # X'y/n in the basis of right singular vectors
         if rank_tol is None:
-            rank_tol = (max(n, d) * MACHEPS) ** 2 * float(eigvals.max())
-        return cls._from_eigenpairs(eigvals, right.T, g, c, w0, a0, rank_tol, label)
+            rank_tol = (max(X.shape) * MACHEPS) ** 2 * float(singular[0]) ** 2
+        return cls._from_eigenpairs(singular**2, right.T, g, float(y @ y) / n, w0, a0, rank_tol, label)
 
     @classmethod
     def from_csv(cls, path: str | Path, target: str, standardize: bool = False) -> OLSProblem:
         """Make a problem from a CSV file with a header row; every column but `target` is an input.
 
+        Parameters
+        ----------
+        path : path-like
+            A comma-separated table in UTF-8. Blank lines are skipped.
+        target : str
+            Name of the target's column.
+        standardize : bool, optional
+            As in `from_samples`.
+
         Raises
         ------
         ValueError
-            For a file that cannot be read as a table, text or missing values, fewer than two rows, a missing target, and
-            constant or duplicate columns: in a file they are nearly always a mistake (`from_samples` allows them).
+            For a file that cannot be read as a table, columns without a name or with the same name, text or missing
+            values, fewer than two rows, a missing target, and constant or duplicate columns: in a file they are nearly
+            always a mistake (`from_samples` allows them).
         """
-        import pandas as pd
-
         path = Path(path)
-        try:
-            table = pd.read_csv(path, skipinitialspace=True)
-        except OSError as err:
-            raise ValueError(f"cannot read {path}: {err.strerror or err}") from None
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as err:
-            raise ValueError(f"{path} is not a CSV table: {' '.join(str(err).split())}") from None
-        names = [str(name) for name in table.columns]
+        names, table = _read_csv(path)
         if target not in names:
             raise ValueError(f"target must be one of the columns {', '.join(names)}, got {target!r} ({path})")
         if len(names) < 2:
             raise ValueError(f"{path} must have at least one column besides the target {target!r}, got none")
-        for name in names:
-            column = table[name]
-            if column.dtype.kind not in "fiub":
-                numbers = pd.to_numeric(column, errors="coerce")
-                row = int(np.flatnonzero(numbers.isna() & column.notna())[0])
-                raise ValueError(
-                    f"{path} must hold numbers, got {column.iloc[row]!r} in column {name!r}, data row {row + 1}"
-                )
-            bad = ~np.isfinite(column.to_numpy(dtype=np.float64))
-            if bad.any():
-                row = int(np.flatnonzero(bad)[0])
-                raise ValueError(
-                    f"{path} must hold finite numbers, got {column.iloc[row]} in column {name!r}, data row {row + 1}"
-                )
         if len(table) < 2:
             raise ValueError(f"{path} must have at least two data rows, got {len(table)}")
-        inputs = [name for name in names if name != target]
-        X = table[inputs].to_numpy(dtype=np.float64)
-        for j, name in enumerate(inputs):
-            if np.ptp(X[:, j]) == 0:
+        seen: dict[bytes, str] = {}
+        for name, column, constant in zip(names, table.T, _is_constant(table), strict=True):
+            if constant:
                 raise ValueError(
-                    f"{path} must not have constant input columns, got {name!r} = {X[0, j]!r} in every row"
+                    f"{path} must not have constant columns, got {name!r} = {float(column[0])!r} in every row"
                 )
-            for i in range(j):
-                if np.array_equal(X[:, i], X[:, j]):
-                    raise ValueError(
-                        f"{path} must not have duplicate input columns, got {name!r} equal to {inputs[i]!r}"
-                    )
-        return cls.from_samples(X, table[target].to_numpy(dtype=np.float64), standardize, label=path.stem)
+            twin = seen.setdefault(column.tobytes(), name)
+            if twin != name:
+                raise ValueError(f"{path} must not have duplicate columns, got {name!r} equal to {twin!r}")
+        j = names.index(target)
+        return cls.from_samples(np.delete(table, j, axis=1), table[:, j], standardize, label=path.stem)
 
     @classmethod
     def from_dataset(cls, name: str, standardize: bool = False) -> OLSProblem:
@@ -336,8 +360,8 @@ class OLSProblem:
         one_of("name", name, _DATASETS)
         try:
             X, y = _DATASETS[name]()
-        except ImportError:
-            raise ImportError(f'the data set {name!r} needs the extra "data": pip install "olsbn[data]"') from None
+        except ImportError as err:
+            raise ImportError(f'the data set {name!r} needs the extra "data": pip install "olsbn[data]"') from err
         return cls.from_samples(X, y, standardize, label=name)
 
     @classmethod
@@ -375,34 +399,46 @@ class OLSProblem:
         eigvals: FloatArray,
         basis: FloatArray,
         g: FloatArray,
-        c: float | None,
+        c: Any,
         w0: Any,
-        a0: float | None,
-        rank_tol: float | None,
+        a0: Any,
+        rank_tol: Any,
         label: str,
     ) -> OLSProblem:
-        """Drop the null space. `basis` has eigenvectors in its columns, `g` is given along them."""
+        """Drop the null space. `basis` has eigenvectors in its columns, `g` is given along them.
+
+        `basis` may lack eigenvectors of the eigenvalue 0.
+        """
         largest = float(eigvals.max())
-        if rank_tol is None:
-            rank_tol = eigvals.size * MACHEPS * abs(largest)
-        elif as_real("rank_tol", rank_tol) < 0:
+        if not math.isfinite(largest):
+            raise ValueError(f"the largest eigenvalue of H must lie in the range of float64, got {largest}")
+        rounding = eigvals.size * MACHEPS * abs(largest)
+        rank_tol = rounding if rank_tol is None else as_real("rank_tol", rank_tol)
+        if rank_tol < 0:
             raise ValueError(f"rank_tol must be >= 0, got {rank_tol!r}")
-        if eigvals.min() < -max(rank_tol, eigvals.size * MACHEPS * abs(largest)):
+        if eigvals.min() < -max(rank_tol, rounding):
             raise ValueError(f"H must be positive semi-definite, got the eigenvalue {float(eigvals.min()):.6g}")
         keep = eigvals > rank_tol
         if not keep.any():
             raise ValueError(f"H must have an eigenvalue above rank_tol = {rank_tol:.3g}, got {largest:.3g} at most")
-        outside, whole = float(np.linalg.norm(g[~keep])), float(np.linalg.norm(g))
+        outside, whole = math.hypot(*g[~keep]), math.hypot(*g)
         if outside > _MOMENT_SLACK * whole:
             raise ValueError(
-                f"g must lie in the range of H, got {outside / whole:.3g} of its norm outside: the moments contradict themselves"
+                f"g must lie in the range of H, got {outside / whole:.3g} of its norm along eigenvalues "
+                f"<= rank_tol = {rank_tol:.3g}: the moments contradict themselves"
             )
+        eigvals, g, basis = eigvals[keep], g[keep], basis[:, keep]
+        # The sign of an eigenvector is the eigensolver's whim, and a start drawn in the eigenbasis would depend on it.
+        basis = np.where(g < 0, -basis, basis)
         null_norm = 0.0
-        if w0 is not None:
-            along = basis.T @ as_vector("w0", w0, size=basis.shape[0])
-            null_norm = float(np.linalg.norm(along[~keep]))
-            w0 = along[keep]
-        return cls(eigvals[keep], g[keep] / eigvals[keep], w0, a0, c, null_norm, label)
+        with np.errstate(over="ignore", invalid="ignore"):
+            u = np.abs(g) / eigvals
+            if w0 is not None:
+                whole_w0 = as_vector("w0", w0, size=basis.shape[0])
+                w0 = basis.T @ whole_w0
+                if basis.shape[1] < basis.shape[0]:
+                    null_norm = math.hypot(*(whole_w0 - basis @ w0))
+        return cls(eigvals, u, w0, a0, c, null_norm, label)
 
 
 @dataclass(frozen=True)
@@ -436,6 +472,8 @@ class ProblemFamily:
         for name, value, allowed_names in (("u", self.u, _U_KINDS), ("w0", self.w0, _W0_KINDS)):
             if isinstance(value, str):
                 one_of(name, value, allowed_names)
+            else:  # a tuple, for a family is a value: it can be compared and hashed
+                object.__setattr__(self, name, tuple(as_vector(name, value).tolist()))
 
     def __call__(self, dim: int, trial: int = 0) -> OLSProblem:
         """Return the problem of dimension `dim` >= 1 and number `trial` >= 0."""
@@ -448,7 +486,7 @@ class ProblemFamily:
         if isinstance(u, str):
             u = _sphere(dim, self.seed, "u", trial) if u == "sphere" else np.full(dim, 1 / math.sqrt(dim))
         if isinstance(w0, str):
-            w0 = _sphere(dim, self.seed, "w0", trial) if w0 == "sphere" else _unit(eigvals * u)
+            w0 = _sphere(dim, self.seed, "w0", trial) if w0 == "sphere" else _unit(eigvals / self.cond * u)
         label = f"{self.kind}-d{dim}" + ("" if self.kind == "identity" else f"-cond{self.cond:g}")
         return OLSProblem(eigvals, u, w0, label=label)
 
@@ -531,7 +569,7 @@ def _sphere(dim: int, seed: int, key: str, trial: int = 0) -> FloatArray:
 
 
 def _unit(vector: FloatArray) -> FloatArray:
-    return vector / np.linalg.norm(vector)
+    return vector / math.hypot(*vector)  # not a BLAS sum, whose bits depend on the processor
 
 
 def _weighted_dot(eigvals: FloatArray, x: FloatArray, y: FloatArray) -> float:
@@ -545,13 +583,56 @@ def _weighted_dot(eigvals: FloatArray, x: FloatArray, y: FloatArray) -> float:
 
 
 def _optimal_scale(eigvals: FloatArray, u: FloatArray, w0: FloatArray) -> float:
-    """Return w0'g/sigma0. It does not depend on the length of w0, which is scaled to 1 first to stay in range."""
-    size = float(np.abs(w0).max())
-    if size == 0:
+    """Return w0'g/sigma0, or 0 where sigma0 = 0."""
+    if not w0.any():
         return 0.0
-    w0 = np.ldexp(w0, -math.frexp(size)[1])
-    sigma = math.sqrt(_weighted_dot(eigvals, w0, w0))
-    return _weighted_dot(eigvals, u, w0) / sigma if sigma > 0 else 0.0
+    # It does not depend on the length of w0: a power of two that brings sigma0 near 1 keeps every square in range.
+    exponents = np.frexp(eigvals)[1] + 2 * np.frexp(w0)[1]
+    w0 = np.ldexp(w0, -int(exponents[w0 != 0].max()) // 2)
+    return _weighted_dot(eigvals, u, w0) / math.sqrt(_weighted_dot(eigvals, w0, w0))
+
+
+def _is_constant(data: FloatArray) -> Any:
+    """Tell of each column, or of a vector, whether its numbers are equal to rounding."""
+    return np.ptp(data, axis=0) <= 4 * MACHEPS * np.abs(data).max(axis=0)
+
+
+def _centred(data: FloatArray) -> FloatArray:
+    """Subtract the mean twice: the first one's rounding error is of the size of the mean, not of the spread."""
+    data = data - data.mean(axis=0)
+    return data - data.mean(axis=0)
+
+
+def _read_csv(path: Path) -> tuple[list[str], FloatArray]:
+    """Read a table of finite numbers with a header row."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            lines = [(reader.line_num, cells) for cells in reader if cells]
+    except OSError as err:
+        raise ValueError(f"cannot read {path}: {err.strerror or err}") from None
+    except (csv.Error, UnicodeDecodeError) as err:
+        raise ValueError(f"{path} must be a CSV table in UTF-8, got: {err}") from None
+    if not lines:
+        raise ValueError(f"{path} must have a header row, got an empty file")
+    names = [cell.strip() for cell in lines[0][1]]
+    if "" in names:
+        raise ValueError(f"{path} must name every column in its header, got no name for column {names.index('') + 1}")
+    for j, name in enumerate(names):
+        if name in names[:j]:
+            raise ValueError(f"{path} must give every column a name of its own, got {name!r} twice")
+    table = np.empty((len(lines) - 1, len(names)))
+    for i, (number, cells) in enumerate(lines[1:]):
+        if len(cells) != len(names):
+            raise ValueError(f"{path} must have {len(names)} values in every row, got {len(cells)} in line {number}")
+        for j, cell in enumerate(cells):
+            try:
+                table[i, j] = float(cell) if "_" not in cell else math.nan  # Python reads 1_000
+            except ValueError:
+                table[i, j] = math.nan
+            if not math.isfinite(table[i, j]):
+                raise ValueError(f"{path} must hold finite numbers, got {cell!r} in column {names[j]!r}, line {number}")
+    return names, table + 0.0  # -0.0 becomes 0.0: they are one number
 
 
 def _on_one_thread(compute: Callable[[], Any]) -> Any:
