@@ -19,7 +19,7 @@ _PUBLIC = {
     "gd_contraction_ratio": "spectral",
     "bngd_contraction_ratio": "spectral",
     "effective_rate_regimes": "spectral",
-    "sweep": "sweep",
+    "sweep": "sweeps",
 }
 _SUBMODULES = ("plotting",)
 
@@ -27,8 +27,6 @@ __all__ = ["__version__", *_PUBLIC, *_SUBMODULES]
 
 
 def __getattr__(name: str) -> Any:
-    # The callable `sweep` shares its name with the module that holds it: importing that module binds the
-    # module here, so every first use rebinds the name to the public object.
     if name in _PUBLIC:
         value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
         globals()[name] = value

@@ -1,0 +1,136 @@
+"""Deflated coordinates: what the kernels iterate, made from a problem and scaled by powers of two to stay in range."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from olsbn._validate import FloatArray
+from olsbn.problems import OLSProblem
+from olsbn.schema import EXCESS_LIMIT
+
+# Modes with a smaller share of E are carried like those with u_i = 0: their pull on the rest is below one rounding.
+_SILENT_SHARE = 1e-290
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """A problem in deflated coordinates (see `olsbn.kernels.cpu`).
+
+    The units are powers of two, so that no digit changes: eigenvalues times ``2**eigval_exp``, weights times
+    ``2**w_exp``, learning rates times ``2**eps_exp``.
+    """
+
+    modes: FloatArray
+    silent_modes: FloatArray
+    start: FloatArray
+    silent_start: FloatArray
+    u: FloatArray
+    beta0: float
+    alpha0: float
+    mean_eigval: float
+    w_null_norm: float  # in the problem's own units
+    eigval_exp: int
+    w_exp: int
+    eps_exp: int
+    degenerate: bool
+    scale: float  # sqrt(E) in the problem's own units: a = scale * alpha
+
+    def kernel_arguments(self) -> tuple[Any, ...]:
+        """Return the leading arguments of `olsbn.kernels.cpu.bngd_tile`."""
+        arrays = self.modes, self.silent_modes, self.start, self.silent_start, self.u
+        return *arrays, self.beta0, self.alpha0, self.mean_eigval
+
+    def limit(self) -> float:
+        """Return the relative excess past which a run has diverged, scaled with a start far off."""
+        return EXCESS_LIMIT * (1 + self.alpha0 * self.alpha0)
+
+    def norm(self, squared: FloatArray, exponent: Any) -> FloatArray:
+        """Return the norm of w in the problem's units from the kernel's squared norm and rescaling exponents."""
+        return _norm(squared, self.w_exp + exponent, self.w_null_norm)
+
+
+def deflate(problem: OLSProblem) -> Coordinates:
+    """Return `problem` in deflated coordinates. Sums are correctly rounded, so no bit depends on the machine."""
+    eigval_exp = -math.frexp(problem.eigvals[-1])[1]
+    with np.errstate(under="ignore"):
+        eigvals = np.ldexp(problem.eigvals, eigval_exp)
+        roots = np.sqrt(eigvals)
+        u, u_exp = _scaled(problem.u, roots)
+        w, w_exp = _scaled(problem.w0, roots)
+        omega = eigvals * u * u
+        explained = math.fsum(omega)
+        share = omega / explained
+        loud = share > _SILENT_SHARE
+        p, lam, u, w_loud = share[loud], eigvals[loud], u[loud], w[loud]
+        ratio = w_loud / u
+        beta0 = math.fsum(p * ratio)
+        start = ratio - beta0
+        drift = math.fsum(p * start)
+        start, beta0 = start - drift, beta0 + drift
+        silent_modes = np.stack([eigvals[~loud], eigvals[~loud] / explained], axis=1)
+        scale = math.sqrt(problem.explained_var)
+        return Coordinates(
+            modes=np.stack([lam, p], axis=1).ravel(),
+            silent_modes=silent_modes.ravel(),
+            start=start,
+            silent_start=w[~loud],
+            u=u,
+            beta0=beta0,
+            alpha0=problem.a0 / scale,
+            mean_eigval=math.fsum(p * lam),
+            w_null_norm=problem.w0_null_norm,
+            eigval_exp=eigval_exp,
+            w_exp=w_exp,
+            eps_exp=2 * w_exp - 2 * u_exp - eigval_exp,
+            degenerate=not w.any() or (problem.a0 == 0 and beta0 == 0),
+            scale=scale,
+        )
+
+
+@dataclass(frozen=True)
+class Modes:
+    """A problem as GD sees it: ``w_i - u_i = error_i (1 - eps lambda_i)^k``; units as in `Coordinates`."""
+
+    eigvals: FloatArray
+    weight: FloatArray  # lambda_i error_i^2 / E
+    u: FloatArray
+    error: FloatArray
+    eps_exp: int
+    w_exp: int
+    w_null_norm: float
+
+    def limit(self) -> float:
+        """Return the relative excess past which a run has diverged."""
+        return EXCESS_LIMIT * max(1.0, math.fsum(self.weight))
+
+    def norm(self, squared: FloatArray) -> FloatArray:
+        """Return the norm of w in the problem's units from the kernel's squared norm."""
+        return _norm(squared, self.w_exp, self.w_null_norm)
+
+
+def decouple(problem: OLSProblem) -> Modes:
+    """Return `problem` in the coordinates of plain GD."""
+    eigval_exp = -math.frexp(problem.eigvals[-1])[1]
+    with np.errstate(under="ignore", over="ignore"):
+        eigvals = np.ldexp(problem.eigvals, eigval_exp)
+        u, w_exp = _scaled(problem.u, np.sqrt(eigvals))
+        error = np.ldexp(problem.w0 - problem.u, w_exp)
+        weight = (eigvals * error) * error / math.fsum(eigvals * u * u)
+    return Modes(eigvals, weight, u, error, -eigval_exp, w_exp, problem.w0_null_norm)
+
+
+def _norm(squared: FloatArray, exponent: Any, null_norm: float) -> FloatArray:
+    norm = np.ldexp(np.sqrt(squared), -exponent)
+    return np.sqrt(norm * norm + null_norm * null_norm) if null_norm else norm
+
+
+def _scaled(vector: FloatArray, roots: FloatArray) -> tuple[FloatArray, int]:
+    """Scale `vector` by a power of two, so that ``roots * vector`` is about 1 at most; return it and the exponent."""
+    exponents = np.frexp(vector)[1] + np.frexp(roots)[1]
+    present = (vector != 0) & (roots != 0)
+    if not present.any():
+        return np.zeros_like(vector), 0
+    exponent = -int(exponents[present].max())
+    return np.ldexp(vector, exponent), exponent
