@@ -741,9 +741,9 @@ def eps_window(problem: OLSProblem, tol: float, n_steps: int, method: str = "bng
     comes near the plateau (`reliable` says whether it does). Where the large-eps law fails, as told by the `note` of
     `effective_rate_regimes`, the upper end is NaN.
 
-    The rough estimate asks for ``exp(-2 k eps_eff lambda*_2) = tol`` on the two outer branches of the effective rate (for
-    GD ``(1 - eps lambda)^(2k) = tol`` for the two extreme modes). It ignores how the excess is spread over the modes
-    and is narrower by up to 2 decades at loose tolerances.
+    The rough estimate asks for ``exp(-2 k eps_eff lambda*_2) = tol`` on the two outer branches of the effective rate
+    (for GD ``(1 - eps lambda)^(2k) = tol`` for the two extreme modes). It ignores how the excess is spread over the
+    modes and is narrower by up to 2 decades at loose tolerances.
 
     Cost: GD O(d) times some 300; BNGD O(d) times some 300, for the flow is integrated with adaptive steps, to about
     1e-3 of t.
@@ -766,13 +766,16 @@ def eps_window(problem: OLSProblem, tol: float, n_steps: int, method: str = "bng
         return EpsWindow(method, tol, n_steps, *ends, reliable)
 
 
+_Ends = tuple[float, float, float, float]
+
+
 def _decades(lower: float, upper: float) -> float:
     if not lower <= upper:  # also NaN
         return 0.0
     return math.inf if lower == 0 or upper == math.inf else math.log10(upper) - math.log10(lower)
 
 
-def _gd_window(problem: OLSProblem, tol: float, n_steps: int) -> tuple[list[float], bool]:
+def _gd_window(problem: OLSProblem, tol: float, n_steps: int) -> tuple[_Ends, bool]:
     exp_l = math.frexp(float(problem.eigvals[-1]))[1]
     with np.errstate(all="ignore"):
         eigvals = np.ldexp(problem.eigvals, -exp_l)
@@ -789,18 +792,17 @@ def _gd_window(problem: OLSProblem, tol: float, n_steps: int) -> tuple[list[floa
 
         low, high = max(float(eigvals[0]), 2.0**-1000), float(eigvals[-1])
         root = tol ** (0.5 / n_steps)
-        slowest = [
-            _times_two_to(x, -exp_l) for x in (-math.expm1(math.log(tol) / (2 * n_steps)) / low, (1 + root) / high)
-        ]
+        slowest_low = _times_two_to(-math.expm1(math.log(tol) / (2 * n_steps)) / low, -exp_l)
+        slowest_high = _times_two_to((1 + root) / high, -exp_l)
         best = _bisect(lambda eps: slope(eps) >= 0, 1 / high, 1 / low)
         if not excess(best) <= tol:
-            return [math.nan, math.nan, *slowest], True
+            return (math.nan, math.nan, slowest_low, slowest_high), True
         lower = 0.0 if excess(0.0) <= tol else _bisect(lambda eps: excess(eps) <= tol, best * 2.0**-1000, best)
         far = 4 / high
         while excess(far) <= tol and far < 1e300:  # the fastest mode is hardly excited
             far *= 2
         upper = _bisect(lambda eps: excess(eps) > tol, best, far)
-    return [_times_two_to(lower, -exp_l), _times_two_to(upper, -exp_l), *slowest], True
+    return (_times_two_to(lower, -exp_l), _times_two_to(upper, -exp_l), slowest_low, slowest_high), True
 
 
 def _bisect(holds: Callable[[float], bool], low: float, high: float) -> float:
@@ -816,10 +818,10 @@ def _bisect(holds: Callable[[float], bool], low: float, high: float) -> float:
     return high
 
 
-def _bngd_window(problem: OLSProblem, tol: float, n_steps: int) -> tuple[list[float], bool]:
+def _bngd_window(problem: OLSProblem, tol: float, n_steps: int) -> tuple[_Ends, bool]:
     start = _Start.of(problem)
     if not start.sigma2 > 0:
-        return [math.nan] * 4, False
+        return (math.nan, math.nan, math.nan, math.nan), False
     if start.excess <= tol:
         # Small steps do no harm; the first step on the third branch moves away before it comes back.
         lower = 0.0
@@ -839,13 +841,12 @@ def _bngd_window(problem: OLSProblem, tol: float, n_steps: int) -> tuple[list[fl
     need = _ratio(-math.log(tol), 2 * n_steps * math.ldexp(low_star, start.exp_eff)) if low_star > 0 else 0.0
     u2, w2 = start.norm2(start.u), start.norm2(start.w0)
     upper_slowest = _ratio(u2, need * start.first_step2)
-    reliable = 3 * lower <= _ratio(start.plateau * w2, u2) and upper >= 3 * _ratio(
-        u2, start.plateau * start.first_step2
-    )
+    eps_1, eps_2 = _ratio(start.plateau * w2, u2), _ratio(u2, start.plateau * start.first_step2)
+    reliable = 3 * lower <= eps_1 and upper >= 3 * eps_2
     if lower > upper:
         lower = upper = math.nan
-    ends = [_times_two_to(end, start.exp_eps) for end in (lower, upper, need * w2 / u2, upper_slowest)]
-    return ends, reliable
+    a, b, c, d = (_times_two_to(end, start.exp_eps) for end in (lower, upper, need * w2 / u2, upper_slowest))
+    return (a, b, c, d), reliable
 
 
 def _flow_time(start: _Start, beta: float, v: FloatArray, tol: float) -> float:
@@ -858,7 +859,8 @@ def _flow_time(start: _Start, beta: float, v: FloatArray, tol: float) -> float:
     """
     if beta == 0:
         return math.inf
-    eigvals, u, energy = start.eigvals, start.u, start.energy
+    eigvals, u, energy = start.eigvals, start.u, np.float64(start.energy)  # NumPy's division never raises
+    beta = np.float64(beta)
     weights = eigvals * u
 
     def measure(beta: float, v: FloatArray) -> tuple[float, float, float]:
