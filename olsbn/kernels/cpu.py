@@ -263,11 +263,11 @@ def _settled(first, second, last):  # type: ignore[no-untyped-def]
 def _one_mode(before, now):  # type: ignore[no-untyped-def]
     """Return whether the misfits at two times say that one contraction ratio rules the state.
 
-    A slower mode with a tiny amplitude cannot be seen in the excess, where it enters squared, until it takes the lead: a
-    ratio that has settled before that is not the asymptotic one. So what is beside the leading mode must be small and must
-    not gain on it, unless it stays in proportion (modes that share one ratio).
+    A slower mode with a tiny amplitude cannot be seen in the excess, where it enters squared, until it leads: a
+    ratio that has settled before that is not the asymptotic one. So what is beside the leading mode must be small and
+    must not gain on it, unless it stays in proportion (modes that share one ratio).
     """
-    return now <= 1e-12 or (now <= 1e-6 and now <= before) or abs(now - before) <= 1e-9 * before
+    return now <= 1e-14 or (now <= 1e-6 and now <= before) or abs(now - before) <= 1e-9 * before
 
 
 @_helper
