@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
 from scipy.optimize import minimize_scalar
 
 from olsbn import spectral
@@ -503,6 +504,24 @@ def test_bngd_window_against_simulation(d, cond, tol):
     for end in (window.lower, window.upper):
         assert abs(math.log10(simulated_end(problem, end, tol, 1500) / end)) <= 0.03
     assert window.decades_slowest < window.decades  # the slowest mode alone is too pessimistic
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-6])
+def test_flow_time_against_a_general_ode_solver(tol):
+    problem = OLSProblem.from_spectrum("logspace", 30, 300.0)
+    H, u, E = problem.eigvals, problem.u, problem.explained_var
+
+    def excess(_, w):
+        return 1 - np.sum(H * u * w) ** 2 / (E * np.sum(H * w * w)) - tol
+
+    def flow(_, w):
+        q = np.sum(H * u * w) / np.sum(H * w * w)
+        return q * H * (u - q * w)
+
+    excess.terminal = True
+    exact = solve_ivp(flow, (0, 1e9), problem.w0, "LSODA", events=excess, rtol=1e-9, atol=1e-12).t_events[0][0]
+    # the integrator's own claim: 0.004 decades
+    assert eps_window(problem, tol, 10**6).lower == pytest.approx(exact / 10**6, rel=0.01)
 
 
 def test_growth_of_the_windows_with_the_number_of_steps():
