@@ -21,7 +21,7 @@ from olsbn import __version__, schema
 from olsbn._validate import FloatArray, as_count, as_floats, as_rate, as_real, one_of
 from olsbn.kernels.coordinates import decouple, deflate
 from olsbn.problems import OLSProblem, ProblemFamily
-from olsbn.spectral import bngd_contraction_ratio, gd_contraction_ratio
+from olsbn.spectral import bngd_contraction_ratio, effective_rate_regimes, gd_contraction_ratio, spectral_report
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -298,6 +298,7 @@ class SweepSpec:
                 "problem": self.source.label,
                 "problem_fingerprint": self.source.fingerprint,
                 "rank": self.source.dim,
+                **theory_attrs(self.source),
             }
         else:
             found |= {
@@ -315,6 +316,21 @@ class SweepSpec:
             name: (self.axes, np.squeeze(values, axis=drop), variable_attrs(name)) for name, values in arrays.items()
         }
         return xr.Dataset(data, coords=self.coords(), attrs=self.attrs())
+
+
+def theory_attrs(problem: OLSProblem) -> dict[str, float]:
+    """Return what theory says of a problem, as far as it is finite: pictures draw it without computing anything."""
+    report, regimes = spectral_report(problem), effective_rate_regimes(problem)
+    found = {
+        "eig_max": float(problem.eigvals[-1]),
+        "cond": report.cond,
+        "cond_star": report.cond_star,
+        "eps_max": report.eps_max,
+        "eps_eff_max": report.eps_eff_max,
+        "eps_1": regimes.eps_1,
+        "eps_2": regimes.eps_2,
+    }
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def variable_attrs(name: str) -> dict[str, Any]:
