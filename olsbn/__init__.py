@@ -19,6 +19,8 @@ _PUBLIC = {
     "gd_contraction_ratio": "spectral",
     "bngd_contraction_ratio": "spectral",
     "effective_rate_regimes": "spectral",
+    "eps_window": "spectral",
+    "excited_modes": "spectral",
     "sweep": "sweeps",
 }
 _SUBMODULES = ("plotting",)

@@ -12,6 +12,7 @@ from olsbn.schema import EXCESS_LIMIT
 
 # Modes with a smaller share of E are carried like those with u_i = 0: their pull on the rest is below one rounding.
 _SILENT_SHARE = 1e-290
+_LARGEST = 1e308  # a finite limit, so that infinity is always above it
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Coordinates:
 
     def limit(self) -> float:
         """Return the relative excess past which a run has diverged, scaled with a start far off."""
-        return EXCESS_LIMIT * (1 + self.alpha0 * self.alpha0)
+        return min(EXCESS_LIMIT * (1 + self.alpha0 * self.alpha0), _LARGEST)
 
     def norm(self, squared: FloatArray, exponent: Any) -> FloatArray:
         """Return the norm of w in the problem's units from the kernel's squared norm and rescaling exponents."""
@@ -103,7 +104,7 @@ class Modes:
 
     def limit(self) -> float:
         """Return the relative excess past which a run has diverged."""
-        return EXCESS_LIMIT * max(1.0, math.fsum(self.weight))
+        return min(EXCESS_LIMIT * max(1.0, float(self.weight.max())), _LARGEST)
 
     def norm(self, squared: FloatArray) -> FloatArray:
         """Return the norm of w in the problem's units from the kernel's squared norm."""

@@ -52,6 +52,7 @@ _ROWS = 16
 _HUGE = 2.0**300  # a step this long would overflow the sums: the lane is rescaled by a power of two
 _LEVEL_RATIO = 1e-3  # the contraction ratio is sampled each time the excess has fallen by this
 _MAX_SAMPLES = 128
+_FILTER_STEPS = 12  # of the search for a hidden slower mode
 
 
 # -------------------------------------------------------------------- compilation and its cache
@@ -75,19 +76,20 @@ def _cache_dir() -> Path | None:
         return None
 
 
-_CACHE_DIR = None if numba.config.DISABLE_JIT else _cache_dir()
+_config: Any = numba.config
+_CACHE_DIR = None if _config.DISABLE_JIT else _cache_dir()
 
 
 def _entry(func: Callable[..., Any]) -> Any:
     """Compile on first call, without the GIL, and reuse the machine code of earlier processes where possible."""
     dispatcher = njit(nogil=True, error_model="numpy")(func)
     if _CACHE_DIR is not None:
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(_CACHE_DIR)
+        before = _config.CACHE_DIR
+        _config.CACHE_DIR = str(_CACHE_DIR)
         try:
             dispatcher.enable_caching()
         finally:
-            numba.config.CACHE_DIR = before
+            _config.CACHE_DIR = before
     return dispatcher
 
 
@@ -162,14 +164,13 @@ def _make_mode_pass(n_vectors: int, silent: bool) -> Any:
                         x = builder.fsub(builder.fadd(x, C[v]), pull)
                     store(x, state_ptr, where)
                     m = builder.fmul(weight, x)
-                    terms = {
-                        _V: lambda m=m, x=x: builder.fmul(m, x),
-                        _S: lambda m=m: builder.fmul(eigval, m),
-                        _P: lambda m=m: m,
-                    }
-                    for which in sums:
-                        slot = held[which, v]
-                        builder.store(builder.fadd(builder.load(slot), terms[which]()), slot)
+                    terms = (
+                        {_V: builder.fmul(m, x)}
+                        if silent
+                        else {_V: builder.fmul(m, x), _S: builder.fmul(eigval, m), _P: m}
+                    )
+                    for which, term in terms.items():
+                        builder.store(builder.fadd(builder.load(held[which, v]), term), held[which, v])
             for (which, v), slot in held.items():
                 store(builder.load(slot), lanes_ptr, row(which, v))
             return context.get_dummy_value()
@@ -245,7 +246,7 @@ def _lane_pass(lanes, mean_eigval, limit):  # type: ignore[no-untyped-def]
 
 @_helper
 def _settled(first, second, last):  # type: ignore[no-untyped-def]
-    """Return `last` if three samples of a ratio, a third of the run apart, show that it has converged, else NaN.
+    """Return whether three samples of a ratio, well apart, show that it has converged.
 
     In the linear regime the excess is a sum of geometric sequences with positive weights, so the error of the one-step
     ratio itself decays geometrically: the two differences bound what is left of it (Aitken).
@@ -253,66 +254,67 @@ def _settled(first, second, last):  # type: ignore[no-untyped-def]
     change, before = abs(last - second), abs(second - first)
     noise = 3e-14 * last
     if change <= noise and before <= noise:
-        return last
-    if change < 0.9 * before and change * change <= 1e-12 * last * (before - change):
-        return last
-    return np.nan
-
-
-@_inline
-def _one_mode(before, now):  # type: ignore[no-untyped-def]
-    """Return whether the misfits at two times say that one contraction ratio rules the state.
-
-    A slower mode with a tiny amplitude cannot be seen in the excess, where it enters squared, until it leads: a
-    ratio that has settled before that is not the asymptotic one. So what is beside the leading mode must be small and
-    must not gain on it, unless it stays in proportion (modes that share one ratio).
-    """
-    return now <= 1e-14 or (now <= 1e-6 and now <= before) or abs(now - before) <= 1e-9 * before
+        return True
+    return change < 0.9 * before and change * change <= 1e-12 * last * (before - change)
 
 
 @_helper
-def _misfit(lanes, state, modes, silent_state, silent_modes, j):  # type: ignore[no-untyped-def]
-    """Return ||x+ - mu x|| / ||x|| for the deviation x of lane j and the best mu: how far it is from one mode."""
-    A, B, C, P = lanes[_A * LANES + j], lanes[_B * LANES + j], lanes[_C * LANES + j], lanes[_P * LANES + j]
-    xx, xy, yy = 0.0, 0.0, 0.0
+def _hidden_ratio(lanes, state, modes, silent_state, silent_modes, j, x, silent_x):  # type: ignore[no-untyped-def]
+    """Return a lower bound of the contraction ratio of the slowest mode that the deviation of lane j holds a trace of.
+
+    A slower mode with a tiny amplitude cannot be seen in the excess, where it enters squared, until it takes the
+    lead: a ratio that has settled before that is not the asymptotic one. So the linear part of the step,
+    ``T x = x - A lambda x + A sum(p lambda x)``, is used as a filter: ``T - mu`` with mu the Rayleigh quotient wipes
+    out the leading mode and brings up those far from it, down to the level of rounding. T is symmetric in the weights
+    p, hence ``||Tx||/||x||`` never exceeds its largest ratio, whatever x has become.
+    """
+    A, P = lanes[_A * LANES + j], lanes[_P * LANES + j]
     largest = 0.0
-    for i in range(state.shape[0]):
-        largest = max(largest, abs(state[i, j] - P))
-    for i in range(silent_state.shape[0]):
-        largest = max(largest, abs(silent_state[i, j]))
+    for i in range(x.size):
+        x[i] = state[i, j] - P
+        largest = max(largest, abs(x[i]))
+    for i in range(silent_x.size):
+        silent_x[i] = silent_state[i, j]
+        largest = max(largest, abs(silent_x[i]))
     if not 0.0 < largest < np.inf:
         return 0.0
-    for sweep in range(2):  # the second pass takes the difference before it squares: nothing cancels
-        mu = xy / xx if sweep else 0.0
-        for i in range(state.shape[0]):
-            s = state[i, j]
-            x = (s - P) / largest
-            y = ((s + C) - modes[2 * i] * (A * s - B)) / largest - mu * x
+    for i in range(x.size):
+        x[i] /= largest
+    for i in range(silent_x.size):
+        silent_x[i] /= largest
+    mu = 0.0
+    ratio = 0.0
+    for filtered in range(_FILTER_STEPS + 1):
+        mean = 0.0
+        for i in range(x.size):
+            mean += modes[2 * i + 1] * x[i]
+        S = 0.0
+        for i in range(x.size):
+            x[i] -= mean  # rounding along u, which T keeps
+            S += modes[2 * i + 1] * modes[2 * i] * x[i]
+        xx, xy, yy = 0.0, 0.0, 0.0
+        for i in range(x.size):
+            y = x[i] - A * (modes[2 * i] * x[i] - S)
             weight = modes[2 * i + 1]
-            if sweep:
-                yy += weight * y * y
-            else:
-                xx += weight * x * x
-                xy += weight * x * y
-        for i in range(silent_state.shape[0]):
-            x = silent_state[i, j] / largest
-            y = x - silent_modes[2 * i] * (A * x) - mu * x
+            xx += weight * x[i] * x[i]
+            xy += weight * x[i] * y
+            yy += weight * y * y
+        for i in range(silent_x.size):
+            y = silent_x[i] - A * (silent_modes[2 * i] * silent_x[i])
             weight = silent_modes[2 * i + 1]
-            if sweep:
-                yy += weight * y * y
-            else:
-                xx += weight * x * x
-                xy += weight * x * y
-        if not xx > 0.0:
-            return 0.0
-    return math.sqrt(yy / xx)
-
-
-@_inline
-def _lesser_share(lanes, j):  # type: ignore[no-untyped-def]
-    """Return the part of the excess that the lesser of its two channels holds, w (n) or a (delta^2)."""
-    n, delta = lanes[_N * LANES + j], lanes[_DELTA * LANES + j]
-    return min(n, delta * delta) / lanes[_EXCESS * LANES + j]
+            xx += weight * silent_x[i] * silent_x[i]
+            xy += weight * silent_x[i] * y
+            yy += weight * y * y
+        if not xx > 1e-250:  # nothing is left, or too little to square
+            return ratio
+        if filtered == 0:
+            mu = xy / xx
+        ratio = max(ratio, math.sqrt(yy / xx))
+        for i in range(x.size):
+            x[i] = x[i] - A * (modes[2 * i] * x[i] - S) - mu * x[i]
+        for i in range(silent_x.size):
+            silent_x[i] = silent_x[i] - A * (silent_modes[2 * i] * silent_x[i]) - mu * silent_x[i]
+    return ratio
 
 
 @_helper
@@ -416,9 +418,8 @@ def bngd_tile(  # type: ignore[no-untyped-def]
     exponent = np.zeros(LANES, dtype=np.int64)
     n_samples = np.zeros(LANES, dtype=np.int64)
     samples = np.zeros((LANES, _MAX_SAMPLES))
-    hidden = np.zeros(
-        (LANES, 2, 2)
-    )  # misfit and lesser share of the excess, at the last two powers of two of n_samples
+    x = np.empty(start.size)
+    silent_x = np.empty(silent_start.size)
 
     for c in range(n_cells):
         counts[c, 0] = CANCELLED
@@ -454,7 +455,7 @@ def bngd_tile(  # type: ignore[no-untyped-def]
                 if k == 0:
                     lanes[_KEEP * LANES + j] = 1.0 - eps_a[cell[j]]
                 ended = -1
-                if excess != excess:
+                if excess != excess or (k == 0 and excess == np.inf):
                     ended = NON_FINITE
                 elif excess > limit:
                     ended = DIVERGED
@@ -468,10 +469,6 @@ def bngd_tile(  # type: ignore[no-untyped-def]
                     if k > 0 and n_samples[j] < _MAX_SAMPLES:
                         samples[j, n_samples[j]] = math.sqrt(excess / lanes[_PREVIOUS * LANES + j])
                         n_samples[j] += 1
-                        if n_samples[j] & (n_samples[j] - 1) == 0:
-                            hidden[j, 0] = hidden[j, 1]
-                            hidden[j, 1, 0] = _misfit(lanes, state, modes, silent_state, silent_modes, j)
-                            hidden[j, 1, 1] = _lesser_share(lanes, j)
                     level = max(_LEVEL_RATIO * excess, floor)
                     lanes[_LEVEL * LANES + j] = max(level, tol) if hit[j] < 0 else level
                 if ended < 0 and k == n_steps:
@@ -503,11 +500,15 @@ def bngd_tile(  # type: ignore[no-untyped-def]
                 numbers[c, 4] = np.nan
                 n = n_samples[j]
                 if n >= 4:
-                    earlier = hidden[j, 1] if n & (n - 1) else hidden[j, 0]
-                    misfit = _misfit(lanes, state, modes, silent_state, silent_modes, j)
-                    if _one_mode(earlier[0], misfit) and _lesser_share(lanes, j) <= earlier[1]:
-                        last = math.sqrt(excess / lanes[_PREVIOUS * LANES + j])
-                        numbers[c, 4] = _settled(samples[j, n // 3], samples[j, 2 * n // 3], last)
+                    last = math.sqrt(excess / lanes[_PREVIOUS * LANES + j])
+                    # over the whole run and over its later part: the first alone mistakes a fast start for the rest
+                    whole = _settled(samples[j, n // 3], samples[j, 2 * n // 3], last)
+                    if whole and _settled(samples[j, n // 2], samples[j, 3 * n // 4], last):
+                        slowest = _hidden_ratio(lanes, state, modes, silent_state, silent_modes, j, x, silent_x)
+                        if lanes[_DELTA * LANES + j] != 0.0:
+                            slowest = max(slowest, abs(lanes[_KEEP * LANES + j]))
+                        if slowest <= last * (1.0 + 1e-9):
+                            numbers[c, 4] = last
 
                 if next_cell < n_cells:
                     _load_cell(lanes, state, silent_state, j, start, silent_start, beta0, alpha0, eps[next_cell])
@@ -527,7 +528,6 @@ def bngd_tile(  # type: ignore[no-untyped-def]
                     cell[j], began[j], hit[j] = cell[active], began[active], hit[active]
                     exponent[j], n_samples[j] = exponent[active], n_samples[active]
                     samples[j, :] = samples[active, :]
-                    hidden[j] = hidden[active]
                 _empty_lane(lanes, state, silent_state, active)
             next_end = now + n_steps + 1
             for j in range(active):
@@ -643,24 +643,32 @@ def _gd_first(table, n_bits, power, weight, n_steps, level, falling):  # type: i
 
 
 @_helper
-def _gd_misfit(table, power, weight):  # type: ignore[no-untyped-def]
-    """Return how far one step from the powers held is from multiplying the error by a number (see `_misfit`)."""
+def _gd_hidden_ratio(table, power, weight):  # type: ignore[no-untyped-def]
+    """Return what `_hidden_ratio` does, for the powers held: here each mode goes its own way."""
     largest = 0.0
     for i in range(weight.size):
         if weight[i] != 0.0:
             largest = max(largest, abs(power[i, 0]))
     if not 0.0 < largest < np.inf:
         return 0.0
-    xx, xy, yy = 0.0, 0.0, 0.0
-    for i in range(weight.size):
-        x = power[i, 0] / largest if weight[i] != 0.0 else 0.0
-        xx += weight[i] * x * x
-        xy += weight[i] * x * x * table[0, i, 0]
-    for i in range(weight.size):
-        x = power[i, 0] / largest if weight[i] != 0.0 else 0.0
-        y = x * (table[0, i, 0] - xy / xx)
-        yy += weight[i] * y * y
-    return math.sqrt(yy / xx)
+    mu = 0.0
+    ratio = 0.0
+    for filtered in range(_FILTER_STEPS + 1):
+        xx, xy, yy = 0.0, 0.0, 0.0
+        for i in range(weight.size):
+            base = table[0, i, 0]
+            x = power[i, 0] / largest if weight[i] != 0.0 else 0.0
+            for _ in range(filtered):
+                x *= base - mu
+            xx += weight[i] * x * x
+            xy += weight[i] * x * x * base
+            yy += weight[i] * x * x * base * base
+        if not xx > 1e-250:
+            return ratio
+        if filtered == 0:
+            mu = xy / xx
+        ratio = max(ratio, math.sqrt(yy / xx))
+    return ratio
 
 
 @_entry
@@ -723,12 +731,17 @@ def gd_tile(eigvals, weight, u, error, eps, n_steps, tol, stop_at_tol, floor, li
         counts[c, 0], counts[c, 1], counts[c, 2] = status, hit, end
         numbers[c, 0], numbers[c, 1], numbers[c, 2] = excess, norm, np.nan
         if end >= 6:
-            a0, a1 = _gd_at(table, n_bits, power, weight, end // 3)
-            b0, b1 = _gd_at(table, n_bits, power, weight, 2 * end // 3)
-            before = _gd_misfit(table, power, weight)
-            c0, c1 = _gd_at(table, n_bits, power, weight, end - 1)
-            if c0 > 0.0 and c1 < np.inf and _one_mode(before, _gd_misfit(table, power, weight)):
-                numbers[c, 2] = _settled(math.sqrt(a1 / a0), math.sqrt(b1 / b0), math.sqrt(c1 / c0))
+            x0, x1 = _gd_at(table, n_bits, power, weight, end // 3)
+            first = x1 / x0
+            x0, x1 = _gd_at(table, n_bits, power, weight, 2 * end // 3)
+            second = x1 / x0
+            x0, x1 = _gd_at(table, n_bits, power, weight, end - 1)
+            # here the excess is a sum of geometric sequences from the start, so one triple of samples tells
+            if x0 > 0.0 and x1 < np.inf:
+                last = math.sqrt(x1 / x0)
+                settled = _settled(math.sqrt(first), math.sqrt(second), last)
+                if settled and _gd_hidden_ratio(table, power, weight) <= last * (1.0 + 1e-9):
+                    numbers[c, 2] = last
 
 
 @_entry

@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine with Python >= 3.11: `make map` and `make test`.
+# Both set up a virtual environment in .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: map test lint bench clean
+
+map: $(VENV)/installed
+	$(BIN)/olsbn map --data diabetes --out figures/map-diabetes
+
+test: $(VENV)/installed-test lint
+	$(BIN)/python -m pytest -n auto
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config setup.cfg
+
+bench: $(VENV)/installed-bench
+	$(BIN)/olsbn bench --out figures/bench
+
+$(VENV)/created:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "olsbn needs Python >= 3.11; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# The package is installed in place, so that only a change of its metadata calls for another installation.
+$(VENV)/installed: $(VENV)/created setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[data]'
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/created setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@ $(VENV)/installed
+
+$(VENV)/installed-bench: $(VENV)/created setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) results build *.egg-info .pytest_cache .mypy_cache .ruff_cache
