@@ -1,0 +1,621 @@
+"""The command line. Each command imports what it needs inside its body: `olsbn --help` must be instant."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+import shlex
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from olsbn import __version__
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+
+    from olsbn.problems import OLSProblem
+
+# Exit codes: 0 done, 1 finished with failures, 2 bad input, 128 + signal number when interrupted.
+FAILURES, BAD_INPUT = 1, 2
+
+
+# ---------------------------------------------------------------- what all commands share
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+class _Group(click.Group):
+    """A group of commands that says what went wrong in one line."""
+
+    def main(self, args: Any = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+        extra["standalone_mode"] = False
+        args = list(sys.argv[1:] if args is None else args)
+        try:
+            with _sigterm_raises():
+                code = super().main(args, "olsbn", **extra)
+        except click.ClickException as err:
+            code = err.exit_code
+            message = err.format_message()
+            _complain(message, getattr(err, "ctx", None))
+        except (click.Abort, KeyboardInterrupt):
+            code = 128 + signal.SIGINT
+            _complain("interrupted")
+        except _Terminated:
+            code = 128 + signal.SIGTERM
+            _complain("terminated")
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # the reader, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(128 + signal.SIGPIPE)
+
+
+def _complain(message: str, ctx: click.Context | None = None) -> None:
+    ctx = ctx or click.get_current_context(silent=True)
+    click.echo(f"{ctx.command_path if ctx else 'olsbn'}: {' '.join(message.split())}", err=True)
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM unwind the stack like Ctrl-C does, so that nothing half-made is left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(*_: object) -> NoReturn:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def bad_input() -> Iterator[None]:
+    """Turn what the library's boundary refuses into one line and exit code 2.
+
+    Only the part of a command that checks its input belongs in here: an error further on is a bug and shows where.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, ImportError, OSError) as err:
+        raise click.UsageError(_sentence(err), click.get_current_context(silent=True)) from err
+
+
+@contextmanager
+def may_fail(what: str) -> Iterator[None]:
+    """Turn a full disk or exhausted memory into one line and exit code 1."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (OSError, MemoryError) as err:
+        raise click.ClickException(f"{what} failed: {_sentence(err) or 'out of memory'}") from err
+
+
+def _sentence(err: BaseException) -> str:
+    if isinstance(err, OSError) and err.strerror:
+        return f"{err.filename}: {err.strerror}" if err.filename else err.strerror
+    return str(err)
+
+
+def pick(what: str, value: str, known: list[str]) -> str:
+    """Return `value` if it is known, else say which known name is nearest."""
+    if value in known:
+        return value
+    near = difflib.get_close_matches(value, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? (known: {', '.join(known)})" if near else f"known: {', '.join(known)}"
+    raise ValueError(f"unknown {what} {value!r}; {hint}")
+
+
+def command_line() -> str:
+    """Return the command as typed, for the provenance of results."""
+    return shlex.join(["olsbn", *sys.argv[1:]])
+
+
+@click.group(cls=_Group, invoke_without_command=True, context_settings={"max_content_width": 110})
+@click.version_option(__version__, prog_name="olsbn", message="%(prog)s %(version)s")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """What exactly does batch normalization do to gradient descent?
+
+    An exact simulator on ordinary least squares (GD, and gradient descent with batch normalization, BNGD), with the
+    theory beside every number.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+# ---------------------------------------------------------------- problem and grids from options
+
+
+def problem_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that name a problem."""
+    options = [
+        click.option("--data", metavar="NAME", help="A data set: diabetes, wine, breast_cancer, digits, mnist_5k."),
+        click.option("--csv", metavar="FILE", help="A CSV table with a header row."),
+        click.option("--target", metavar="COL", help="The target's column in the CSV table."),
+        click.option("--spectrum", metavar="KIND", help="Random problem: logspace, linspace, powerlaw, ..."),
+        click.option("--dim", type=int, metavar="D", help="Number of inputs of the random problem."),
+        click.option("--cond", type=float, metavar="K", help="Condition number of the random problem."),
+        click.option("--seed", type=int, metavar="S", help="Seed of the random problem (default 0)."),
+        click.option("--standardize", is_flag=True, help="Divide each input by its standard deviation."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def make_problem(
+    data: str | None,
+    csv: str | None,
+    target: str | None,
+    spectrum: str | None,
+    dim: int | None,
+    cond: float | None,
+    seed: int | None,
+    standardize: bool,
+) -> OLSProblem:
+    """Make the problem that the options name."""
+    given = [f"--{name}" for name, value in (("data", data), ("csv", csv), ("spectrum", spectrum)) if value is not None]
+    if len(given) != 1:
+        got = " and ".join(given) or "none"
+        raise ValueError(
+            "a problem must be given by exactly one of --data NAME, --csv FILE --target COL, "
+            f"--spectrum KIND --dim D --cond K; got {got} (try: olsbn map --data diabetes)"
+        )
+    needs = {
+        "--target": (target, "--csv"),
+        "--dim": (dim, "--spectrum"),
+        "--cond": (cond, "--spectrum"),
+        "--seed": (seed, "--spectrum"),
+    }
+    for name, (value, partner) in needs.items():
+        if value is not None and partner != given[0]:
+            raise ValueError(f"{name} goes with {partner}, got it with {given[0]}")
+    if standardize and spectrum is not None:
+        raise ValueError("--standardize goes with --data or --csv, got it with --spectrum")
+    if csv is not None and target is None:
+        raise ValueError("--csv needs --target COL, the name of the target's column")
+    if spectrum is not None and dim is None:
+        raise ValueError("--spectrum needs --dim D, the number of inputs")
+    if dim is not None:
+        check_memory("--dim", dim, _BYTES_A_MODE)
+
+    from olsbn import problems
+
+    if data is not None:
+        return problems.OLSProblem.from_dataset(pick("data set", data, list(problems._DATASETS)), standardize)
+    if csv is not None:
+        return problems.OLSProblem.from_csv(csv, target or "", standardize)
+    kind = pick("spectrum", spectrum or "", list(problems._SPECTRA))
+    if cond is None and kind != "identity" and dim != 1:
+        raise ValueError("--spectrum needs --cond K, the condition number")
+    return problems.OLSProblem.from_spectrum(kind, dim or 0, 1.0 if cond is None else cond, 0 if seed is None else seed)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Learning rates as given on the command line: LO:HI:N, or one number."""
+
+    lo: float
+    hi: float
+    n: int
+    log: bool
+
+    @classmethod
+    def parse(cls, option: str, text: str, *, log: bool) -> Grid:
+        """Read ``LO:HI:N``, ``LO:HI:N@lin``, ``LO:HI:N@log`` or a number."""
+        body, at, spacing = text.partition("@")
+        form = f"{option} must be LO:HI:N (or LO:HI:N@lin, LO:HI:N@log, or one number), got {text!r}"
+        if at and spacing not in ("lin", "log"):
+            raise ValueError(form)
+        log = spacing == "log" if at else log
+        parts = body.split(":")
+        try:
+            lo, hi, n = float(parts[0]), float(parts[-1]), 1
+            if len(parts) == 3:
+                hi, n = float(parts[1]), int(parts[2])
+            elif len(parts) != 1 or at:
+                raise ValueError
+        except ValueError:
+            raise ValueError(form) from None
+        for value in (lo, hi):
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{option} must be finite and >= 0, got {value!r} in {text!r}")
+        if len(parts) == 1:
+            return cls(lo, hi, 1, False)
+        if n < 1:
+            raise ValueError(f"{option} must have N >= 1 values, got {n} in {text!r}")
+        if not (lo < hi or (n == 1 and lo == hi)):
+            raise ValueError(f"{option} must have LO < HI (and N >= 2), got {text!r}")
+        if log and n > 1 and lo == 0:
+            raise ValueError(
+                f"{option} must have LO > 0 with logarithmic spacing, got {text!r} (append @lin for equal steps)"
+            )
+        return cls(lo, hi, n, log)
+
+    def values(self) -> np.ndarray:
+        """Return the values, ends exact."""
+        import numpy as np
+
+        return np.geomspace(self.lo, self.hi, self.n) if self.log else np.linspace(self.lo, self.hi, self.n)
+
+
+# Bytes needed, with some room: a cell while a map is computed and drawn, a step of a run, a mode of a problem.
+_BYTES_A_CELL, _BYTES_A_STEP, _BYTES_A_MODE = 600, 600, 600
+
+
+def check_memory(what: str, number: int, bytes_each: int) -> None:
+    """Refuse what would not fit into half of the memory of this machine."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        memory = 8 << 30
+    most = memory // 2 // bytes_each
+    if number > most:
+        raise ValueError(f"{what} must be at most {most} to fit into the memory of this machine, got {number}")
+
+
+# ---------------------------------------------------------------- results
+
+
+@contextmanager
+def output_directory(path: Path, data_files: tuple[str, ...]) -> Iterator[Callable[[Callable[[Path], None]], None]]:
+    """Open a directory for results; yield a function that fills it all at once.
+
+    The directory must be new, empty, or an earlier result of the same command, which is told by its data files. What is
+    written goes into a hidden directory inside it and moves into place when it is complete. If the command does not
+    get that far nothing is left behind.
+    """
+    made: list[Path] = []
+    with bad_input():
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"--out must be a directory, got the file {path}")
+        if path.is_dir() and not _is_own(path, data_files):
+            raise ValueError(f"--out must be new, empty, or an earlier result of this command, got {path}")
+        missing = [p for p in (path, *path.parents) if not p.exists()]
+        try:
+            for directory in reversed(missing):
+                directory.mkdir()
+                made.append(directory)
+            work = tempfile.TemporaryDirectory(prefix=_HIDDEN, dir=path)
+        except OSError as err:
+            for directory in reversed(made):
+                directory.rmdir()
+            raise ValueError(f"--out must be writable, got {path}: {err.strerror}") from None
+
+    def publish(write: Callable[[Path], None]) -> None:
+        with may_fail(f"writing to {path}"):
+            write(Path(work.name))
+            for new in sorted(Path(work.name).iterdir(), key=lambda p: p.name not in data_files):
+                target = path / new.name
+                if target.is_dir():
+                    target.rename(Path(work.name) / f"old-{new.name}")
+                new.replace(target)
+        made.clear()
+
+    try:
+        yield publish
+    finally:
+        work.cleanup()
+        for directory in reversed(made):
+            directory.rmdir()
+
+
+_HIDDEN = ".olsbn-"
+
+
+def _is_own(path: Path, data_files: tuple[str, ...]) -> bool:
+    entries = [entry for entry in path.iterdir() if not entry.name.startswith(_HIDDEN)]
+    if not entries:
+        return True
+    import h5py
+
+    for entry in entries:
+        if entry.name in data_files and entry.is_file() and h5py.is_hdf5(entry):
+            with h5py.File(entry) as file:
+                if "olsbn_version" in file.attrs:
+                    return True
+    return False
+
+
+def results_name(command: str, label: str) -> Path:
+    """Return the default directory of a command's results."""
+    return Path("results") / f"{command}-{re.sub(r'[^A-Za-z0-9_.+-]+', '_', label).strip('.') or 'problem'}"
+
+
+def save_netcdf(ds: xr.Dataset, path: Path) -> None:
+    """Write a Dataset to a new NetCDF file."""
+    ds.to_netcdf(path, engine="h5netcdf")
+
+
+# ---------------------------------------------------------------- map, run, spectrum
+
+
+@main.command("map")
+@problem_options
+@click.option("--eps", metavar="LO:HI:N", help="Learning rates of w (default: around the ranges that converge).")
+@click.option("--eps-a", metavar="LO:HI:N", help="Learning rates of the BN scale a (default: 0 to 2.2).")
+@click.option("--steps", type=int, default=5000, show_default=True, metavar="K", help="Steps each cell runs.")
+@click.option("--tol", type=float, default=1e-10, show_default=True, help="Relative excess that counts as converged.")
+@click.option("--out", metavar="DIR", help="Where the results go (default: results/map-NAME).")
+@click.option("--workers", type=int, metavar="N", help="Threads (default: all processors).")
+def map_command(
+    eps: str | None, eps_a: str | None, steps: int, tol: float, out: str | None, workers: int | None, **named: Any
+) -> None:
+    r"""Draw where BNGD converges over (eps, eps_a), beside GD's range.
+
+    Grids are LO:HI:N, with equal ratios for --eps and equal steps for --eps-a unless @log or @lin is appended.
+
+    \b
+    Examples:
+      olsbn map --data diabetes
+      olsbn map --spectrum logspace --dim 100 --cond 1000 --eps 1e-4:1e8:201 --eps-a 0.01:2.5:100@log
+    """
+    with bad_input():
+        if workers is not None and workers < 1:
+            raise ValueError(f"--workers must be >= 1, got {workers}")
+        grid = Grid.parse("--eps", eps, log=True) if eps is not None else None
+        # Cell edges at multiples of 1/80: the edge eps_a = 2 falls between two rows.
+        grid_a = Grid.parse("--eps-a", eps_a, log=False) if eps_a is not None else Grid(0.00625, 2.19375, 176, False)
+        for name, axis in (("--eps", grid), ("--eps-a", grid_a)):
+            if axis is not None and axis.n < 2:
+                raise ValueError(f"{name} must be LO:HI:N with N >= 2 for a map, got one value (see: olsbn run)")
+        check_memory("the number of cells", (grid.n if grid else 241) * grid_a.n, _BYTES_A_CELL)
+        problem = make_problem(**named)
+        from olsbn import plotting
+        from olsbn.sweeps import SweepSpec, sweep
+
+        rates = grid.values() if grid else default_eps(problem, steps, tol)
+        for method in ("bngd", "gd"):
+            SweepSpec.checked(
+                problem, method, rates, grid_a.values() if method == "bngd" else 1.0, None, None, steps, tol, "steps"
+            )
+        path = Path(out) if out is not None else results_name("map", problem.label)
+    with output_directory(path, ("map.nc",)) as publish:
+        with may_fail("the sweep"):
+            bngd = sweep(problem, eps=rates, eps_a=grid_a.values(), n_steps=steps, tol=tol, workers=workers)
+            gd = sweep(problem, method="gd", eps=rates, n_steps=steps, tol=tol, workers=workers)
+        ds = plotting.beside(bngd, gd)
+        ds.attrs["command"] = command_line()
+
+        def write(work: Path) -> None:
+            save_netcdf(ds, work / "map.nc")
+            ds.to_zarr(work / "map.zarr", mode="w", consolidated=False)
+            figure = plotting.map_figure(ds)
+            plotting.save(figure, work / "map.png", ds)
+            plotting.save(figure, work / "map.pdf", ds)
+
+        publish(write)
+    click.echo(map_summary(problem, ds))
+    click.echo(f"results     {path}/ (map.png, map.pdf, map.nc, map.zarr)")
+
+
+def default_eps(problem: OLSProblem, steps: int, tol: float) -> np.ndarray:
+    """Return learning rates around everything that theory says happens: 20 a decade, whole decades."""
+    import numpy as np
+
+    from olsbn.spectral import effective_rate_regimes, eps_window, spectral_report
+
+    regimes = effective_rate_regimes(problem)
+    marks = [spectral_report(problem).eps_max, regimes.eps_1, regimes.eps_2]
+    if 0 < tol < 1 and steps >= 1:
+        marks += [
+            end for m in ("gd", "bngd") for w in [eps_window(problem, tol, steps, m)] for end in (w.lower, w.upper)
+        ]
+    decades = [math.log10(mark) for mark in marks if 0 < mark < math.inf]
+    lo, hi = math.floor(min(decades) - 1), math.ceil(max(decades) + 1)
+    lo, hi = max(lo, -300), min(hi, 300)
+    return np.logspace(lo, hi, 20 * (hi - lo) + 1)
+
+
+def map_summary(problem: OLSProblem, ds: xr.Dataset) -> str:
+    """Return what a map shows, in a few lines."""
+    import numpy as np
+
+    from olsbn import schema
+    from olsbn.spectral import eps_window, spectral_report
+
+    report = spectral_report(problem)
+    steps, tol = ds.attrs["n_steps"], ds.attrs["tol"]
+    row = ds.sel(eps_a=1.0, method="nearest")
+    lines = [f"problem     {_describe(problem)}"]
+    for method, status in (("BNGD", ds.status), ("GD", ds.gd_status)):
+        counts = [(s.label.replace("_", " "), int((status == s).sum())) for s in schema.Status]
+        found = ", ".join(f"{count} {name}" for name, count in counts if count)
+        lines.append(f"{method:<11} {status.size} cells: {found}")
+    lines.append(f"learning rates that reach a relative excess of {tol:g} within {steps} steps:")
+    for method, status, where in (
+        ("bngd", row.status, f" at eps_a = {float(row.eps_a):.4g}"),
+        ("gd", ds.gd_status, ""),
+    ):
+        good = ds.eps.values[(status == 0).values]
+        window = eps_window(problem, tol, steps, method)
+        theory = f"theory {window.decades:.2f} decades" + ("" if method == "gd" else " at eps_a = 1")
+        theory += "" if window.reliable else ", a rough estimate here"
+        if good.size:
+            measured = (
+                f"{decades(ds.eps.values, (status == 0).values):.2f} decades{where}, {good[0]:.3g} to {good[-1]:.3g}"
+            )
+        else:
+            measured = f"none on this grid{where}"
+        lines.append(f"  {method.upper():<9} {measured} ({theory})")
+    lines.append(
+        "best contraction ratio of sqrt(excess) a step (smallest on the grid; theory: best of all learning rates):"
+    )
+    for name, rate, best in (("BNGD", ds.rate_sim, report.rate_bngd_opt), ("GD", ds.gd_rate_sim, report.rate_gd_opt)):
+        measured = f"{float(rate.min()):.6g}" if np.isfinite(rate).any() else "none measured"
+        lines.append(f"  {name:<9} {measured} (theory {best:.6g})")
+    return "\n".join(lines)
+
+
+def decades(eps: np.ndarray, good: np.ndarray) -> float:
+    """Return the width, in decades, of the cells that are good: each reaches half-way to its neighbours."""
+    import numpy as np
+
+    x = np.log10(np.maximum(eps, sys.float_info.min))
+    return float(np.gradient(x)[good].sum()) if x.size > 1 else 0.0
+
+
+def _describe(problem: OLSProblem) -> str:
+    from olsbn.spectral import spectral_report
+
+    report = spectral_report(problem)
+    return f"{problem.label}: d = {problem.dim}, cond = {report.cond:.6g}, cond* = {report.cond_star:.6g}"
+
+
+@main.command("run")
+@problem_options
+@click.option("--method", default="both", show_default=True, metavar="M", help="gd, bngd or both.")
+@click.option("--eps", type=float, help="Learning rate of w (default: by theory, for each method its own).")
+@click.option("--eps-a", type=float, help="Learning rate of the BN scale a (default: 1).")
+@click.option("--steps", type=int, default=1000, show_default=True, metavar="K", help="Number of steps.")
+@click.option("--tol", type=float, default=1e-10, show_default=True, help="Relative excess that counts as converged.")
+@click.option("--out", metavar="DIR", help="Where the results go (default: results/run-NAME).")
+def run_command(
+    method: str, eps: float | None, eps_a: float | None, steps: int, tol: float, out: str | None, **named: Any
+) -> None:
+    r"""Run GD and BNGD once and draw every step.
+
+    \b
+    Examples:
+      olsbn run --data diabetes
+      olsbn run --spectrum logspace --dim 100 --cond 1000 --method bngd --eps 10 --eps-a 0.5
+    """
+    with bad_input():
+        pick("method", method, ["gd", "bngd", "both"])
+        if method == "gd" and eps_a is not None:
+            raise ValueError("--eps-a goes with BNGD, got it with --method gd, which has no BN scale")
+        check_memory("--steps", steps, _BYTES_A_STEP)
+        problem = make_problem(**named)
+        from olsbn import plotting
+        from olsbn.dynamics import run_bngd, run_gd
+        from olsbn.sweeps import SweepSpec
+
+        rates = {m: default_rate(problem, m) if eps is None else eps for m in ("bngd", "gd") if method in (m, "both")}
+        scale = 1.0 if eps_a is None else eps_a
+        for name, rate in rates.items():
+            SweepSpec.checked(problem, name, rate, scale if name == "bngd" else 1.0, None, None, steps, tol, "steps")
+        path = Path(out) if out is not None else results_name("run", problem.label)
+    with output_directory(path, tuple(f"{name}.nc" for name in rates)) as publish:
+        with may_fail("the run"):
+            runs = {
+                name: run_gd(problem, rate, steps, tol=tol)
+                if name == "gd"
+                else run_bngd(problem, rate, scale, steps, tol=tol)
+                for name, rate in rates.items()
+            }
+
+        def write(work: Path) -> None:
+            for name, ds in runs.items():
+                ds.attrs["command"] = command_line()
+                save_netcdf(ds, work / f"{name}.nc")
+            figure = plotting.run_figure(list(runs.values()))
+            for suffix in ("png", "pdf"):
+                plotting.save(figure, work / f"run.{suffix}", next(iter(runs.values())))
+
+        publish(write)
+    click.echo(f"problem     {_describe(problem)}")
+    for name, ds in runs.items():
+        at = f"eps = {rates[name]:.6g}" + (f", eps_a = {scale:g}" if name == "bngd" else "")
+        to_tol = ds.attrs["steps_to_tol"]
+        reached = f"{to_tol} steps to" if to_tol >= 0 else f"in {steps} steps not down to"
+        click.echo(
+            f"{name.upper():<11} {ds.attrs['status'].replace('_', ' ')}, {reached} a relative excess of {tol:g} ({at})"
+        )
+        measured = "none" if math.isnan(ds.attrs["rate_sim"]) else f"{ds.attrs['rate_sim']:.15g}"
+        click.echo(f"{'':<11} contraction ratio a step: measured {measured}, theory {ds.attrs['rate_theory']:.15g}")
+    click.echo(f"results     {path}/ ({', '.join(['run.png', 'run.pdf', *(f'{name}.nc' for name in rates)])})")
+
+
+def default_rate(problem: OLSProblem, method: str) -> float:
+    """Return GD's best learning rate, or one that BNGD takes to about its best effective rate."""
+    from olsbn.spectral import effective_rate_regimes, spectral_report
+
+    report = spectral_report(problem)
+    if method == "gd":
+        return report.eps_opt
+    rate = report.eps_eff_opt / effective_rate_regimes(problem).small_slope
+    return rate if 0 < rate < math.inf else 1.0
+
+
+@main.command("spectrum")
+@problem_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every eigenvalue.")
+def spectrum_command(as_json: bool, **named: Any) -> None:
+    r"""Print the spectra of H and H*, thresholds and best rates.
+
+    \b
+    Examples:
+      olsbn spectrum --data wine --standardize
+      olsbn spectrum --csv table.csv --target price --json
+    """
+    with bad_input():
+        problem = make_problem(**named)
+    from olsbn.spectral import effective_rate_regimes, spectral_report
+
+    report, regimes = spectral_report(problem), effective_rate_regimes(problem)
+    table = [
+        ("d", report.rank, "number of modes, the rank of H"),
+        ("cond", report.cond, "condition number of H"),
+        ("cond_star", report.cond_star, "condition number of H*, BNGD's own"),
+        ("eps_max", report.eps_max, "GD converges for 0 < eps < eps_max = 2/lambda_max"),
+        ("eps_opt", report.eps_opt, "GD's best learning rate"),
+        ("rate_gd_opt", report.rate_gd_opt, "GD's contraction ratio of sqrt(excess) a step there"),
+        ("eps_eff_max", report.eps_eff_max, "BNGD: edge of stability of the effective rate, 2/lambda*_max"),
+        ("eps_eff_opt", report.eps_eff_opt, "BNGD: best effective rate"),
+        ("rate_bngd_opt", report.rate_bngd_opt, "BNGD's contraction ratio there, with eps_a = 1"),
+        ("eps_1", regimes.eps_1, "BNGD: start of the plateau, for this problem's w0"),
+        ("eps_2", regimes.eps_2, "BNGD: end of the plateau, for this problem's w0"),
+    ]
+    if as_json:
+        import json
+
+        found: dict[str, Any] = {"problem": problem.label, "fingerprint": problem.fingerprint}
+        found |= {name: value if math.isfinite(value) else None for name, value, _ in table}
+        found |= {
+            "eigvals": report.eigvals.tolist(),
+            "eigvals_star": report.eigvals_star.tolist(),
+            "note": regimes.note,
+        }
+        click.echo(json.dumps(found, indent=2, allow_nan=False))
+        return
+    rows = [("problem", problem.label, "")] + [(name, f"{value:.10g}", what) for name, value, what in table]
+    for name, value, what in rows:
+        click.echo(f"{name:<14}{value:<18}{what}".rstrip())
+    for name, eigvals in (("eigvals", report.eigvals), ("eigvals_star", report.eigvals_star)):
+        click.echo(f"{name:<14}{shortened(eigvals)}")
+    if regimes.note:
+        click.echo(f"note          {regimes.note}")
+
+
+def shortened(values: np.ndarray, ends: int = 3) -> str:
+    """Return numbers as text, the middle of a long list left out."""
+    texts = [f"{value:.6g}" for value in values]
+    if len(texts) > 2 * ends + 2:
+        texts = [*texts[:ends], f"... ({len(texts) - 2 * ends} more) ...", *texts[-ends:]]
+    return "  ".join(texts)
+
+
+if __name__ == "__main__":
+    main()
