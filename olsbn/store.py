@@ -1,0 +1,494 @@
+"""A sweep on disk: a Zarr store in which one chunk is one tile, written so that a killed process loses nothing.
+
+Layout. The root group is the result, as xarray opens it: one array for each variable and coordinate. The group `inputs`
+holds what the sweep was asked for, to the bit. A tile's data chunks are written first and its chunk of `status` last:
+that file is the commit mark, and the set of them is the map of what is done. Zarr writes each chunk to a `*.partial`
+file and renames it, so a chunk is there in full or not at all; a crc32c in every chunk tells of later damage. Two more
+files lie beside the chunks of `status`: `lock` (see `writing`), and `metadata.json`, a copy of every `zarr.json` with a
+hash, from which damaged ones are restored.
+
+Nothing is synced to the disk: a killed process loses the tiles in flight, a power cut may damage the last ones written,
+which the checksums then find.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from google_crc32c import value as crc32c
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from olsbn import schema
+from olsbn.grids import VARIABLES, Arrays, SweepSpec, Tile, Tiling, engine, variable_attrs
+from olsbn.problems import OLSProblem, ProblemFamily
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+FORMAT = 1
+Shard = tuple[int, int]  # (i, n): part i of n, 1 <= i <= n
+WHOLE: Shard = (1, 1)
+
+_LOCK, _COPY = "status/lock", "status/metadata.json"
+_PATIENCE = 60.0  # seconds a shard waits for another one to prepare the store
+
+
+class Store:
+    """An existing store, opened for reading; `writing` says who may call the methods that change it."""
+
+    def __init__(self, path: Path) -> None:
+        damaged = damaged_metadata(path)
+        if damaged:
+            raise ValueError(f"{path / damaged[0]} is damaged; the command that made the store, run again, restores it")
+        self.path = path
+        self._group = zarr.open_group(path, mode="r")
+        self.attrs: dict[str, Any] = dict(self._group.attrs)
+        if self.attrs.get("olsbn_store_format") != FORMAT:
+            found = self.attrs.get("olsbn_store_format")
+            raise ValueError(f"{path} has store format {found}, this olsbn reads format {FORMAT}")
+
+    @classmethod
+    def create(cls, path: Path, spec: SweepSpec, command: str = "") -> None:
+        """Make a store with no cell run. It appears at `path` all at once; if one is there already, it stays."""
+        _sweep_abandoned(path)
+        work = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+        try:
+            (work / _LOCK).parent.mkdir(parents=True)
+            with _locked(work / _LOCK):
+                _write_empty(work, spec, command)
+                try:
+                    work.rename(path)
+                except OSError as err:
+                    if err.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    @cached_property
+    def spec(self) -> SweepSpec:
+        """What the store was asked for."""
+        damaged = self.damaged_inputs()
+        if damaged:
+            raise ValueError(
+                f"{self.path / damaged[0]} is damaged; the command that made the store, run again, restores it"
+            )
+        inputs: Any = self._group["inputs"]
+        facts = dict(inputs.attrs)
+        array = {name: np.asarray(inputs[name][...]) for name in inputs.array_keys()}
+        source: OLSProblem | ProblemFamily
+        if "kind" in facts:
+            u, w0 = (array.get(name, facts.get(name)) for name in ("u", "w0"))
+            source = ProblemFamily(facts["kind"], facts["cond"], facts["seed"], u, w0)
+        else:
+            scalars = (facts[name] for name in ("a0", "target_var", "w0_null_norm", "label"))
+            source = OLSProblem(array["eigvals"], array["u"], array["w0"], *scalars)
+        dims, trials = (tuple(array[name].tolist()) if name in array else None for name in ("dim", "trial"))
+        return SweepSpec(
+            source, facts["method"], array["eps"], array["eps_a"], dims, trials, facts["n_steps"], facts["tol"],
+            facts["stop"], tuple(facts["axes"]),
+        )  # fmt: skip
+
+    @cached_property
+    def tiling(self) -> Tiling:
+        """How the grid is cut into tiles: decided when the store was made."""
+        return Tiling(tuple(self.attrs["grid_shape"]), tuple(self.attrs["tile_shape"]))
+
+    @cached_property
+    def variables(self) -> list[str]:
+        """Names of the variables, the commit mark last."""
+        return [name for name in VARIABLES if name in self._group and name != "status"] + ["status"]
+
+    def must_match(self, spec: SweepSpec) -> None:
+        """Refuse to go on with other inputs, or with an engine whose numbers may differ."""
+        if self.attrs["sweep_fingerprint"] != spec.fingerprint:
+            raise ValueError(f"{self.path} holds another sweep: {_difference(self.spec.facts(), spec.facts())}")
+        if self.attrs["engine"] != engine():
+            raise ValueError(
+                f"{self.path} was begun by olsbn {self.attrs['olsbn_version']}, engine {self.attrs['engine']}; "
+                f"this is engine {engine()}: finish it with that version, or start a new store"
+            )
+
+    # ------------------------------------------------------------------ tiles
+
+    def files(self, tile: Tile) -> list[Path]:
+        """Return the files that hold a tile, the commit mark last."""
+        start = (tile.dim, tile.trial, tile.eps_a[0], tile.eps[0])
+        block = [i // n for i, n in zip(start, self.tiling.tile, strict=True)]
+        parts = [str(block[k]) for k in self._axes]
+        return [self.path.joinpath(name, "c", *parts) for name in self.variables]
+
+    def is_done(self, tile: Tile) -> bool:
+        """Whether the tile was written in full."""
+        return self.files(tile)[-1].exists()
+
+    def damaged_files(self, tile: Tile) -> list[Path]:
+        """Return the files of a finished tile that are missing or fail their checksum."""
+        return [file for file in self.files(tile) if not _intact(file)]
+
+    def write(self, tile: Tile, result: Arrays) -> None:
+        """Write a tile and commit it."""
+        region = tuple(tile.index[k] for k in self._axes)
+        for name in self.variables:
+            values = result[name].reshape([s.stop - s.start for s in region])
+            self._arrays[name][region if region else ...] = values
+
+    def remove(self, tile: Tile) -> None:
+        """Take a tile back, commit mark first."""
+        for file in reversed(self.files(tile)):
+            file.unlink(missing_ok=True)
+
+    def statuses(self, tile: Tile) -> np.ndarray:
+        """Return the statuses of a finished tile."""
+        return np.asarray(self._arrays["status"][tuple(tile.index[k] for k in self._axes) or ...])
+
+    @cached_property
+    def _axes(self) -> list[int]:
+        return list(self.attrs["axes"])
+
+    @cached_property
+    def _arrays(self) -> dict[str, Any]:
+        # an empty chunk is written as well: a file that is missing is then always damage
+        return {
+            name: zarr.open_array(self.path, path=name, mode="r+").with_config({"write_empty_chunks": True})
+            for name in self.variables
+        }
+
+    # ------------------------------------------------------------------ the rest
+
+    def damaged_inputs(self) -> list[str]:
+        """Return the coordinate and input chunks that are missing or fail their checksum."""
+        inputs: Any = self._group["inputs"]
+        names = [name for name in self._group.array_keys() if name not in VARIABLES]
+        names += [f"inputs/{name}" for name in inputs.array_keys()]
+        return [f"{name}/c/0" for name in sorted(names) if not _intact(self.path / name / "c/0")]
+
+    def restore_inputs(self, spec: SweepSpec) -> None:
+        """Write the coordinates and inputs again."""
+        self.must_match(spec)
+        group = zarr.open_group(self.path, mode="r+")
+        for name, values in {**_coordinate_values(spec), **_input_values(spec)}.items():
+            array: Any = group[name]
+            shutil.rmtree(self.path / name / "c", ignore_errors=True)
+            array[...] = values
+        self.__dict__.pop("spec", None)
+
+    def partial_files(self) -> list[Path]:
+        """Return what killed writers left behind."""
+        found = (Path(folder) / name for folder, _, names in os.walk(self.path) for name in names)
+        return [path for path in found if path.suffix == ".partial"]
+
+    def is_complete(self) -> bool:
+        """Whether all tiles are done."""
+        return all(self.is_done(tile) for tile in self.tiling)
+
+    def writer(self) -> str:
+        """Return who is writing to the store now, or an empty string."""
+        lock = self.path / _LOCK
+        if not lock.exists():
+            return ""
+        try:
+            with _locked(lock, shared=True) as free:
+                held = free is None
+        except OSError:
+            return ""
+        if held:
+            return _holder(lock)
+        return ""
+
+    def dataset(self) -> xr.Dataset:
+        """Open the result; values are read when they are used."""
+        return open_dataset(self.path)[[name for name in VARIABLES if name in self.variables]]
+
+
+def open_dataset(path: Path) -> xr.Dataset:
+    """Open the result in a Zarr store; values are read when they are used."""
+    import xarray as xr
+
+    return xr.open_zarr(path, chunks=None, consolidated=False)
+
+
+# -------------------------------------------------------------------- one writer, or the shards of one sweep
+
+
+class Right:
+    """The right to write to a store. `alone`: no other process has it yet, so leftovers may be swept."""
+
+    def __init__(self, fd: int, alone: bool, n_shards: int) -> None:
+        self._fd, self.alone, self._n_shards = fd, alone, n_shards
+
+    def share(self) -> None:
+        """Let the other shards in; from here on nothing but chunks of the own tiles may be written."""
+        if self.alone and self._n_shards > 1 and not _flock(self._fd, shared=True):
+            raise ValueError("another process took the store over before its shards could start; try again")
+
+
+@contextlib.contextmanager
+def writing(path: Path, shard: Shard = WHOLE) -> Iterator[Right]:
+    """Hold the right to write to a store: one process for the whole sweep, or one for each of its n shards.
+
+    The kernel gives up a lock with the process that holds it, however that ends. It is flock: on NFS it holds between
+    machines where the server keeps locks (NFSv4, or v3 with lockd), on Lustre if mounted with `flock`. Where a file
+    system has no locks, a warning says so; two writers of one sweep then waste time, but write the same bytes.
+    """
+    i, n = shard
+    lock = path / _LOCK
+    with contextlib.ExitStack() as stack:
+        fd, alone = stack.enter_context(_locked(lock)), True
+        until = time.monotonic() + _PATIENCE
+        while fd is None:
+            if n > 1:
+                fd, alone = stack.enter_context(_locked(lock, shared=True)), False
+            if n == 1 or _read_lock(lock).get("shards", n) != n or time.monotonic() > until:
+                raise ValueError(f"{path} is being written by {_holder(lock)}")
+            if fd is None:  # another shard of the same sweep prepares the store
+                time.sleep(0.05)
+        mine = lock if n == 1 else lock.with_name(f"lock-{i}-of-{n}")
+        if n > 1 and stack.enter_context(_locked(mine)) is None:
+            raise ValueError(f"{path}, shard {i}/{n}, is being written by {_holder(mine)}")
+        facts = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now(), "shards": n}
+        for file in (mine, lock) if alone else (mine,):
+            file.write_text(json.dumps(facts))
+        yield Right(fd, alone, n)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, shared: bool = False) -> Iterator[int | None]:
+    """Hold a lock file, made if need be; yield None if another process has it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        yield fd if _flock(fd, shared) else None
+    finally:
+        os.close(fd)
+
+
+def _flock(fd: int, shared: bool) -> bool:
+    try:
+        import fcntl
+
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError) as err:
+        warnings.warn(f"cannot lock the store ({err}): make sure that nothing else writes to it", stacklevel=4)
+    return True
+
+
+def _read_lock(lock: Path) -> dict[str, Any]:
+    """Return what the holder of a lock says of itself; it may be just about to."""
+    for _ in range(20):
+        with contextlib.suppress(OSError, ValueError):
+            return dict(json.loads(lock.read_text()))
+        time.sleep(0.01)
+    return {}
+
+
+def _holder(lock: Path) -> str:
+    facts = _read_lock(lock)
+    return f"process {facts.get('pid', '?')} on {facts.get('host', '?')} (since {facts.get('since', '?')})"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+# -------------------------------------------------------------------- making a store
+
+
+def _write_empty(path: Path, spec: SweepSpec, command: str) -> None:
+    axes = [k for k, name in enumerate(("dim", "trial", "eps_a", "eps")) if name in spec.axes]
+    tile = (1, *spec.tile_shape())
+    attrs = {
+        **spec.attrs(),
+        "command": command,
+        "created": _now(),
+        "olsbn_store_format": FORMAT,
+        "grid_shape": spec.shape,
+        "tile_shape": tile,
+        "axes": axes,
+    }
+    group = zarr.create_group(path, attributes=_plain(attrs))
+    for name in spec.variables:
+        dtype, empty = VARIABLES[name]
+        group.create_array(
+            name, shape=[spec.shape[k] for k in axes], chunks=tuple(tile[k] for k in axes), dtype=dtype,
+            fill_value=empty, dimension_names=spec.axes, compressors=_CODECS, attributes=_plain(variable_attrs(name)),
+        )  # fmt: skip
+    for name, values in _coordinate_values(spec).items():
+        group.create_array(
+            name, data=values, chunks=values.shape, dimension_names=[name], compressors=_CODECS,
+            attributes=_plain(schema.attrs(name)), config={"write_empty_chunks": True},
+        )  # fmt: skip
+    inputs = {name: getattr(spec, name) for name in ("method", "n_steps", "tol", "stop")} | {"axes": list(spec.axes)}
+    if isinstance(spec.source, OLSProblem):
+        inputs |= {name: getattr(spec.source, name) for name in ("a0", "target_var", "w0_null_norm", "label")}
+    else:
+        inputs |= {name: value for name, value in vars(spec.source).items() if not isinstance(value, tuple)}
+    group.create_group("inputs", attributes=_plain(inputs))
+    for name, values in _input_values(spec).items():
+        group.create_array(
+            name, data=values, chunks=values.shape, dimension_names=[name.removeprefix("inputs/")],
+            compressors=_CODECS, config={"write_empty_chunks": True},
+        )  # fmt: skip
+    with warnings.catch_warnings():
+        # xarray asks for consolidated metadata first, and warns where there is none
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(path)
+    _copy_metadata(path)
+
+
+_CODECS: Any = [ZstdCodec(level=1), Crc32cCodec()]
+
+
+def _coordinate_values(spec: SweepSpec) -> dict[str, np.ndarray]:
+    return {name: values for name, (_, values, _) in spec.coords().items()}
+
+
+def _input_values(spec: SweepSpec) -> dict[str, np.ndarray]:
+    found: dict[str, Any] = {"eps": spec.eps, "eps_a": spec.eps_a}
+    if isinstance(spec.source, OLSProblem):
+        found |= {name: getattr(spec.source, name) for name in ("eigvals", "u", "w0")}
+    else:
+        found |= {"dim": spec.dims, "trial": spec.trials}
+        found |= {name: value for name, value in vars(spec.source).items() if isinstance(value, tuple)}
+    return {f"inputs/{name}": np.asarray(values) for name, values in found.items()}
+
+
+def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes as JSON has them."""
+    return {name: np.asarray(v).tolist() if isinstance(v, np.ndarray | tuple) else v for name, v in attrs.items()}
+
+
+def _sweep_abandoned(path: Path) -> None:
+    """Remove stores that were being made when their process was killed."""
+    for work in path.parent.glob(f".{path.name}.*.partial"):
+        with contextlib.suppress(OSError), _locked(work / _LOCK) as free:
+            if free is not None:
+                shutil.rmtree(work, ignore_errors=True)
+
+
+# -------------------------------------------------------------------- damage
+
+
+def _intact(file: Path) -> bool:
+    """Whether the last four bytes are the crc32c of all before."""
+    try:
+        data = file.read_bytes()
+    except OSError:
+        return False
+    return len(data) >= 4 and crc32c(data[:-4]) == int.from_bytes(data[-4:], "little")
+
+
+def _copy_metadata(path: Path) -> None:
+    files = {str(file.relative_to(path)): file.read_text() for file in sorted(path.rglob("zarr.json"))}
+    work = path / f"{_COPY}.partial"
+    work.write_text(json.dumps({"sha256": _hash(files), "files": files}))
+    work.replace(path / _COPY)
+
+
+def _read_copy(path: Path) -> dict[str, str] | None:
+    """Return the copies of the metadata by file, or None if they are damaged."""
+    try:
+        copy = json.loads((path / _COPY).read_bytes())
+        files = copy["files"]
+        return files if copy["sha256"] == _hash(files) else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _hash(files: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def damaged_metadata(path: Path) -> list[str]:
+    """Return the metadata files of a store that are missing or changed."""
+    if not path.exists():
+        raise ValueError(f"{path} does not exist")
+    if not (path / "zarr.json").is_file() and not (path / _COPY).is_file():
+        raise ValueError(f"{path} is not a sweep store")
+    if not (path / _COPY).is_file() and _format(path) is None:
+        raise ValueError(f"{path} is not a sweep store: it was not made by 'olsbn sweep'")
+    files = _read_copy(path)
+    if files is None:
+        return [_COPY]
+    return [name for name, text in files.items() if _text(path / name) != text]
+
+
+def restore_metadata(path: Path, spec: SweepSpec) -> list[str]:
+    """Restore damaged metadata from their copies, or the copies from the metadata; return what was restored."""
+    damaged = damaged_metadata(path)
+    if damaged == [_COPY]:
+        # One of two is damaged; what is left must be this sweep, as a store made anew would have it.
+        if _format(path) != FORMAT or _attribute(path, "sweep_fingerprint") != spec.fingerprint:
+            raise ValueError(f"{path / _COPY} is damaged, and {path / 'zarr.json'} is not this sweep's")
+        _copy_metadata(path)
+        return damaged
+    files = _read_copy(path) or {}
+    for name in damaged:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        work = path / f"{name}.partial"
+        work.write_text(files[name])
+        work.replace(path / name)
+    return damaged
+
+
+def mend(path: Path, spec: SweepSpec) -> list[str]:
+    """Sweep leftovers and restore damaged metadata and inputs; return a sentence for each thing restored."""
+    restored = restore_metadata(path, spec)
+    store = Store(path)
+    damaged = store.damaged_inputs()
+    if damaged:
+        store.restore_inputs(spec)
+    for file in store.partial_files():
+        file.unlink(missing_ok=True)
+    return [f"{path / name} was damaged and is restored" for name in restored + damaged]
+
+
+def _text(file: Path) -> str | None:
+    try:
+        return file.read_bytes().decode()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _attribute(path: Path, name: str) -> Any:
+    try:
+        return json.loads((path / "zarr.json").read_bytes())["attributes"].get(name)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _format(path: Path) -> Any:
+    return _attribute(path, "olsbn_store_format")
+
+
+def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:
+    """Say in a few words what differs between two sweeps."""
+    found = []
+    for name in {**there, **here}:
+        old, new = there.get(name), here.get(name)
+        if old == new:
+            continue
+        if isinstance(old, list) and isinstance(new, list):
+            if len(old) != len(new):
+                old, new = f"{len(old)} values", f"{len(new)} values"
+            else:
+                old, new = next(pair for pair in zip(old, new, strict=True) if pair[0] != pair[1])
+        old, new = ("none" if value is None else str(value)[:20] for value in (old, new))
+        found.append(f"{name} is {old} there and {new} here")
+    return "; ".join(found[:3]) or "the inputs are the same, but their hash is not"

@@ -1,0 +1,202 @@
+"""Computing tiles: one tile as a pure function, many tiles on threads, and a progress meter."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import numpy as np
+
+from olsbn import schema
+from olsbn._validate import FloatArray, as_count
+from olsbn.grids import VARIABLES, Arrays, SweepSpec, Tile
+from olsbn.kernels.coordinates import decouple, deflate
+from olsbn.problems import OLSProblem
+from olsbn.spectral import bngd_contraction_ratio, gd_contraction_ratio
+
+Result = TypeVar("Result")
+
+# -------------------------------------------------------------------- one tile
+
+
+def run_tile(spec: SweepSpec, tile: Tile, cancel: np.ndarray | None = None) -> Arrays:
+    """Compute a tile: a pure function of its arguments. The arrays have all four axes.
+
+    `cancel`, a uint8 array of one element, may be set to 1 from another thread: the tile then returns at once, and the
+    cells that had not ended have the status "not run".
+    """
+    eps, eps_a = (grid.ravel() for grid in np.meshgrid(spec.eps[slice(*tile.eps)], spec.eps_a[slice(*tile.eps_a)]))
+    compute = _gd_cells if spec.method == "gd" else _bngd_cells
+    cancel = np.zeros(1, np.uint8) if cancel is None else cancel
+    result = {name: np.full(tile.shape, VARIABLES[name][1], VARIABLES[name][0]) for name in spec.variables}
+    for i in range(tile.n_trials):
+        if cancel[0]:
+            break
+        with np.errstate(all="ignore"):
+            cells = compute(spec.problem(tile.dim, tile.trial + i), spec, eps, eps_a, cancel)
+        for name, values in result.items():
+            values[0, i] = cells[name].reshape(values.shape[2:])
+    return result
+
+
+def _bngd_cells(problem: OLSProblem, spec: SweepSpec, eps: FloatArray, eps_a: FloatArray, cancel: np.ndarray) -> Arrays:
+    from olsbn.kernels import cpu
+
+    x = deflated(problem)
+    n = eps.size
+    counts, numbers = np.zeros((n, 4), np.int64), np.full((n, 5), np.nan)
+    if x.degenerate:
+        return _degenerate_cells(problem, n)
+    nothing = np.empty(0, np.int64), np.empty((0, 5))
+    cpu.bngd_tile(
+        *x.kernel_arguments(), np.ldexp(eps, x.eps_exp), eps_a, spec.n_steps, spec.tol, spec.stop == "tol",
+        schema.EXCESS_FLOOR, x.limit(), cancel, counts, numbers, *nothing,
+    )  # fmt: skip
+    eps_eff = np.ldexp(numbers[:, 1], x.eigval_exp)
+    return {
+        "status": counts[:, 0],
+        "steps_to_tol": counts[:, 1],
+        "n_steps_run": counts[:, 2],
+        "excess": numbers[:, 0],
+        "eps_eff": eps_eff,
+        "w_norm": x.norm(numbers[:, 3], counts[:, 3]),
+        "a": x.scale * numbers[:, 2],
+        "rate_sim": numbers[:, 4],
+        "rate_theory": bngd_contraction_ratio(problem, eps_eff, eps_a, excited=True),
+    }
+
+
+def _gd_cells(problem: OLSProblem, spec: SweepSpec, eps: FloatArray, eps_a: FloatArray, cancel: np.ndarray) -> Arrays:
+    from olsbn.kernels import cpu
+
+    x = decoupled(problem)
+    n = eps.size
+    counts, numbers = np.zeros((n, 3), np.int64), np.full((n, 3), np.nan)
+    cpu.gd_tile(
+        x.eigvals, x.weight, x.u, x.error, np.ldexp(eps, x.eps_exp), spec.n_steps, spec.tol, spec.stop == "tol",
+        schema.EXCESS_FLOOR, x.limit(), cancel, counts, numbers,
+    )  # fmt: skip
+    return {
+        "status": counts[:, 0],
+        "steps_to_tol": counts[:, 1],
+        "n_steps_run": counts[:, 2],
+        "excess": numbers[:, 0],
+        "eps_eff": eps,
+        "w_norm": x.norm(numbers[:, 1]),
+        "rate_sim": numbers[:, 2],
+        "rate_theory": gd_contraction_ratio(problem, eps, excited=True),
+    }
+
+
+def _degenerate_cells(problem: OLSProblem, n: int) -> Arrays:
+    """No step can be taken (sigma = 0), or none changes anything (a saddle): on a saddle the loss is J(0, w) = c/2."""
+    saddle = bool(problem.w0.any())
+    values = {
+        "status": float(schema.Status.DEGENERATE),
+        "steps_to_tol": -1.0,
+        "n_steps_run": 0.0,
+        "excess": 1.0 if saddle else np.nan,
+        "eps_eff": 0.0 if saddle else np.nan,
+        "w_norm": math.hypot(float(np.linalg.norm(problem.w0)), problem.w0_null_norm),
+        "a": problem.a0,
+        "rate_sim": np.nan,
+        "rate_theory": np.nan,
+    }
+    return {name: np.full(n, value) for name, value in values.items()}
+
+
+deflated = lru_cache(maxsize=16)(deflate)
+decoupled = lru_cache(maxsize=16)(decouple)
+
+
+# -------------------------------------------------------------------- many tiles
+
+
+def run_tiles(
+    spec: SweepSpec, tiles: Iterable[Tile], *, workers: int | None = None, progress: bool | None = None
+) -> Iterator[tuple[Tile, Arrays]]:
+    """Compute tiles on threads and yield each with its result as it is done, in no fixed order (see `on_threads`)."""
+    tiles = tiles if isinstance(tiles, Sequence) else list(tiles)
+    with meter(sum(tile.n_cells for tile in tiles), progress) as advance:
+        for tile, result in on_threads(lambda tile, cancel: run_tile(spec, tile, cancel), tiles, workers):
+            advance(tile.n_cells)
+            yield tile, result
+
+
+def on_threads(
+    compute: Callable[[Tile, np.ndarray], Result], tiles: Iterable[Tile], workers: int | None = None
+) -> Iterator[tuple[Tile, Result]]:
+    """Call ``compute(tile, cancel)`` on threads and yield each tile with its result as it is done, in no fixed order.
+
+    Only a few tiles wait at a time, so memory does not grow with their number. Closing the iterator, or an exception
+    such as KeyboardInterrupt, sets `cancel`, which stops the kernels within milliseconds; the tiles in flight are
+    dropped.
+    """
+    workers = processors() if workers is None else as_count("workers", workers, minimum=1)
+    cancel = np.zeros(1, np.uint8)
+    waiting: dict[Future[Result], Tile] = {}
+    queue = iter(tiles)
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            while True:
+                while len(waiting) < 2 * workers and (tile := next(queue, None)) is not None:
+                    waiting[pool.submit(compute, tile, cancel)] = tile
+                if not waiting:
+                    return
+                # the timeout lets the main thread see signals
+                done, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield waiting.pop(future), future.result()
+        finally:
+            cancel[0] = 1
+            for future in waiting:
+                future.cancel()
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class meter:
+    """Progress on standard error: a bar on a terminal, else a plain line now and then; nothing unless `show`."""
+
+    _INTERVAL = 10.0  # seconds between plain lines
+
+    def __init__(self, total: int, show: bool | None, unit: str = "cells") -> None:
+        self._total, self._unit = total, unit
+        terminal = sys.stderr.isatty()
+        self._show = terminal if show is None else show
+        self._bar: Any = None
+        if self._show and terminal:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit=f" {unit}", unit_scale=True, leave=False)
+
+    def __enter__(self) -> Callable[[int], None]:
+        self._done, self._began = 0, time.monotonic()
+        self._next = self._began + self._INTERVAL
+        return self._advance
+
+    def _advance(self, amount: int) -> None:
+        self._done += amount
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(amount)
+        elif self._show and now >= self._next:
+            self._next = now + self._INTERVAL
+            rate = self._done / (now - self._began)
+            left = (self._total - self._done) / rate
+            print(
+                f"{self._done} of {self._total} {self._unit}, {rate:.3g} a second, {left:.0f} s left", file=sys.stderr
+            )
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
