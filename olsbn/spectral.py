@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -105,7 +105,7 @@ def spectral_report(problem: OLSProblem) -> SpectralReport:
     ([0.0, 1.333333333333], 1.0, 1.0)
     """
     low, high = float(problem.eigvals[0]), float(problem.eigvals[-1])
-    low_star, high_star = _StarSpectrum(problem).extremes()
+    low_star, high_star = _star_extremes(problem, False)
     alone = problem.dim == 1
     return SpectralReport(
         eigvals=problem.eigvals,
@@ -208,7 +208,7 @@ def bngd_contraction_ratio(problem: OLSProblem, eps_eff: Any, eps_a: Any = 1.0, 
         raise ValueError(
             f"eps_eff and eps_a must broadcast against each other, got shapes {eps_eff.shape} and {eps_a.shape}"
         ) from None
-    low, high = _StarSpectrum(problem).extremes(excited)
+    low, high = _star_extremes(problem, excited)
     ratio = np.abs(1 - eps_a)
     if not math.isnan(low):
         ratio = np.maximum(ratio, _max_factor(eps_eff, low, high))
@@ -313,7 +313,7 @@ class _StarSpectrum:
         self._copies = sizes - self._active
         self._survivors = np.repeat(eigvals[self._starts], self._copies)
 
-    def extremes(self, excited: bool = False) -> tuple[float, float]:
+    def extremes(self, excited: bool) -> tuple[float, float]:
         """Return the smallest and the largest eigenvalue of H* besides the 0 along u; NaN if there is none."""
         found: list[float] = []
         if self.n_roots and (not excited or self.roots_excited()):
@@ -365,6 +365,11 @@ class _StarSpectrum:
         rest = w0 - along[group] * u
         part, whole = np.add.reduceat(rest * rest, starts), np.add.reduceat(w0 * w0, starts)
         return np.repeat(part > _EXCITED_TOL**2 * whole, self._copies)
+
+
+@lru_cache(maxsize=8)  # a sweep asks once a tile
+def _star_extremes(problem: OLSProblem, excited: bool) -> tuple[float, float]:
+    return _StarSpectrum(problem).extremes(excited)
 
 
 def _to_unit_size(vector: FloatArray) -> FloatArray:
@@ -639,7 +644,7 @@ class _Start:
                 first_step2 = a0 * a0 * (float(np.sum(He * He)) / sigma2) if V > 0 else 0.0
             else:
                 sigma2, excess, He, first_step2 = 0.0, math.nan, np.zeros_like(u), math.nan
-        top = _StarSpectrum(problem).extremes()[1]
+        top = _star_extremes(problem, False)[1]
         plateau = math.inf if math.isnan(top) else _ratio(2.0, math.ldexp(top, -exp_l))
         exp_eps = 2 * exp_w - 2 * exp_u - exp_l
         return cls(eigvals, u, w0, exp_eps, -exp_l, energy, beta, v, sigma2, excess, He, first_step2, plateau)
@@ -840,7 +845,7 @@ def _bngd_window(problem: OLSProblem, tol: float, n_steps: int) -> tuple[_Ends, 
         else:
             time = _flow_time(start, beta, w1 - beta * start.u, tol)
             upper = n_steps / (start.first_step2 * time) if time > 0 else math.inf
-    low_star = _StarSpectrum(problem).extremes()[0]
+    low_star = _star_extremes(problem, False)[0]
     need = _ratio(-math.log(tol), 2 * n_steps * math.ldexp(low_star, start.exp_eff)) if low_star > 0 else 0.0
     u2, w2 = start.norm2(start.u), start.norm2(start.w0)
     upper_slowest = _ratio(u2, need * start.first_step2)

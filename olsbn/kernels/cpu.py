@@ -40,7 +40,7 @@ from numba.extending import intrinsic
 # Cells a block advances at once: four 512-bit vectors, so that their sums and coefficients just fit the register file.
 # (Tests set the variable to show that results do not depend on it.)
 LANES = int(os.environ.get("OLSBN_LANES", "32"))
-_VECTOR = 8
+_VECTOR = min(8, LANES)
 
 # Status codes; `olsbn.schema.Status` gives them names (a test holds the two together).
 CONVERGED, MAX_STEPS, DIVERGED, NON_FINITE, DEGENERATE, CANCELLED = 0, 1, 2, 3, 4, -1
@@ -106,7 +106,7 @@ def _make_mode_pass(n_vectors: int, silent: bool) -> Any:
     For each mode i and lane: ``x = state[i, lane]``; ``x -= lambda_i (A x - B) - C``; ``m = p_i x``; ``V += m x``,
     ``S += lambda_i m``, ``P += m``. With `silent`, B = C = 0, S and P stay as they are, and V goes on from its value.
     """
-    width = min(_VECTOR, LANES)
+    width = _VECTOR
     vector = ir.VectorType(ir.DoubleType(), width)
     index = ir.IntType(64)
 
@@ -180,41 +180,50 @@ def _make_mode_pass(n_vectors: int, silent: bool) -> Any:
     return mode_pass
 
 
-_ALL = max(1, LANES // _VECTOR)
+_ALL = LANES // _VECTOR
 _modes_all, _silent_all = _make_mode_pass(_ALL, False), _make_mode_pass(_ALL, True)
-_modes_half, _silent_half = _make_mode_pass(max(1, _ALL // 2), False), _make_mode_pass(max(1, _ALL // 2), True)
+_modes_half, _silent_half = _make_mode_pass(_ALL // 2 or 1, False), _make_mode_pass(_ALL // 2 or 1, True)
 _modes_one, _silent_one = _make_mode_pass(1, False), _make_mode_pass(1, True)
 
 
 @_helper
-def _mode_pass(state, modes, silent_state, silent_modes, lanes, active):  # type: ignore[no-untyped-def]
-    """Advance all modes of the first `active` lanes (rounded up to whole vectors)."""
-    if active <= _VECTOR:
-        _modes_one(state, modes, lanes)
-        _silent_one(silent_state, silent_modes, lanes)
-    elif active <= LANES // 2:
-        _modes_half(state, modes, lanes)
-        _silent_half(silent_state, silent_modes, lanes)
-    else:
+def _mode_pass(state, modes, silent_state, silent_modes, lanes, n_lanes):  # type: ignore[no-untyped-def]
+    """Advance all modes of the first lanes; `n_lanes` is one of the widths of `_width`."""
+    if n_lanes == LANES:
         _modes_all(state, modes, lanes)
         _silent_all(silent_state, silent_modes, lanes)
+    elif n_lanes == _VECTOR:
+        _modes_one(state, modes, lanes)
+        _silent_one(silent_state, silent_modes, lanes)
+    else:
+        _modes_half(state, modes, lanes)
+        _silent_half(silent_state, silent_modes, lanes)
+
+
+@_inline
+def _width(active):  # type: ignore[no-untyped-def]
+    """Return how many lanes to advance so that the `active` first are among them."""
+    if active <= _VECTOR:
+        return _VECTOR
+    return LANES // 2 if active <= LANES // 2 else LANES
 
 
 # -------------------------------------------------------------------- the scalars of a step
 
 
 @_helper
-def _lane_pass(lanes, mean_eigval, limit):  # type: ignore[no-untyped-def]
-    """From the sums of all lanes make the next coefficients; return whether any lane needs a look."""
+def _lane_pass(lanes, n_lanes, mean_eigval, limit):  # type: ignore[no-untyped-def]
+    """From the sums of the first lanes make the next coefficients; return whether any of them needs a look."""
     events = 0
-    for j in range(LANES):
+    for j in range(n_lanes):
         P = lanes[_P * LANES + j]
         V = lanes[_V * LANES + j] - P * P
         V = V if V > 0.0 else (V if V != V else 0.0)
         S = lanes[_S * LANES + j] - P * mean_eigval
         beta = lanes[_NEXT_BETA * LANES + j] + P
-        inverse = 1.0 / (beta * beta + V)
-        root = math.sqrt(inverse)
+        sigma2 = beta * beta + V
+        inverse = 1.0 / sigma2
+        root = math.sqrt(sigma2) * inverse  # 1/sigma; the division and the root overlap
         n = V * inverse
         cos = beta * root
         # cos_prev - cos without cancellation, from cos^2 + n = 1, where both have one sign
@@ -438,8 +447,9 @@ def bngd_tile(  # type: ignore[no-untyped-def]
     next_end = n_steps
 
     while active > 0 and cancel[0] == 0:
-        _mode_pass(state, modes, silent_state, silent_modes, lanes, active)
-        look = _lane_pass(lanes, mean_eigval, limit)
+        n_lanes = _width(active)
+        _mode_pass(state, modes, silent_state, silent_modes, lanes, n_lanes)
+        look = _lane_pass(lanes, n_lanes, mean_eigval, limit)
         if n_recorded < record.size and record[n_recorded] == now:
             trace[n_recorded, 0] = lanes[_EXCESS * LANES]
             trace[n_recorded, 1] = lanes[_N * LANES]

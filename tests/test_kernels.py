@@ -1,0 +1,210 @@
+"""The compiled code: same bits however it is run, compiled once, and GD's closed form against iteration."""
+
+import hashlib
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tolerances as tol
+
+import olsbn
+from olsbn import schema
+from olsbn.kernels import cpu
+from olsbn.kernels.coordinates import decouple, deflate
+
+ROOT = Path(olsbn.__file__).parent
+
+# A sweep that meets every path of the kernel: silent modes, early ends, refills, a rescaled lane, several tiles.
+SWEEP = """
+import numpy as np, olsbn
+from olsbn.sweeps import digest
+problem = olsbn.OLSProblem(np.geomspace(1, 300, 23), np.where(np.arange(23) % 5 == 2, 0, np.cos(np.arange(23.0))),
+                           np.sin(np.arange(23.0)))
+eps = np.append(np.geomspace(1e-3, 1e6, 60), 1e200)
+for stop in ("steps", "tol"):
+    for method, eps_a in (("bngd", np.linspace(0, 2.1, 7)), ("gd", 1.0)):
+        print(digest(olsbn.sweep(problem, method=method, eps=eps, eps_a=eps_a, n_steps=900, tol=1e-6, stop=stop)))
+"""
+
+# Instruction sets the same source is compiled for; the name of the processor alone would change nothing.
+TARGETS = {
+    "native": {},
+    "generic": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
+    "avx2": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse4.2,+avx,+avx2,+fma"},
+    "lanes-8": {"OLSBN_LANES": "8"},
+    "lanes-64": {"OLSBN_LANES": "64"},
+    "other-lanes-generic": {"OLSBN_LANES": "16", "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
+}
+
+
+def python(code, *, cwd=None, **env):
+    """Run code in a fresh interpreter and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **env}, cwd=cwd, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def digests():
+    return python(SWEEP)
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the instruction sets are those of x86-64")
+@pytest.mark.parametrize("target", [name for name in TARGETS if name != "native"])
+def test_bits_do_not_depend_on_the_instruction_set_or_the_lanes(target, digests):
+    assert python(SWEEP, **TARGETS[target]) == digests
+
+
+def test_status_codes_agree_with_the_schema():
+    for status in schema.Status:
+        name = "CANCELLED" if status is schema.Status.NOT_RUN else status.name
+        assert getattr(cpu, name) == status
+
+
+# -------------------------------------------------------------------- the cache of compiled code
+
+
+SMALL = "import olsbn; olsbn.run_bngd(olsbn.OLSProblem([1.0, 2.0], [1.0, 1.0]), 0.1, n_steps=5)"
+
+
+def cache_files(folder):
+    return sorted(p.relative_to(folder) for p in folder.rglob("*.nb?"))
+
+
+def test_second_process_reuses_compiled_code(tmp_path):
+    python(SMALL, OLSBN_CACHE_DIR=str(tmp_path))
+    files = cache_files(tmp_path)
+    stamps = [(tmp_path / f).stat().st_mtime_ns for f in files]
+    assert files
+    code = SMALL + "\nfrom olsbn.kernels import cpu; print(sum(cpu.bngd_tile.stats.cache_hits.values()))"
+    assert int(python(code, OLSBN_CACHE_DIR=str(tmp_path))) == 1
+    assert [(tmp_path / f).stat().st_mtime_ns for f in cache_files(tmp_path)] == stamps
+
+
+def test_edited_source_is_never_served_from_the_cache(tmp_path):
+    """Same size, same time stamp, other content: what an upgrade with fixed time stamps looks like."""
+    shutil.copytree(ROOT, tmp_path / "olsbn", ignore=shutil.ignore_patterns("__pycache__"))
+    source = tmp_path / "olsbn" / "kernels" / "cpu.py"
+    code = "import olsbn; print(olsbn.run_gd(olsbn.OLSProblem([1.0], [1.0], [0.0]), 0.5, n_steps=1).excess.values[1])"
+    env = {"OLSBN_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    assert float(python(code, cwd=tmp_path, **env)) == 0.25
+    before = source.stat()
+    text = source.read_text()
+    changed = text.replace("here += weight[i] * x * x", "here += weight[i] * x + x", 1)
+    assert changed != text and len(changed) == len(text)
+    source.write_text(changed)
+    os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert float(python(code, cwd=tmp_path, **env)) != 0.25
+
+
+def test_two_processes_may_fill_the_cache_at_once(tmp_path):
+    env = {**os.environ, "OLSBN_CACHE_DIR": str(tmp_path)}
+    both = [subprocess.Popen([sys.executable, "-c", SMALL], env=env, stderr=subprocess.PIPE) for _ in range(2)]
+    for process in both:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    python(SMALL, OLSBN_CACHE_DIR=str(tmp_path))
+
+
+def test_without_a_writable_cache_the_code_still_runs(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("a file where the folder should be")
+    python(SMALL, OLSBN_CACHE_DIR=str(blocked))
+
+
+# -------------------------------------------------------------------- GD in closed form
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_gd_closed_form_equals_iteration(seed):
+    rng = np.random.default_rng(seed)
+    problem = olsbn.OLSProblem.from_spectrum("logspace", int(rng.integers(1, 40) + 1), 200.0, seed=seed)
+    x = decouple(problem)
+    eps = math.ldexp(rng.uniform(0.05, 2.02) / problem.eigvals[-1], x.eps_exp)
+    n = 2000
+    iterated, closed = np.empty(n + 1), np.empty((n + 1, 2))
+    cpu.gd_iterate(x.eigvals, x.weight, x.error, eps, n, iterated)
+    cpu.gd_trace(x.eigvals, x.weight, x.u, x.error, eps, np.arange(n + 1), closed)
+    seen = (iterated > 1e-290) & (iterated < 1e290)
+    # iterating rounds twice a step: the relative error grows with k
+    error = np.abs(closed[seen, 0] / iterated[seen] - 1)
+    assert (error <= 8e-16 * (np.arange(n + 1)[seen] + problem.dim)).all()
+
+
+def test_gd_counts_are_those_of_the_iteration():
+    rng = np.random.default_rng(5)
+    for seed in range(20):
+        problem = olsbn.OLSProblem.from_spectrum("logspace", 12, 50.0, seed=seed)
+        x = decouple(problem)
+        eps = 10 ** rng.uniform(-2, 0.31) / problem.eigvals[-1]
+        tolerance, n = 10 ** rng.uniform(-9, -1), 3000
+        iterated = np.empty(n + 1)
+        cpu.gd_iterate(x.eigvals, x.weight, x.error, math.ldexp(eps, x.eps_exp), n, iterated)
+        want = np.flatnonzero(iterated <= tolerance)
+        got = olsbn.sweep(problem, method="gd", eps=eps, n_steps=n, tol=tolerance).steps_to_tol.item()
+        assert got == (want[0] if want.size else -1)
+
+
+# -------------------------------------------------------------------- coordinates
+
+
+def test_deflated_coordinates_reassemble_the_start():
+    problem = olsbn.OLSProblem([1.0, 2.0, 7.0, 9.0], [1.0, -2.0, 0.0, 0.5], [0.3, 0.2, -0.7, 1.1])
+    x = deflate(problem)
+    w = np.ldexp(x.u * (x.beta0 + x.start), -x.w_exp)
+    loud = problem.u != 0
+    np.testing.assert_allclose(w, problem.w0[loud], rtol=4e-16)
+    np.testing.assert_array_equal(np.ldexp(x.silent_start, -x.w_exp), problem.w0[~loud])
+    share = x.modes[1::2]
+    assert math.fsum(share) == pytest.approx(1, abs=1e-15)
+    assert abs(math.fsum(share * x.start)) < 1e-16
+    np.testing.assert_array_equal(np.ldexp(x.modes[::2], -x.eigval_exp), problem.eigvals[loud])
+
+
+def test_norm_includes_the_null_space():
+    x = deflate(olsbn.OLSProblem([1.0], [1.0], [3.0], w0_null_norm=4.0))
+    squared = np.array([np.ldexp(3.0, x.w_exp) ** 2])
+    assert x.norm(squared, 0)[0] == pytest.approx(5.0, rel=tol.SUM)
+
+
+# -------------------------------------------------------------------- start-up
+
+
+def test_import_and_help_stay_light():
+    """The modules that cost time are not loaded; how long it takes is for the benchmark to say."""
+    loaded = python("import olsbn, sys; print(*sys.modules)").split()
+    assert not {"numpy", "numba", "xarray", "matplotlib", "scipy", "dask"} & set(loaded)
+    helped = python(
+        "import sys\nfrom olsbn.cli import main\ntry: main(['--help'])\nexcept SystemExit: print(*sys.modules)"
+    )
+    assert not {"numpy", "numba", "xarray", "matplotlib"} & set(helped.split())
+
+
+def test_cancelled_tile_stops_at_once():
+    problem = olsbn.OLSProblem.from_spectrum("logspace", 2000, 100.0)
+    from olsbn.sweeps import SweepSpec, Tile, run_tile
+
+    spec = SweepSpec.checked(problem, "bngd", np.full(32, 1e-9), 1.0, None, None, 10**9, 1e-10, "steps")
+    began = time.monotonic()
+    cells = run_tile(spec, Tile(0, 0, (0, 1), (0, 32)), np.ones(1, np.uint8))
+    assert time.monotonic() - began < 30  # the run itself would take hours
+    assert (cells["status"] == schema.Status.NOT_RUN).all()
+
+
+def test_digest_sees_every_bit():
+    problem = olsbn.OLSProblem.from_spectrum("logspace", 5, 10.0)
+    from olsbn.sweeps import digest
+
+    ds = olsbn.sweep(problem, eps=[0.1, 1.0], n_steps=20)
+    first = digest(ds)
+    assert first == digest(ds.copy(deep=True)) and len(first) == hashlib.sha256().digest_size * 2
+    ds.excess.values[1] = np.nextafter(ds.excess.values[1], 1)
+    assert digest(ds) != first
