@@ -1,0 +1,103 @@
+"""The ledger: every claim of the sources as an executable statement. One module a source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from olsbn import __version__
+from olsbn._validate import as_count, one_of
+from olsbn.ledger.base import KINDS, SOURCES, Claim, Cube, Result, Skip
+
+__all__ = ["KINDS", "SOURCES", "Claim", "Cube", "Result", "Skip", "claims", "report", "table", "verify"]
+
+
+def claims(source: str | Iterable[str] | None = None) -> tuple[Claim, ...]:
+    """Return the claims of the ledger.
+
+    Parameters
+    ----------
+    source : str or iterable of str, optional
+        "cai", "kohler"; default all.
+
+    Returns
+    -------
+    tuple of Claim
+        ``claim.check(seed)`` tries one on fresh random problems.
+
+    Raises
+    ------
+    ValueError
+        For an unknown source.
+
+    Examples
+    --------
+    >>> import olsbn
+    >>> [claim] = [claim for claim in olsbn.claims("cai") if claim.id == "cai.excess"]
+    >>> claim.kind, claim.check(seed=1).holds
+    ('identity', True)
+    """
+    from olsbn.ledger import cai, kohler
+
+    by_source = {"cai": cai.CLAIMS, "kohler": kohler.CLAIMS}
+    wanted = list(by_source) if source is None else [source] if isinstance(source, str) else list(source)
+    for name in wanted:
+        one_of("source", name, by_source)
+    return tuple(claim for name in by_source if name in wanted for claim in by_source[name])
+
+
+def verify(
+    which: Iterable[Claim], seed: int = 0, effort: float = 1.0, advance: Callable[[int], None] | None = None
+) -> Iterator[Result]:
+    """Check claims one after another and yield each result; `advance` is called with 1 after each."""
+    as_count("seed", seed)
+    for claim in which:
+        yield claim.check(seed, effort)
+        if advance is not None:
+            advance(1)
+
+
+def report(results: Iterable[Result], seed: int) -> dict[str, Any]:
+    """Return results as JSON-compatible data; numbers that JSON lacks become strings."""
+    entries = [{key: _plain(value) for key, value in asdict(result).items()} for result in results]
+    return {
+        "olsbn_version": __version__,
+        "seed": seed,
+        "holds": all(entry["holds"] for entry in entries),
+        "claims": entries,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, float) and json.dumps(value) in ("NaN", "Infinity", "-Infinity"):
+        return str(value)
+    return value
+
+
+def table(results: Iterable[Result]) -> str:
+    """Return the results as a table in plain text."""
+    header = ("claim", "kind", "problems", "theory", "measured", "margin", "verdict")
+    rows = [
+        (
+            r.id,
+            r.kind,
+            str(r.n_problems - r.n_skipped),
+            f"{r.theory:.6g}",
+            f"{r.measured:.6g}",
+            f"{r.margin:.2g}",
+            "holds" if r.holds else "FAILS",
+        )
+        for r in results
+    ]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [header, tuple("-" * w for w in widths), *rows]
+    left = (0, 1, 6)
+    return "\n".join(
+        "  ".join(cell.ljust(w) if k in left else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        .rstrip()
+        for line in lines
+    )

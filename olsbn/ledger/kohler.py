@@ -1,0 +1,145 @@
+"""The claims of Kohler et al. on GDNP, gradient descent in normalized parameters, ordinary least squares."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+
+from olsbn._validate import FloatArray
+from olsbn.ledger import textbook
+from olsbn.ledger.base import PROBLEMS, RATE, Claim, Cube, Skip, draw_problem, rounding
+from olsbn.problems import OLSProblem
+from olsbn.spectral import bngd_contraction_ratio, spectral_report
+
+
+def gdnp_excess(problem: OLSProblem, n_steps: int) -> FloatArray:
+    """Return the relative excess of GDNP at steps 0..n_steps (fewer if it falls to 1e-280).
+
+    In the coordinates ``w = beta u + v``, ``u'Hv = 0``, nothing cancels: the direction of w is v/beta, and a step is
+    ``w + He/(L q)``.
+    """
+    eigvals, u = problem.eigvals, problem.u
+    E = float(eigvals @ u**2)
+    top = float(eigvals[-1])
+    beta = float(eigvals @ (u * problem.w0)) / E
+    v = problem.w0 - beta * u
+    found = []
+    for _ in range(n_steps + 1):
+        v = v / beta  # the scale of w does not matter
+        V = float(eigvals @ v**2)
+        excess = V / (E + V)
+        found.append(excess)
+        if excess < 1e-280:
+            break
+        # 1/q = 1 + V/E at beta = 1, and He/q = lambda (u V/E - v)
+        w_step = eigvals * (u * (V / E) - v) / top
+        shift = float(eigvals @ (u * w_step)) / E
+        beta, v = 1 + shift, v + w_step - shift * u
+        v -= float(eigvals @ (u * v)) / E * u  # rounding has put a little of u into it
+    return np.array(found)
+
+
+def _one_step(cube: Cube) -> SimpleNamespace:
+    problem = draw_problem(cube)
+    rng = cube.rng()
+    p = textbook.dense(problem, rng)
+    w, top = p.w0, float(problem.eigvals[-1])
+    s, q = textbook.sigma(p, w), textbook.q(p, w)
+    if abs(q) * s < 1e-6 * math.sqrt(p.E):
+        raise Skip  # GDNP divides by w'g
+    a = float(w @ p.g / s)  # the optimal scale
+    eps = s / (a * q * top)  # so that eps (a/sigma) q = 1/L
+    amplification = top * float(w @ w) / s**2
+    size = np.linalg.norm(w) + np.linalg.norm(p.u) / abs(q) + np.linalg.norm(w)
+    return SimpleNamespace(p=p, w=w, a=a, eps=eps, top=top, ops=20 * problem.dim * amplification, size=size)
+
+
+def _run(cube: Cube) -> SimpleNamespace:
+    problem = draw_problem(cube, cond=(1.5, 300), tilt=3.0)
+    return SimpleNamespace(problem=problem, excess=gdnp_excess(problem, 60), d=problem.dim)
+
+
+def _bound(i: SimpleNamespace) -> FloatArray:
+    eigvals = i.problem.eigvals
+    return (1 - eigvals[0] / eigvals[-1]) ** (2 * np.arange(1, i.excess.size))
+
+
+def _long_run(cube: Cube) -> SimpleNamespace:
+    problem = draw_problem(cube, dim=(3, 12), cond=(3, 30), tilt=2.0)
+    excess = gdnp_excess(problem, 12_000)
+    rates = np.sqrt(excess[1:] / excess[:-1])
+    # settled: two samples, the excess many decades apart, agree far better than is asked for
+    if rates.size < 100 or abs(rates[-1] - rates[-1 - rates.size // 4]) > RATE / 10 * rates[-1]:
+        raise Skip
+    return SimpleNamespace(problem=problem, rate=float(rates[-1]))
+
+
+CLAIMS = (
+    Claim(
+        id="kohler.gdnp-is-bngd",
+        source="kohler",
+        kind="identity",
+        statement="On least squares GDNP is BNGD with the optimal scale and the effective learning rate 1/lambda_max.",
+        formula="w - (w'Hw/(2 L |rho|)) grad rho = w + eps (a/sigma) He,  rho = -(w'g)^2/(2 w'Hw), a = w'g/sigma, "
+        "eps (a/sigma) q = 1/L",
+        problems=f"{PROBLEMS}; rotated at random; rho differentiated by complex steps",
+        instance=_one_step,
+        theory=lambda i: textbook.bngd_step(i.p, i.w, i.a, i.eps, 1.0)[0],
+        measured=lambda i: textbook.gdnp_step(i.p, i.w, i.top),
+        allowed=lambda i: rounding(i.ops, i.size),
+    ),
+    Claim(
+        id="kohler.optimal-scale",
+        source="kohler",
+        kind="upper",
+        statement="The scale that GDNP finds by bisection is a = w'g/sigma in closed form: no other has a smaller loss.",
+        formula="J(w'g/sigma, w) <= J(a, w)",
+        problems=f"{PROBLEMS}; rotated at random; a from half to twice the optimum, and off it by a part of 1e-6",
+        instance=_one_step,
+        theory=lambda i: [textbook.loss(i.p, i.w, f * i.a) for f in (0.5, 1 - 1e-6, 1 + 1e-6, 2.0)],
+        measured=lambda i: textbook.loss(i.p, i.w, i.a),
+        allowed=lambda i: rounding(i.ops, i.p.E),
+    ),
+    Claim(
+        id="kohler.bound",
+        source="kohler",
+        kind="upper",
+        statement="GDNP converges linearly from every start with w'g != 0.",
+        formula="excess_k / excess_0 <= (1 - lambda_min/lambda_max)^(2k)",
+        problems=f"{PROBLEMS}, cond <= 300, u leaning far to either end; 60 steps",
+        instance=_run,
+        theory=_bound,
+        measured=lambda i: i.excess[1:] / i.excess[0],
+        # sums of d terms, in each of k steps
+        allowed=lambda i: rounding(20 * i.d * np.arange(1, i.excess.size)) * _bound(i),
+        n_search=120,
+    ),
+    Claim(
+        id="kohler.asymptotic",
+        source="kohler",
+        kind="tight",
+        statement="The asymptotic factor is that of H*, sharper than the bound's.",
+        formula="sqrt(excess_{k+1}/excess_k) -> 1 - lambda*_2/lambda_max",
+        problems="d in 3..12, cond in 3..30; up to 12000 steps",
+        instance=_long_run,
+        theory=lambda i: 1 - spectral_report(i.problem).eig_star_min / i.problem.eigvals[-1],
+        measured=lambda i: i.rate,
+        allowed=lambda i: RATE,
+        n_random=12,
+        n_search=12,
+    ),
+    Claim(
+        id="kohler.sharper",
+        source="kohler",
+        kind="upper",
+        statement="That factor never exceeds the bound's, for lambda*_2 >= lambda_min.",
+        formula="max_{i>=2} |1 - lambda*_i/lambda_max| <= 1 - lambda_min/lambda_max",
+        problems=f"{PROBLEMS}, cond <= 300, u leaning far to either end",
+        instance=lambda cube: draw_problem(cube, cond=(1.5, 300), tilt=3.0),
+        theory=lambda problem: 1 - problem.eigvals[0] / problem.eigvals[-1],
+        measured=lambda problem: bngd_contraction_ratio(problem, 1 / float(problem.eigvals[-1])),
+        allowed=lambda problem: rounding(16),
+    ),
+)

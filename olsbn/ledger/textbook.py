@@ -1,0 +1,90 @@
+"""The update rules as printed, with a dense H, for the ledger: independent of the engine and of the spectral theory.
+
+Everything takes complex numbers as well, so that derivatives come from complex steps, exact to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from olsbn._validate import FloatArray
+from olsbn.problems import OLSProblem
+
+
+class Dense(NamedTuple):
+    """The problem in coordinates that are not the eigenbasis."""
+
+    H: FloatArray
+    g: FloatArray
+    u: FloatArray
+    w0: FloatArray
+    E: float
+
+
+def dense(problem: OLSProblem, rng: np.random.Generator) -> Dense:
+    """Rotate a problem at random."""
+    d = problem.dim
+    basis = np.linalg.qr(rng.standard_normal((d, d)))[0]
+    H = basis @ (problem.eigvals[:, None] * basis.T)
+    H = (H + H.T) / 2
+    u = basis @ problem.u
+    return Dense(H, H @ u, u, basis @ problem.w0, float(u @ H @ u))
+
+
+def sigma(p: Dense, w: Any) -> Any:
+    """Return the standard deviation of the output, ``sqrt(w'Hw)``."""
+    return np.sqrt(w @ p.H @ w)
+
+
+def q(p: Dense, w: Any) -> Any:
+    """Return ``w'g/sigma^2``."""
+    return (w @ p.g) / (w @ p.H @ w)
+
+
+def loss(p: Dense, w: Any, a: Any) -> Any:
+    """Return the loss less its noise, ``J - J_min = (E - 2 a w'g/sigma + a^2)/2``."""
+    return (p.E - 2 * a * (w @ p.g) / sigma(p, w) + a * a) / 2
+
+
+def bngd_step(p: Dense, w: Any, a: Any, eps: float, eps_a: float) -> tuple[Any, Any]:
+    """One step of BNGD [Cai]; both lines use the old state."""
+    s = sigma(p, w)
+    return (
+        w + eps * (a / s) * (p.g - ((w @ p.g) / s**2) * (p.H @ w)),
+        a + eps_a * ((w @ p.g) / s - a),
+    )
+
+
+def gdnp_step(p: Dense, w: FloatArray, smoothness: float) -> FloatArray:
+    """One step of GDNP [Kohler]: ``w - eta grad rho``, ``rho = -(w'g)^2/(2 w'Hw)``, by differentiation of rho.
+
+    The step length is ``eta = w'Hw/(2 L |rho|)`` with L the largest eigenvalue of H.
+    """
+
+    def rho(w: Any) -> Any:
+        return -((w @ p.g) ** 2) / (2 * (w @ p.H @ w))
+
+    return w - (w @ p.H @ w) / (2 * smoothness * abs(rho(w))) * derivative(rho, w)
+
+
+def derivative(function: Callable[[Any], Any], x: FloatArray) -> FloatArray:
+    """Differentiate by complex steps: a gradient for a number, a Jacobian (rows: outputs) for a vector."""
+    columns = []
+    for j in range(x.size):
+        z = x.astype(complex)
+        z[j] += 1e-100j
+        columns.append(np.imag(function(z)) / 1e-100)
+    return np.array(columns).T
+
+
+def bngd_jacobian(p: Dense, w: FloatArray, a: float, eps: float, eps_a: float) -> FloatArray:
+    """Return the Jacobian of one step of BNGD, over (w, a)."""
+
+    def step(z: Any) -> Any:
+        w_next, a_next = bngd_step(p, z[:-1], z[-1], eps, eps_a)
+        return np.append(w_next, a_next)
+
+    return derivative(step, np.append(w, a))
