@@ -352,10 +352,14 @@ def save_netcdf(ds: xr.Dataset, path: Path) -> None:
 # ---------------------------------------------------------------- map, run, spectrum
 
 
+# 50 a decade, such that the edge eps_a = 2 lies between two rows of cells.
+_EPS_A = Grid(2 * 10**-3.29, 2 * 10**0.29, 180, True)
+
+
 @main.command("map")
 @problem_options
 @click.option("--eps", metavar="LO:HI:N", help="Learning rates of w (default: around the ranges that converge).")
-@click.option("--eps-a", metavar="LO:HI:N", help="Learning rates of the BN scale a (default: 0 to 2.2).")
+@click.option("--eps-a", metavar="LO:HI:N", help="Learning rates of the BN scale a (default: 0.001 to 3.9).")
 @click.option("--steps", type=int, default=5000, show_default=True, metavar="K", help="Steps each cell runs.")
 @click.option("--tol", type=float, default=1e-10, show_default=True, help="Relative excess that counts as converged.")
 @click.option("--out", metavar="DIR", help="Where the results go (default: results/map-NAME).")
@@ -376,14 +380,14 @@ def map_command(
         if workers is not None and workers < 1:
             raise ValueError(f"--workers must be >= 1, got {workers}")
         grid = Grid.parse("--eps", eps, log=True) if eps is not None else None
-        # Cell edges at multiples of 1/80: the edge eps_a = 2 falls between two rows.
-        grid_a = Grid.parse("--eps-a", eps_a, log=False) if eps_a is not None else Grid(0.00625, 2.19375, 176, False)
+        grid_a = Grid.parse("--eps-a", eps_a, log=False) if eps_a is not None else _EPS_A
         for name, axis in (("--eps", grid), ("--eps-a", grid_a)):
             if axis is not None and axis.n < 2:
                 raise ValueError(f"{name} must be LO:HI:N with N >= 2 for a map, got one value (see: olsbn run)")
         check_memory("the number of cells", (grid.n if grid else 241) * grid_a.n, _BYTES_A_CELL)
         problem = make_problem(**named)
         from olsbn import plotting
+        from olsbn.spectral import eps_window
         from olsbn.sweeps import SweepSpec, sweep
 
         rates = grid.values() if grid else default_eps(problem, steps, tol)
@@ -397,6 +401,10 @@ def map_command(
             bngd = sweep(problem, eps=rates, eps_a=grid_a.values(), n_steps=steps, tol=tol, workers=workers)
             gd = sweep(problem, method="gd", eps=rates, n_steps=steps, tol=tol, workers=workers)
         ds = plotting.beside(bngd, gd)
+        for name, method in (("window", "bngd"), ("gd_window", "gd")):
+            window = eps_window(problem, tol, steps, method) if steps else None
+            if window and window.reliable and 0 < window.lower < window.upper < math.inf:
+                ds.attrs[name] = [window.lower, window.upper]
         ds.attrs["command"] = command_line()
 
         def write(work: Path) -> None:
@@ -412,7 +420,7 @@ def map_command(
 
 
 def default_eps(problem: OLSProblem, steps: int, tol: float) -> np.ndarray:
-    """Return learning rates around everything that theory says happens: 20 a decade, whole decades."""
+    """Return learning rates around everything that theory says happens: whole decades, 25 cells each."""
     import numpy as np
 
     from olsbn.spectral import effective_rate_regimes, eps_window, spectral_report
@@ -424,20 +432,20 @@ def default_eps(problem: OLSProblem, steps: int, tol: float) -> np.ndarray:
             end for m in ("gd", "bngd") for w in [eps_window(problem, tol, steps, m)] for end in (w.lower, w.upper)
         ]
     decades = [math.log10(mark) for mark in marks if 0 < mark < math.inf]
-    lo, hi = math.floor(min(decades) - 1), math.ceil(max(decades) + 1)
-    lo, hi = max(lo, -300), min(hi, 300)
-    return np.logspace(lo, hi, 20 * (hi - lo) + 1)
+    lo, hi = max(math.floor(min(decades) - 0.5), -300), min(math.ceil(max(decades) + 0.5), 300)
+    return np.logspace(lo, hi, 25 * (hi - lo) + 1)
 
 
 def map_summary(problem: OLSProblem, ds: xr.Dataset) -> str:
     """Return what a map shows, in a few lines."""
     import numpy as np
 
-    from olsbn import schema
+    from olsbn import plotting, schema
     from olsbn.spectral import eps_window, spectral_report
 
     report = spectral_report(problem)
-    steps, tol = ds.attrs["n_steps"], ds.attrs["tol"]
+    steps, tol, eps = ds.attrs["n_steps"], ds.attrs["tol"], ds.eps.values
+    edges, log = plotting.cell_edges(eps)
     row = ds.sel(eps_a=1.0, method="nearest")
     lines = [f"problem     {_describe(problem)}"]
     for method, status in (("BNGD", ds.status), ("GD", ds.gd_status)):
@@ -446,35 +454,25 @@ def map_summary(problem: OLSProblem, ds: xr.Dataset) -> str:
         lines.append(f"{method:<11} {status.size} cells: {found}")
     lines.append(f"learning rates that reach a relative excess of {tol:g} within {steps} steps:")
     for method, status, where in (
-        ("bngd", row.status, f" at eps_a = {float(row.eps_a):.4g}"),
+        ("bngd", row.status, f" at eps_a = {float(row.eps_a):.3g}"),
         ("gd", ds.gd_status, ""),
     ):
-        good = ds.eps.values[(status == 0).values]
-        window = eps_window(problem, tol, steps, method)
-        theory = f"theory {window.decades:.2f} decades" + ("" if method == "gd" else " at eps_a = 1")
-        theory += "" if window.reliable else ", a rough estimate here"
-        if good.size:
-            measured = (
-                f"{decades(ds.eps.values, (status == 0).values):.2f} decades{where}, {good[0]:.3g} to {good[-1]:.3g}"
-            )
-        else:
-            measured = f"none on this grid{where}"
-        lines.append(f"  {method.upper():<9} {measured} ({theory})")
-    lines.append(
-        "best contraction ratio of sqrt(excess) a step (smallest on the grid; theory: best of all learning rates):"
-    )
+        good = (status == schema.Status.CONVERGED).values
+        measured = "none on this grid"
+        if good.any():
+            width = f"{np.diff(np.log10(edges))[good].sum():.2f} decades, " if log else ""
+            measured = f"{width}{eps[good][0]:.3g} to {eps[good][-1]:.3g}"
+        theory = "nothing to predict"
+        if steps:
+            window = eps_window(problem, tol, steps, method)
+            theory = f"theory: {window.decades:.2f} decades" + (" at eps_a = 1" if method == "bngd" else "")
+            theory += "" if window.reliable else ", a rough estimate here"
+        lines.append(f"  {method.upper():<9} {measured}{where} ({theory})")
+    lines.append("best contraction ratio of sqrt(excess) a step, on the grid and in theory over all learning rates:")
     for name, rate, best in (("BNGD", ds.rate_sim, report.rate_bngd_opt), ("GD", ds.gd_rate_sim, report.rate_gd_opt)):
         measured = f"{float(rate.min()):.6g}" if np.isfinite(rate).any() else "none measured"
-        lines.append(f"  {name:<9} {measured} (theory {best:.6g})")
+        lines.append(f"  {name:<9} {measured} (theory: {best:.6g})")
     return "\n".join(lines)
-
-
-def decades(eps: np.ndarray, good: np.ndarray) -> float:
-    """Return the width, in decades, of the cells that are good: each reaches half-way to its neighbours."""
-    import numpy as np
-
-    x = np.log10(np.maximum(eps, sys.float_info.min))
-    return float(np.gradient(x)[good].sum()) if x.size > 1 else 0.0
 
 
 def _describe(problem: OLSProblem) -> str:
@@ -489,7 +487,7 @@ def _describe(problem: OLSProblem) -> str:
 @click.option("--method", default="both", show_default=True, metavar="M", help="gd, bngd or both.")
 @click.option("--eps", type=float, help="Learning rate of w (default: by theory, for each method its own).")
 @click.option("--eps-a", type=float, help="Learning rate of the BN scale a (default: 1).")
-@click.option("--steps", type=int, default=1000, show_default=True, metavar="K", help="Number of steps.")
+@click.option("--steps", type=int, default=2000, show_default=True, metavar="K", help="Number of steps.")
 @click.option("--tol", type=float, default=1e-10, show_default=True, help="Relative excess that counts as converged.")
 @click.option("--out", metavar="DIR", help="Where the results go (default: results/run-NAME).")
 def run_command(
@@ -510,7 +508,7 @@ def run_command(
         problem = make_problem(**named)
         from olsbn import plotting
         from olsbn.dynamics import run_bngd, run_gd
-        from olsbn.sweeps import SweepSpec
+        from olsbn.sweeps import SweepSpec, theory_attrs
 
         rates = {m: default_rate(problem, m) if eps is None else eps for m in ("bngd", "gd") if method in (m, "both")}
         scale = 1.0 if eps_a is None else eps_a
@@ -528,7 +526,7 @@ def run_command(
 
         def write(work: Path) -> None:
             for name, ds in runs.items():
-                ds.attrs["command"] = command_line()
+                ds.attrs |= {**theory_attrs(problem), "rank": problem.dim, "command": command_line()}
                 save_netcdf(ds, work / f"{name}.nc")
             figure = plotting.run_figure(list(runs.values()))
             for suffix in ("png", "pdf"):

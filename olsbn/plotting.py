@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.style
 import numpy as np
+from matplotlib.colors import FuncNorm, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path as Outline
-from matplotlib.ticker import MaxNLocator
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from olsbn._validate import FloatArray, one_of
 from olsbn.schema import EXCESS_FLOOR, Status
@@ -54,25 +57,27 @@ class _Quantity:
 
 
 _QUANTITIES = {
-    "excess": _Quantity(r"$\log_{10}$ relative excess", True, "viridis", "no excess"),
-    "steps_to_tol": _Quantity(r"$\log_{10}$ steps to tolerance", True, "viridis", "tolerance not reached"),
+    "excess": _Quantity("final relative excess", True, "viridis", "no excess"),
+    "steps_to_tol": _Quantity("steps to tolerance", True, "viridis", "tolerance not reached"),
     "rate_sim": _Quantity(
         r"contraction ratio of $\sqrt{\mathrm{excess}}$ a step", False, "cividis", "no rate measured"
     ),
-    "eps_eff": _Quantity(r"$\log_{10}$ effective rate $\hat\varepsilon$", True, "cividis", r"$\hat\varepsilon \leq 0$"),
+    "eps_eff": _Quantity(r"effective learning rate $\hat\varepsilon$", True, "cividis", r"$\hat\varepsilon \leq 0$"),
 }
 
 # Statuses that are no number: colour, hatch.
 _FLAT = {
-    Status.DIVERGED: ("#d9a5a0", "////"),
+    Status.DIVERGED: ("#e3b5ae", "////"),
     Status.NON_FINITE: ("#b6a1c9", "xxxx"),
     Status.DEGENERATE: ("#c9c9c9", "...."),
     Status.NOT_RUN: ("#ffffff", "\\\\\\\\"),
 }
 _MISSING = ("#ececec", "")
-_HATCH_COLOR = "#5a4a4a"
-_TIGHT: dict[str, Any] = {"color": "#e4006d", "linewidth": 1.4, "linestyle": "-"}
-_APPROXIMATE: dict[str, Any] = {"color": "#e4006d", "linewidth": 1.2, "linestyle": (0, (4, 2.5))}
+_HATCH_COLOR = "#8a5f5a"
+_THEORY_COLOR = "#d6005f"
+_TIGHT: dict[str, Any] = {"color": _THEORY_COLOR, "linewidth": 1.5, "linestyle": "-"}
+_APPROXIMATE: dict[str, Any] = {"color": _THEORY_COLOR, "linewidth": 1.2, "linestyle": (0, (4, 2.5))}
+_REACHED: dict[str, Any] = {"color": "white", "linewidth": 1.2}
 
 
 # -------------------------------------------------------------------- maps
@@ -117,21 +122,19 @@ def plot_map(ds: xr.Dataset, quantity: str = "excess", ax: Axes | None = None, t
     ('log', 'learning rate $\\varepsilon$')
     """
     cells = _Cells.of(ds, quantity)
-    ax = _new_axes((6.4, 4.8) if cells.y is not None else (6.4, 2.2)) if ax is None else ax
+    alone = ax is None
+    if ax is None:
+        ax = _new_axes((6.4, 5.4) if cells.y is not None else (6.4, 3.0))
     mesh = cells.draw(ax, cells.limits())
-    marks = _draw_theory(ax, ds) if theory else []
+    keys = _draw_theory(ax, ds) if theory else []
     _label_axes(ax, ds, cells)
-    ax.set_title(_title(ds, cells.incomplete))
-    ax.figure.colorbar(mesh, ax=ax, extend=cells.extend(cells.limits()), label=cells.style.label)
-    handles = [*marks, *cells.legend()]
-    if handles:
-        ax.legend(
-            handles=handles,
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.14 if cells.y is not None else -0.45),
-            ncols=2,
-            frameon=False,
-        )
+    ax.set_title(_title(ds, [cells]))
+    _color_bar(ax.figure, mesh, [cells], ax)
+    keys += _keys({"": cells})
+    if alone:
+        ax.figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    elif keys:
+        ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(0, -0.2), frameon=False, fontsize="small")
     return ax
 
 
@@ -143,13 +146,14 @@ def map_figure(ds: xr.Dataset, quantity: str = "excess") -> Figure:
     bngd, gd = apart(ds)
     cells, strip = _Cells.of(bngd, quantity), _Cells.of(gd, quantity)
     low, high = np.transpose([cells.limits(), strip.limits()])
-    limits = float(np.nanmin(low)), float(np.nanmax(high))
+    with np.errstate(all="ignore"):
+        limits = float(np.fmin(*low)), float(np.fmax(*high))
     with style():
-        figure = Figure(figsize=(7.2, 5.6), layout="constrained")
+        figure = Figure(figsize=(7.2, 5.8), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 0.085])
         mesh = cells.draw(top, limits)
         strip.draw(bottom, limits)
-        marks = _draw_theory(top, bngd) + _draw_theory(bottom, gd)
+        keys = _draw_theory(top, bngd) + _draw_theory(bottom, gd)
         _label_axes(top, bngd, cells)
         _label_axes(bottom, gd, strip)
         top.set_xlabel("")
@@ -158,12 +162,11 @@ def map_figure(ds: xr.Dataset, quantity: str = "excess") -> Figure:
             half = ds.attrs["eig_max"] / 2
             natural = top.secondary_xaxis("top", functions=(lambda x: x * half, lambda x: x / half))
             natural.set_xlabel(r"in natural units, $\varepsilon\lambda_{\max}/2$")
-        figure.suptitle(_title(bngd, cells.incomplete or strip.incomplete, "BNGD and GD"))
-        bar = figure.colorbar(mesh, ax=[top, bottom], extend=cells.extend(limits), label=cells.style.label, pad=0.02)
-        bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-        unique = {handle.get_label(): handle for handle in marks}
-        handles = [*unique.values(), *cells.legend("BNGD: "), *strip.legend("GD: ")]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+        figure.suptitle(_title(bngd, [cells, strip], "BNGD and GD"))
+        _color_bar(figure, mesh, [cells, strip], [top, bottom])
+        figure.legend(
+            handles=[*keys, *_keys({"BNGD ": cells, "GD ": strip})], loc="outside lower center", ncols=2, frameon=False
+        )
     return figure
 
 
@@ -176,9 +179,10 @@ def beside(bngd: xr.Dataset, gd: xr.Dataset) -> xr.Dataset:
 
 def apart(ds: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     """Undo `beside`."""
-    prefixed = [name for name in ds.data_vars if str(name).startswith("gd_")]
+    prefixed: list[Any] = [name for name in ds.data_vars if str(name).startswith("gd_")]
     gd = ds[prefixed].rename({name: str(name).removeprefix("gd_") for name in prefixed})
     gd.attrs = {**ds.attrs, "method": "gd"}
+    gd.attrs.pop("window", None)
     if "gd_window" in ds.attrs:
         gd.attrs["window"] = ds.attrs["gd_window"]
     return ds.drop_vars(prefixed), gd
@@ -210,18 +214,17 @@ class _Cells:
     """A sweep cut into what is coloured by number and what is flat."""
 
     quantity: str
-    value: FloatArray  # (rows, columns), NaN where there is no number
+    value: FloatArray  # (rows, columns), of the excess the logarithm; NaN where there is no number
     flat: dict[Status | None, np.ndarray]  # cells without a number, by status; None: they ran
+    reached: np.ndarray  # cells that reached the tolerance
+    tol: float
     x: tuple[FloatArray, bool]
     y: tuple[FloatArray, bool] | None  # None: a single row
 
     @classmethod
     def of(cls, ds: xr.Dataset, quantity: str) -> _Cells:
-        if not hasattr(ds, "data_vars"):
-            raise TypeError(f"ds must be an xarray.Dataset, got {type(ds).__name__}")
         one_of("quantity", quantity, _QUANTITIES)
-        if "status" not in ds or quantity not in ds:
-            raise ValueError(f"ds must be a sweep with the variables status and {quantity}, got {sorted(map(str, ds))}")
+        _check_variables(ds, "a sweep", ("status", quantity))
         dims = ds["status"].dims
         if dims not in (("eps_a", "eps"), ("eps",)):
             raise ValueError(
@@ -237,21 +240,22 @@ class _Cells:
             raw = np.where(raw < 0, np.nan, np.maximum(raw, 1))
         good = ran & np.isfinite(raw) & ((raw > 0) | (not style.log))
         value = np.full(raw.shape, np.nan)
-        value[good] = np.log10(raw[good]) if style.log else raw[good]
+        value[good] = np.log10(raw[good]) if quantity == "excess" else raw[good]
         flat: dict[Status | None, np.ndarray] = {s: status == s for s in _FLAT}
         flat[None] = ran & ~good
         y = cell_edges(ds["eps_a"].values) if "eps_a" in dims else None
-        return cls(quantity, value, {s: m for s, m in flat.items() if m.any()}, cell_edges(ds["eps"].values), y)
+        flat = {s: mask for s, mask in flat.items() if mask.any()}
+        tol = float(ds.attrs.get("tol", np.nan))
+        return cls(quantity, value, flat, status == Status.CONVERGED, tol, cell_edges(ds["eps"].values), y)
 
     @property
     def style(self) -> _Quantity:
         return _QUANTITIES[self.quantity]
 
     @property
-    def incomplete(self) -> str:
-        """A few words if cells were not run."""
-        missing = self.flat.get(Status.NOT_RUN)
-        return "" if missing is None else f"incomplete: {missing.sum()} of {missing.size} cells not run"
+    def outlined(self) -> bool:
+        """Whether the cells that reached the tolerance get an outline: colour does not tell."""
+        return self.quantity == "excess"
 
     def limits(self) -> tuple[float, float]:
         """Return the range of colours, NaN without numbers. Excess above 1, the start's, is clipped."""
@@ -260,42 +264,92 @@ class _Cells:
         low, high = float(np.nanmin(self.value)), float(np.nanmax(self.value))
         return (min(low, -1.0), 0.0) if self.quantity == "excess" else (low, high)
 
-    def extend(self, limits: tuple[float, float]) -> str:
-        """Return at which end of the colour bar numbers are clipped."""
-        with np.errstate(invalid="ignore"):
-            return "max" if (self.value > limits[1]).any() else "neither"
-
     def draw(self, ax: Axes, limits: tuple[float, float]) -> Any:
         """Draw all cells and return the coloured mesh."""
         x, y = self.x[0], self.y[0] if self.y else np.array([0.0, 1.0])
         ax.set_xscale("log" if self.x[1] else "linear")
         ax.set_yscale("log" if self.y and self.y[1] else "linear")
-        low, high = limits if np.isfinite(limits).all() else (0.0, 1.0)
-        masked = np.ma.masked_invalid(self.value)
+        low, high = limits if np.isfinite(limits).all() else (-1.0, 0.0) if self.quantity == "excess" else (1.0, 2.0)
+        if self.quantity == "excess":
+            # Root of the number of digits gained: slow progress can be told from none.
+            norm: Normalize = FuncNorm((lambda v: np.sign(v) * np.sqrt(np.abs(v)), lambda v: v * np.abs(v)), low, high)
+        else:
+            norm = (LogNorm if self.style.log else Normalize)(low, high if high > low else low + 1)
         mesh = ax.pcolormesh(
-            x, y, masked, shading="flat", cmap=self.style.cmap, vmin=low, vmax=high, rasterized=True, zorder=1
+            x,
+            y,
+            np.ma.masked_invalid(self.value),
+            shading="flat",
+            cmap=self.style.cmap,
+            norm=norm,
+            rasterized=True,
+            zorder=1,
         )
         for status, mask in self.flat.items():
             color, hatch = _MISSING if status is None else _FLAT[status]
-            area = _outline(mask, x, y)
+            area = _rectangles(mask, x, y)
             ax.add_patch(PathPatch(area, facecolor=color, edgecolor="none", linewidth=0, zorder=1.1))
             ax.add_patch(PathPatch(area, fill=False, hatch=hatch, edgecolor=_HATCH_COLOR, linewidth=0, zorder=1.2))
+        if self.outlined:
+            ax.add_patch(PathPatch(_border(self.reached, x, y), fill=False, zorder=1.3, **_REACHED))
         ax.set_xlim(x[0], x[-1])
         ax.set_ylim(y[0], y[-1])
         return mesh
 
-    def legend(self, prefix: str = "") -> list[Patch]:
-        """Return a key for every kind of flat cell, with the number of cells."""
-        handles = []
-        for status, mask in self.flat.items():
+
+def _keys(parts: dict[str, _Cells]) -> list[Any]:
+    """Return the legend's keys for cells that are told apart by their status, with how many there are."""
+
+    def count(masks: dict[str, np.ndarray]) -> str:
+        return ", ".join(f"{name}{mask.sum()} of {mask.size}" for name, mask in masks.items()) + " cells"
+
+    keys: list[Any] = []
+    one = next(iter(parts.values()))
+    if one.outlined:
+        label = f"reached {_power(one.tol)}: {count({name: cells.reached for name, cells in parts.items()})}"
+        keys.append(
+            Line2D([], [], **_REACHED, label=label, path_effects=[withStroke(linewidth=4, foreground="#21908c")])
+        )
+    for status in [None, *_FLAT]:
+        masks = {name: cells.flat[status] for name, cells in parts.items() if status in cells.flat}
+        if masks:
             color, hatch = _MISSING if status is None else _FLAT[status]
-            name = self.style.missing if status is None else status.label.replace("_", " ")
-            label = f"{prefix}{name} ({mask.sum()} of {mask.size} cells)"
-            handles.append(Patch(facecolor=color, hatch=hatch, edgecolor=_HATCH_COLOR, linewidth=0.5, label=label))
-        return handles
+            name = one.style.missing if status is None else status.label.replace("_", " ")
+            label = f"{name}: {count(masks)}"
+            keys.append(Patch(facecolor=color, hatch=hatch, edgecolor=_HATCH_COLOR, linewidth=0.5, label=label))
+    return keys
 
 
-def _outline(mask: np.ndarray, x: FloatArray, y: FloatArray) -> Outline:
+def _color_bar(figure: Any, mesh: Any, parts: list[_Cells], ax: Any) -> None:
+    one = parts[0]
+    if all(np.isnan(cells.value).all() for cells in parts):
+        return
+    with np.errstate(invalid="ignore"):
+        clipped = any((cells.value > mesh.norm.vmax).any() for cells in parts)
+    bar = figure.colorbar(mesh, ax=ax, extend="max" if clipped else "neither", label=one.style.label, pad=0.02)
+    if one.quantity == "excess":
+        wanted = np.array([0, 1, 2, 5, 10, 20, 40, 70, 110, 160, 220, 290])
+        bar.set_ticks(
+            [-v for v in wanted if -v >= mesh.norm.vmin],
+            labels=[f"$10^{{-{v}}}$" if v else "1" for v in wanted if -v >= mesh.norm.vmin],
+        )
+        bar.ax.minorticks_off()
+    elif one.style.log:
+        wide = mesh.norm.vmax > 1e3 * mesh.norm.vmin
+        bar.ax.yaxis.set_major_locator(LogLocator(subs=[1.0] if wide else [1.0, 2.0, 5.0]))
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: _power(v)))
+        bar.ax.minorticks_off()
+
+
+def _check_variables(ds: Any, what: str, names: tuple[str, ...]) -> None:
+    if not hasattr(ds, "data_vars"):
+        raise TypeError(f"ds must be an xarray.Dataset, got {type(ds).__name__}")
+    missing = [name for name in names if name not in ds.variables]
+    if missing:
+        raise ValueError(f"ds must be {what} with {', '.join(names)}, got a Dataset without {', '.join(missing)}")
+
+
+def _rectangles(mask: np.ndarray, x: FloatArray, y: FloatArray) -> Outline:
     """Return the cells of a mask as rectangles, one for each run of cells in a row."""
     padded = np.zeros((mask.shape[0], mask.shape[1] + 2), np.int8)
     padded[:, 1:-1] = mask
@@ -308,35 +362,55 @@ def _outline(mask: np.ndarray, x: FloatArray, y: FloatArray) -> Outline:
     return Outline(corners, codes)
 
 
+def _border(mask: np.ndarray, x: FloatArray, y: FloatArray) -> Outline:
+    """Return the edges between the cells of a mask and the others."""
+    row, column = np.nonzero(mask[:, 1:] != mask[:, :-1])
+    upright = np.stack([x[column + 1], y[row], x[column + 1], y[row + 1]], axis=1)
+    row, column = np.nonzero(mask[1:] != mask[:-1])
+    level = np.stack([x[column], y[row + 1], x[column + 1], y[row + 1]], axis=1)
+    ends = np.concatenate([upright, level]).reshape(-1, 2)
+    return Outline(ends, np.tile([Outline.MOVETO, Outline.LINETO], len(ends) // 2))
+
+
 def _draw_theory(ax: Axes, ds: xr.Dataset) -> list[Line2D]:
     """Draw what theory says in ``ds.attrs`` and return keys for the legend."""
-    marks, found = [], ds.attrs
+    keys, found = [], ds.attrs
+    left, right = ax.get_xlim()
     if found.get("method") == "gd":
-        if "eps_max" in found:
+        if left < found.get("eps_max", np.nan) < right:
             ax.axvline(found["eps_max"], **_TIGHT)
-            marks.append(
-                Line2D(
-                    [],
-                    [],
-                    **_TIGHT,
-                    label=r"exact edges: BNGD $\varepsilon_a = 2$, GD $\varepsilon_{\max} = 2/\lambda_{\max}$",
-                )
-            )
-    else:
-        if "eps_a" in ds.dims:
+            keys.append(Line2D([], [], **_TIGHT, label=r"$\varepsilon_{\max} = 2/\lambda_{\max}$: edge of GD (exact)"))
+    elif "eps_a" in ds.dims:
+        if ax.get_ylim()[0] < 2 < ax.get_ylim()[1]:
             ax.axhline(2.0, **_TIGHT)
-        for name in ("eps_1", "eps_2"):
-            if name in found:
-                ax.axvline(found[name], **_APPROXIMATE)
-        marks.append(
-            Line2D(
-                [],
-                [],
-                **_APPROXIMATE,
-                label=r"plateau of $\hat\varepsilon$: edges $\varepsilon_1$, $\varepsilon_2$ (asymptotic)",
+            keys.append(Line2D([], [], **_TIGHT, label=r"$\varepsilon_a = 2$: edge of BNGD (exact)"))
+        inside = {name: found[name] for name in ("eps_1", "eps_2") if left < found.get(name, np.nan) < right}
+        for name, value in inside.items():
+            ax.axvline(value, **_APPROXIMATE)
+            ax.annotate(
+                rf"$\varepsilon_{name[-1]}$",
+                (value, 0.5),
+                xycoords=("data", "axes fraction"),
+                xytext=(-9 if name == "eps_1" else 9, 0),
+                textcoords="offset points",
+                color=_THEORY_COLOR,
+                fontsize=11,
+                ha="center",
+                va="center",
+                path_effects=[withStroke(linewidth=3, foreground="white")],
             )
-        )
-    return marks
+        if inside:
+            label = r"$\varepsilon_1$, $\varepsilon_2$: edges of the plateau (asymptotic)"
+            keys.append(Line2D([], [], **_APPROXIMATE, label=label))
+    if "window" in found and ("eps_a" not in ds.dims or ax.get_ylim()[0] < 1 < ax.get_ylim()[1]):
+        y = 1.0 if "eps_a" in ds.dims else 0.5
+        marker: dict[str, Any] = {"color": _THEORY_COLOR, "markeredgecolor": "white", "markersize": 8, "linestyle": ""}
+        for end, shape in zip(found["window"], (CARETRIGHT, CARETLEFT), strict=True):
+            ax.plot([end], [y], marker=shape, zorder=3, **marker)
+        if "eps_a" in ds.dims:
+            label = rf"predicted range that reaches {_power(found['tol'])}"
+            keys.append(Line2D([], [], **{**marker, "marker": CARETRIGHT, "label": label}))
+    return keys
 
 
 def _label_axes(ax: Axes, ds: xr.Dataset, cells: _Cells) -> None:
@@ -348,16 +422,26 @@ def _label_axes(ax: Axes, ds: xr.Dataset, cells: _Cells) -> None:
         ax.set_ylabel(r"learning rate of the BN scale $\varepsilon_a$")
 
 
-def _title(ds: xr.Dataset, incomplete: str, what: str = "") -> str:
+def _title(ds: xr.Dataset, parts: list[_Cells], what: str = "") -> str:
     found = ds.attrs
-    words = [f"{what or str(found.get('method', '')).upper()} on {found.get('problem', 'a problem')}"]
+    name = str(found.get("problem", "a problem")).replace("$", r"\$")
+    head = f"{what or str(found.get('method', '')).upper()} on {name if len(name) <= 60 else name[:57] + '...'}"
+    words = []
     if "rank" in found:
         words.append(f"$d = {found['rank']}$")
     for name, symbol in (("cond", r"\kappa"), ("cond_star", r"\kappa^*")):
         if name in found:
             words.append(f"${symbol} = {_number(found[name])}$")
     words.append(f"{found.get('n_steps', '?')} steps")
-    return ", ".join(words) + (f"\n{incomplete}" if incomplete else "")
+    missing = sum(int(cells.flat[Status.NOT_RUN].sum()) for cells in parts if Status.NOT_RUN in cells.flat)
+    total = sum(cells.value.size for cells in parts)
+    return f"{head}\n" + ", ".join(words) + (f"\nincomplete: {missing} of {total} cells not run" if missing else "")
+
+
+def _power(value: float) -> str:
+    """Return a number as mathtext, powers of ten without a factor."""
+    text = _number(value)
+    return f"${text.removeprefix('1 ').removeprefix(chr(92) + 'times ')}$"
 
 
 def _number(value: float) -> str:
@@ -372,25 +456,191 @@ def _number(value: float) -> str:
 
 
 def plot_run(ds: xr.Dataset, ax: Axes | None = None, **line: Any) -> Axes:
-    """Draw the relative excess of one run, step by step."""
-    ax = _new_axes((6.4, 4.0)) if ax is None else ax
-    excess = ds["excess"].values
-    ax.plot(ds["step"].values, np.where(excess > 0, excess, np.nan), label=ds.attrs["method"].upper(), **line)
+    r"""Draw the relative excess of one run, step by step, with the slope that theory gives it in the end.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A result of `olsbn.run_gd` or `olsbn.run_bngd`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; several runs may share it. Default: a new figure.
+    **line
+        Settings of the line, as in `matplotlib.axes.Axes.plot`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Nothing is saved.
+
+    Notes
+    -----
+    The dashed line has the slope ``rate_theory**(2 k)``, an identity for the limit of the slope; it is drawn through
+    the last point, over the last third of the run. Excess 0 (below the floor of the engine) and NaN are not drawn.
+
+    Examples
+    --------
+    >>> import olsbn
+    >>> problem = olsbn.OLSProblem.from_spectrum("logspace", dim=10, cond=100.0)
+    >>> ax = olsbn.plotting.plot_run(olsbn.run_bngd(problem, eps=1.0, n_steps=500))
+    >>> ax.get_yscale()
+    'log'
+    """
+    _check_variables(ds, "a run", ("step", "excess"))
+    ax = _new_axes((6.4, 4.2)) if ax is None else ax
+    found = ds.attrs
+    steps, excess = ds["step"].values, ds["excess"].values
+    (curve,) = ax.plot(
+        steps, np.where(excess > 0, excess, np.nan), **{"color": _method_color(ds), "label": _run_label(ds), **line}
+    )
     ax.set_yscale("log")
+    drawn = np.flatnonzero(np.isfinite(excess) & (excess > 0))
+    rate = found.get("rate_theory", np.nan)
+    if drawn.size > 1 and 0 < rate < 1 and found.get("status") in (Status.CONVERGED.label, Status.MAX_STEPS.label):
+        last = drawn[-1]
+        late = steps[drawn][steps[drawn] >= steps[last] * 2 / 3]
+        with np.errstate(over="ignore", under="ignore"):
+            slope = np.exp(np.log(excess[last]) + 2 * (late - steps[last]) * np.log(rate))
+        late, slope = late[slope <= 1], slope[slope <= 1]
+        ax.plot(
+            late,
+            slope,
+            color=curve.get_color(),
+            linewidth=5,
+            alpha=0.3,
+            solid_capstyle="butt",
+            label=rf"theory: $\rho^{{2k}}$, $\rho = {rate:.6g}$",
+        )
     ax.set_xlabel("step $k$")
-    ax.set_ylabel("relative excess")
+    ax.set_ylabel(r"relative excess $(J - J_{\min})/(E/2)$")
+    ax.set_title(_title(ds, []))
+    ax.legend(frameon=False)
     return ax
 
 
 def run_figure(runs: list[xr.Dataset]) -> Figure:
-    """Draw runs on one pair of axes."""
+    """Draw runs on one problem: their excess above, their effective learning rates below, each by its own edge."""
     with style():
-        figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-        ax = figure.subplots()
+        figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 0.55])
+        bottom.axhline(1.0, **_TIGHT)
+        scaled = []
         for ds in runs:
-            plot_run(ds, ax)
-        ax.legend()
+            plot_run(ds, top)
+            edge = ds.attrs.get("eps_max" if ds.attrs["method"] == "gd" else "eps_eff_max", np.nan)
+            scaled.append(ds["eps_eff"].values / edge)
+            bottom.plot(ds["step"].values, scaled[-1], color=_method_color(ds))
+        positive = [v for v in np.concatenate(scaled) if 0 < v < np.inf]
+        if positive and max(positive) > 30 * min(positive):
+            bottom.set_yscale("log")
+        else:
+            bottom.set_ylim(bottom=min(0, bottom.get_ylim()[0]))
+        top.set_title("")
+        top.set_xlabel("")
+        figure.suptitle(_title(runs[0], [], " and ".join(ds.attrs["method"].upper() for ds in runs)))
+        bottom.set_xlabel("step $k$")
+        bottom.set_ylabel("effective rate / edge")
+        key = r"edge: BNGD $\hat\varepsilon = 2/\lambda^*_d$, GD $\varepsilon = 2/\lambda_{\max}$ (exact)"
+        bottom.legend(handles=[Line2D([], [], **_TIGHT, label=key)], frameon=False)
     return figure
+
+
+def _method_color(ds: xr.Dataset) -> str:
+    return {"gd": "#c46a00"}.get(ds.attrs.get("method", ""), "#1f5fa8")
+
+
+def _run_label(ds: xr.Dataset) -> str:
+    found = ds.attrs
+    label = rf"{found.get('method', 'run').upper()}, $\varepsilon = {_number(found.get('eps', np.nan))}$"
+    if "eps_a" in found:
+        label += rf", $\varepsilon_a = {_number(found['eps_a'])}$"
+    return label
+
+
+# -------------------------------------------------------------------- robustness
+
+
+def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    r"""Draw how wide the range of learning rates that converge is, against the dimension.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With the dims ``(dim, trial)`` and, where there is one, ``eps_a``: either the variable `width_decades`, beside
+        which `width_theory` and `gd_width_decades` are drawn if they are there, or `status` over ``eps``, from which
+        the widths of the cells that converged are summed up.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Medians over the trials, with bands from the 10 % to the 90 % quantile; nothing is saved.
+
+    Examples
+    --------
+    >>> import numpy as np, olsbn
+    >>> family = olsbn.ProblemFamily("linspace", cond=10.0)
+    >>> ds = olsbn.sweep(family, dim=[2, 8], trial=[0, 1, 2], eps=np.logspace(-3, 4, 29), n_steps=300)
+    >>> ax = olsbn.plotting.plot_robustness(ds)
+    >>> ax.get_ylabel()
+    'width of the converging range (decades)'
+    """
+    _check_variables(ds, "a sweep over dimensions", ("dim",))
+    if "width_decades" in ds:
+        width = ds["width_decades"]
+    else:
+        _check_variables(ds, "a sweep over dimensions", ("status", "eps"))
+        width = converged_decades(ds)
+    ax = _new_axes((6.4, 4.2)) if ax is None else ax
+    method = str(ds.attrs.get("method", "bngd")).upper()
+    if "eps_a" in width.dims:
+        colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, width.sizes["eps_a"]))
+        lines = [
+            (rf"{method}, $\varepsilon_a = {_number(float(value))}$", width.sel(eps_a=value), color)
+            for value, color in zip(width["eps_a"].values, colors, strict=True)
+        ]
+    else:
+        lines = [(method, width, _method_color(ds))]
+    if "gd_width_decades" in ds:
+        lines.append(("GD", ds["gd_width_decades"], "#c46a00"))
+    for label, one, color in lines:
+        low, middle, high = _over_trials(one)
+        dims = one["dim"].values
+        ax.fill_between(dims, low, high, color=color, alpha=0.2, linewidth=0)
+        ax.plot(dims, middle, color=color, marker="o", markersize=4, label=label)
+    if "width_theory" in ds:
+        ax.plot(ds["dim"].values, _over_trials(ds["width_theory"])[1], **_APPROXIMATE, label="theory (asymptotic)")
+    ax.set_xscale("log")
+    ax.set_xticks(dims, labels=[str(d) for d in dims])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("dimension $d$")
+    ax.set_ylabel("width of the converging range (decades)")
+    trials = width.sizes.get("trial", 1)
+    missing = int((ds["status"] == Status.NOT_RUN).sum()) if "status" in ds else 0
+    ax.set_title(
+        f"{ds.attrs.get('title', 'Robustness')}\nmedian and 10-90 % of {trials} trial{'s' if trials > 1 else ''}"
+        + (f"; incomplete: {missing} of {ds['status'].size} cells not run" if missing else "")
+    )
+    ax.legend(frameon=False)
+    return ax
+
+
+def converged_decades(ds: xr.Dataset) -> xr.DataArray:
+    """Return the total width along eps, in decades, of the cells that converged; NaN where a cell was not run."""
+    edges, log = cell_edges(ds["eps"].values)
+    if not log:
+        raise ValueError("ds must have logarithmically spaced eps, got a grid with more even differences than ratios")
+    widths = ds["eps"].copy(data=np.diff(np.log10(edges)))
+    total = (ds["status"] == Status.CONVERGED).astype(float).dot(widths, dim="eps")
+    return total.where((ds["status"] != Status.NOT_RUN).all("eps"))
+
+
+def _over_trials(values: xr.DataArray) -> Any:
+    """Return the 10 %, 50 % and 90 % quantiles over the trials, for each dimension."""
+    if "trial" not in values.dims:
+        return [values.values] * 3
+    return values.quantile([0.1, 0.5, 0.9], dim="trial").transpose("quantile", "dim").values
 
 
 # -------------------------------------------------------------------- files
