@@ -1,0 +1,163 @@
+"""The same tiles on Dask workers. With a store the workers write their own tiles, and the store stays the only truth.
+
+Nothing is oversubscribed: a tile runs on one thread and calls no BLAS, so a worker computes as many tiles at once as it
+has threads, and `dask worker --nthreads N` is all there is to set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from olsbn.grids import Arrays, SweepSpec, Tile, engine
+from olsbn.store import Store
+from olsbn.tiles import meter, run_tile
+
+_CONNECT = 10.0  # seconds to reach a scheduler
+_WORKERS = 60.0  # seconds to wait for a first worker, and for another one when all are gone
+_LOST = 5.0  # seconds without a scheduler after which it counts as lost
+
+
+def connect(address: str) -> Any:
+    """Return a client of the scheduler at `address`."""
+    try:
+        from distributed import Client
+    except ImportError as err:
+        raise ImportError('Dask needs the extra "dask": pip install "olsbn[dask]"') from err
+    try:
+        return Client(address, timeout=_CONNECT, set_as_default=False)
+    except (OSError, ValueError, TypeError) as err:
+        raise ValueError(f"cannot reach a Dask scheduler at {address!r} ({type(err).__name__})") from err
+
+
+def fill(client: Any, store: Store, tiles: Sequence[Tile], *, progress: bool | None = None) -> None:
+    """Compute tiles on the workers of `client`, which write them to the store."""
+    if not tiles:
+        return
+    _await_workers(client)
+    arguments = str(store.path.resolve()), store.attrs["sweep_fingerprint"], engine()
+    for worker, complaint in client.run(_cannot_write, *arguments).items():
+        if complaint:
+            raise ValueError(f"the worker {worker} {complaint}")
+    _stored.cache_clear()  # for workers in this process
+    with meter(sum(tile.n_cells for tile in tiles), progress) as advance:
+        for tile, _ in _on_workers(client, lambda tile: (_write_tile, *arguments, tile), tiles):
+            advance(tile.n_cells)
+
+
+def run_tiles(
+    client: Any, spec: SweepSpec, tiles: Sequence[Tile], *, progress: bool | None = None
+) -> Iterator[tuple[Tile, Arrays]]:
+    """Compute tiles on the workers of `client` and yield each with its result, in no fixed order."""
+    _await_workers(client)
+    with meter(sum(tile.n_cells for tile in tiles), progress) as advance:
+        for tile, result in _on_workers(client, lambda tile: (run_tile, spec, tile), tiles):
+            advance(tile.n_cells)
+            yield tile, result
+
+
+# -------------------------------------------------------------------- on the worker
+
+
+def _write_tile(path: str, fingerprint: str, expected: str, tile: Tile) -> None:
+    complaint = _cannot_write(path, fingerprint, expected)
+    if complaint:  # a worker that came later than the check
+        raise ValueError(f"the worker on {socket.gethostname()} {complaint}")
+    store = _stored(path, fingerprint)
+    store.write(tile, run_tile(store.spec, tile))
+
+
+def _cannot_write(path: str, fingerprint: str, expected: str) -> str:
+    """Say why this worker cannot write to the store, or nothing."""
+    if engine() != expected:
+        return f"has another version of the engine ({engine()}, not {expected})"
+    try:
+        found = _stored(path, fingerprint).spec.fingerprint
+    except (OSError, ValueError) as err:
+        return f"does not see the store as it is here, which must be on a file system that all machines share: {err}"
+    return "" if found == fingerprint else "finds or makes other inputs from the store than are here"
+
+
+@lru_cache(maxsize=4)
+def _stored(path: str, fingerprint: str) -> Store:
+    return Store(Path(path))
+
+
+# -------------------------------------------------------------------- on the client
+
+
+def _on_workers(
+    client: Any, task: Callable[[Tile], tuple[Any, ...]], tiles: Sequence[Tile]
+) -> Iterator[tuple[Tile, Any]]:
+    """Run ``function(*arguments)``, as told by `task`, for every tile; keep only a few tiles a thread waiting."""
+    run = uuid.uuid4().hex[:8]  # keys of its own: results of an earlier run are never taken for this one's
+    waiting: dict[Any, Tile] = {}
+    done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    todo = iter(enumerate(tiles))
+    threads, looked = _threads(client), time.monotonic()
+    try:
+        while True:
+            while len(waiting) < 8 + 3 * threads and (item := next(todo, None)) is not None:
+                function, *arguments = task(item[1])
+                key = f"olsbn-{run}-{item[0]}"
+                future = client.submit(function, *arguments, key=key, pure=False)
+                waiting[future] = item[1]
+                future.add_done_callback(done.put)
+            if not waiting:
+                return
+            try:
+                future = done.get(timeout=0.2)
+            except queue.Empty:
+                _check_alive(client)
+            else:
+                tile = waiting.pop(future)
+                yield tile, _result(future)
+            if time.monotonic() > looked + 5:
+                threads, looked = _threads(client), time.monotonic()
+                if threads == 0:
+                    _await_workers(client)
+    finally:
+        if client.status == "running":
+            with contextlib.suppress(Exception):
+                client.cancel(list(waiting), force=True)
+
+
+def _result(future: Any) -> Any:
+    if future.status == "finished":
+        return future.result()
+    if future.status != "error":
+        raise ConnectionError("the Dask scheduler was lost")
+    err = future.exception()
+    if type(err).__name__ == "KilledWorker":
+        raise ConnectionError("a tile was lost with every worker that tried it: are they out of memory?") from err
+    raise err
+
+
+def _check_alive(client: Any) -> None:
+    until = time.monotonic() + _LOST
+    while client.status != "running":
+        if time.monotonic() > until or client.status == "closed":
+            raise ConnectionError("the Dask scheduler was lost")
+        time.sleep(0.1)
+
+
+def _threads(client: Any) -> int:
+    _check_alive(client)
+    try:
+        return sum(client.nthreads().values())
+    except (OSError, TimeoutError) as err:
+        raise ConnectionError("the Dask scheduler was lost") from err
+
+
+def _await_workers(client: Any) -> None:
+    try:
+        client.wait_for_workers(1, timeout=_WORKERS)
+    except (TimeoutError, OSError) as err:
+        raise ConnectionError(f"no Dask worker within {_WORKERS:g} s") from err
