@@ -1,0 +1,263 @@
+"""Measures of a sweep: how robust convergence is to the learning rate, and statistics over trials."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from olsbn import schema
+from olsbn._validate import as_real, as_vector
+from olsbn.problems import OLSProblem, ProblemFamily
+from olsbn.spectral import effective_rate_regimes, eps_window, spectral_report
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# name -> (long_name, units) of what `robustness` returns
+_MEASURES = {
+    "width_decades": ("longest range of learning rates that reach tol, without a gap", "decades"),
+    "width_total_decades": ("all learning rates that reach tol, gaps left out", "decades"),
+    "eps_lower": ("lower end of the longest range", "1"),
+    "eps_upper": ("upper end of the longest range", "1"),
+    "at_edge": ("whether the range ends where the grid does (1): the width is then a lower bound", "1"),
+    "margin_decades": (
+        "distance from the default learning rate to the range's nearer end, negative outside",
+        "decades",
+    ),
+    "rate_best": ("smallest measured contraction ratio of sqrt(excess) a step", "1"),
+    "eps_best": ("learning rate that has it", "1"),
+    "steps_best": ("fewest steps to tol, -1 where none", "1"),
+    "n_not_run": ("cells that were not run", "1"),
+    "gd_width_decades": ("the same range for plain GD", "decades"),
+    "width_gain_decades": ("width_decades less gd_width_decades", "decades"),
+    "width_ratio": ("width_decades over gd_width_decades", "1"),
+    "width_theory": ("predicted range that reaches tol (for BNGD asymptotic and for eps_a = 1)", "decades"),
+    "plateau_theory": ("predicted width of the plateau of eps_eff, log10(eps_2/eps_1)", "decades"),
+    "rate_best_theory": ("best contraction ratio of any learning rate", "1"),
+}
+
+
+def robustness(
+    ds: xr.Dataset,
+    problem: OLSProblem | ProblemFamily | None = None,
+    *,
+    gd: xr.Dataset | None = None,
+    default: float = 0.1,
+) -> xr.Dataset:
+    r"""Measure how robust convergence is to the learning rate, for every dimension and trial.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A result of `olsbn.sweep` over at least two different ``eps > 0``.
+    problem : OLSProblem or ProblemFamily, optional
+        What was swept, for the theory beside. Default: the family that ``ds.attrs`` tells of; for a single problem
+        there is then no theory.
+    gd : xarray.Dataset, optional
+        A sweep of GD over the same dimensions and trials. Default: GD's width by its closed form, an identity.
+    default : float, optional
+        The learning rate that a user would start with, > 0.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims of `ds` without ``eps``: ``(dim, trial, eps_a)`` as far as they are there. Variables: `width_decades`,
+        `width_total_decades`, `eps_lower`, `eps_upper`, `at_edge`, `margin_decades`, `rate_best`, `eps_best`,
+        `steps_best`, `n_not_run`; with theory also `gd_width_decades`, `width_gain_decades`, `width_ratio`,
+        `width_theory`, `plateau_theory`, `rate_best_theory` over ``(dim, trial)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a Dataset that is not such a sweep, or a problem that is not the one swept.
+
+    Notes
+    -----
+    A learning rate is good if the relative excess is at most tol where the cell stops. On the grid it stands for the
+    interval up to the geometric mean with its neighbours, and at the ends of the grid for half of that; so a width is
+    right to one spacing of the grid. `width_theory` is `eps_window`: an identity for GD, asymptotic for BNGD with
+    eps_a = 1 (NaN where the large-eps law fails). Cost: O(cells), and O(d) times some 300 for each problem.
+
+    Examples
+    --------
+    >>> import numpy as np, olsbn
+    >>> family = olsbn.ProblemFamily("linspace", cond=10.0)
+    >>> ds = olsbn.sweep(family, dim=[5, 50], trial=[0, 1], eps=np.logspace(-4, 6, 81), n_steps=1000, tol=1e-3)
+    >>> found = olsbn.robustness(ds)
+    >>> found.width_decades.dims, bool((found.width_gain_decades > 1).all())
+    (('dim', 'trial'), True)
+    """
+    import xarray as xr
+
+    default = as_real("default", default)
+    if default <= 0:
+        raise ValueError(f"default must be > 0, got {default!r}")
+    columns = _measured(ds, default)
+    dims = [d for d in ds["status"].dims if d != "eps"]
+    source = problem if problem is not None else _family(ds)
+    if source is not None:
+        columns |= _predicted(ds, source)
+    if gd is not None:
+        columns["gd_width_decades"] = _measured(gd, default)["width_decades"]
+    if "gd_width_decades" in columns:
+        width, gd_width = xr.broadcast(columns["width_decades"], columns["gd_width_decades"])
+        columns["width_gain_decades"] = width - gd_width
+        with np.errstate(all="ignore"):
+            columns["width_ratio"] = width / gd_width
+    for name, values in columns.items():
+        long_name, units = _MEASURES[name]
+        columns[name] = values.transpose(*[d for d in dims if d in values.dims]).assign_attrs(
+            long_name=long_name, units=units
+        )
+    kept = ("title", "method", "n_steps", "tol", "sweep_fingerprint", "olsbn_version")
+    return xr.Dataset(columns, attrs={k: ds.attrs[k] for k in kept if k in ds.attrs} | {"default_eps": default})
+
+
+def over_trials(ds: xr.Dataset, quantiles: Any = (0.1, 0.5, 0.9)) -> xr.Dataset:
+    """Return quantiles and counts over the trials of a sweep, or of what `robustness` returns.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With a dim ``trial``.
+    quantiles : array_like, optional
+        In [0, 1].
+
+    Returns
+    -------
+    xarray.Dataset
+        For each variable over ``trial`` its quantiles (dim ``quantile``) and, as ``<name>_count``, over how many trials:
+        NaN, and -1 for a number of steps, do not take part. For `status` how many trials ended in each way (dim
+        ``flag``).
+
+    Examples
+    --------
+    >>> import olsbn
+    >>> ds = olsbn.sweep(olsbn.ProblemFamily("identity"), dim=3, trial=range(5), eps=[0.1, 1.0], n_steps=50)
+    >>> found = olsbn.over_trials(ds)
+    >>> found.excess.sizes["quantile"], found.excess_count.values.tolist()
+    (3, [5, 5])
+    """
+    import xarray as xr
+
+    if "trial" not in ds.dims:
+        raise ValueError(f"ds must have the dim 'trial', got the dims {', '.join(map(str, ds.dims)) or 'none'}")
+    q = as_vector("quantiles", quantiles)
+    if (q < 0).any() or (q > 1).any():
+        raise ValueError(f"quantiles must lie in [0, 1], got {q.tolist()}")
+    found: dict[str, Any] = {}
+    for name, values in ds.data_vars.items():
+        if "trial" not in values.dims:
+            found[str(name)] = values
+        elif name == "status":
+            flags = xr.DataArray(schema.FLAG_VALUES, dims="flag", coords={"flag": [s.label for s in schema.Status]})
+            found["status_count"] = (values == flags).sum("trial").transpose("flag", ...)
+        else:
+            if str(name).startswith("steps_"):
+                values = values.where(values >= 0)
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+                found[str(name)] = values.quantile(q, "trial", keep_attrs=True)
+            found[f"{name}_count"] = values.notnull().sum("trial")
+    return xr.Dataset(found, attrs=ds.attrs | {"n_trials": ds.sizes["trial"]})
+
+
+# -------------------------------------------------------------------- measured
+
+
+def _measured(ds: xr.Dataset, default: float) -> dict[str, xr.DataArray]:
+    import xarray as xr
+
+    for name in ("status", "excess", "steps_to_tol", "rate_sim"):
+        if name not in getattr(ds, "data_vars", ()):
+            raise ValueError(f"ds must be a result of olsbn.sweep, got none with the variable {name!r}")
+    if "eps" not in ds["status"].dims:
+        raise ValueError("ds must have the dim 'eps', got a sweep at a single learning rate")
+    order = np.argsort(ds["eps"].values, kind="stable")
+    order = order[ds["eps"].values[order] > 0]
+    eps = ds["eps"].values[order]
+    if np.unique(eps).size < 2:
+        raise ValueError(f"ds must have at least two different eps > 0, got {eps.tolist()}")
+    x = np.log10(eps)
+    edges = np.concatenate([x[:1], (x[1:] + x[:-1]) / 2, x[-1:]])
+
+    rest = [d for d in ds["status"].dims if d != "eps"]
+
+    def values(name: str) -> np.ndarray:
+        return np.asarray(ds[name].transpose(*rest, "eps").values[..., order])
+
+    status, rates, steps = values("status"), values("rate_sim"), values("steps_to_tol")
+    good = (status == schema.Status.CONVERGED) & (values("excess") <= ds.attrs["tol"])
+    shape = good.shape[:-1]
+    start, end = np.zeros(shape, int), np.zeros(shape, int)
+    for where in np.ndindex(shape):
+        jumps = np.flatnonzero(np.diff(np.concatenate([[0], good[where].astype(int), [0]])))
+        runs = jumps.reshape(-1, 2)
+        if runs.size:
+            start[where], end[where] = runs[np.argmax(edges[runs[:, 1]] - edges[runs[:, 0]])]
+    some = end > start
+    lower, upper = np.where(some, edges[start], np.nan), np.where(some, edges[end], np.nan)
+    at = np.log10(default)
+    rates = np.where(good & np.isfinite(rates), rates, np.inf)
+    best = rates.argmin(axis=-1)
+    rate = np.take_along_axis(rates, best[..., None], axis=-1)[..., 0]
+    few = np.where(good, steps, np.iinfo(np.int64).max).min(axis=-1)
+    columns = {
+        "width_decades": np.where(some, edges[end] - edges[start], 0.0),
+        "width_total_decades": (good * np.diff(edges)).sum(axis=-1),
+        "eps_lower": 10**lower,
+        "eps_upper": 10**upper,
+        "at_edge": (some & ((start == 0) | (end == eps.size))).astype(np.int8),
+        "margin_decades": np.minimum(at - lower, upper - at),
+        "rate_best": np.where(np.isfinite(rate), rate, np.nan),
+        "eps_best": np.where(np.isfinite(rate), eps[best], np.nan),
+        "steps_best": np.where(some, few, -1),
+        "n_not_run": (status == schema.Status.NOT_RUN).sum(axis=-1),
+    }
+    coords = {d: ds[d] for d in rest if d in ds.coords}
+    return {name: xr.DataArray(column, dims=rest, coords=coords) for name, column in columns.items()}
+
+
+# -------------------------------------------------------------------- predicted
+
+
+def _family(ds: xr.Dataset) -> ProblemFamily | None:
+    """Return the family that was swept, if it was one."""
+    facts = {name: ds.attrs.get(f"family_{name}") for name in ("kind", "cond", "seed", "u", "w0")}
+    return None if facts["kind"] is None else ProblemFamily(**facts)  # type: ignore[arg-type]
+
+
+def _predicted(ds: xr.Dataset, source: OLSProblem | ProblemFamily) -> dict[str, xr.DataArray]:
+    import xarray as xr
+
+    n_steps, tol, method = int(ds.attrs["n_steps"]), float(ds.attrs["tol"]), ds.attrs["method"]
+    if isinstance(source, ProblemFamily) != ("family_kind" in ds.attrs):
+        raise ValueError(f"problem must be what was swept, {ds.attrs.get('title')}, got {source!r}")
+    if isinstance(source, OLSProblem) and source.fingerprint != ds.attrs.get("problem_fingerprint"):
+        raise ValueError(f"problem must be the one that was swept, {ds.attrs.get('problem')}, got {source!r}")
+    axes = [d for d in ("dim", "trial") if d in ds.dims]
+    grids = {d: np.atleast_1d(ds[d].values if d in ds.dims else ds.attrs.get(d, 0)) for d in ("dim", "trial")}
+    names = ("gd_width_decades", "width_theory", "plateau_theory", "rate_best_theory")
+    table = np.full((len(names), grids["dim"].size, grids["trial"].size), np.nan)
+    for i, dim in enumerate(grids["dim"]):
+        for j, trial in enumerate(grids["trial"]):
+            problem = source if isinstance(source, OLSProblem) else source(int(dim), int(trial))
+            report = spectral_report(problem)
+            gd = eps_window(problem, tol, n_steps, "gd").decades if n_steps else np.nan
+            table[0, i, j] = gd
+            if method == "gd":
+                table[1, i, j], table[3, i, j] = gd, report.rate_gd_opt
+            else:
+                window = eps_window(problem, tol, n_steps) if n_steps else None
+                found = window is not None and np.isfinite([window.lower, window.upper]).all()
+                table[1, i, j] = window.decades if found and window is not None else np.nan
+                table[2, i, j], table[3, i, j] = effective_rate_regimes(problem).decades, report.rate_bngd_opt
+    keep = tuple(slice(None) if d in axes else 0 for d in ("dim", "trial"))
+    coords = {d: ds[d] for d in axes}
+    return {
+        name: xr.DataArray(values[keep], dims=axes, coords=coords)
+        for name, values in zip(names, table, strict=True)
+        if method != "gd" or name != "plateau_theory"
+    }
