@@ -12,8 +12,10 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -110,6 +112,24 @@ def may_fail(what: str) -> Iterator[None]:
         raise
     except (OSError, MemoryError) as err:
         raise click.ClickException(f"{what} failed: {_sentence(err) or 'out of memory'}") from err
+
+
+def interruptible(compute: Callable[[], Any]) -> Any:
+    """Return what `compute` returns, from a thread: signals get through while a kernel runs."""
+    future: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(compute())
+        except BaseException as err:
+            future.set_exception(err)
+
+    threading.Thread(target=work, daemon=True).start()
+    while True:
+        try:
+            return future.result(timeout=0.2)
+        except TimeoutError:
+            continue
 
 
 def _sentence(err: BaseException) -> str:
@@ -258,11 +278,14 @@ class Grid:
         """Return the values, ends exact."""
         import numpy as np
 
-        return np.geomspace(self.lo, self.hi, self.n) if self.log else np.linspace(self.lo, self.hi, self.n)
+        values = np.geomspace(self.lo, self.hi, self.n) if self.log else np.linspace(self.lo, self.hi, self.n)
+        if not (np.diff(values) > 0).all():
+            raise ValueError(f"a grid must have values that differ, got {self.n} between {self.lo!r} and {self.hi!r}")
+        return values
 
 
-# Bytes needed, with some room: a cell while a map is computed and drawn, a step of a run, a mode of a problem.
-_BYTES_A_CELL, _BYTES_A_STEP, _BYTES_A_MODE = 600, 600, 600
+# Bytes needed, with some room: a cell while a map is computed and drawn, a mode of a problem.
+_BYTES_A_CELL, _BYTES_A_MODE = 600, 600
 
 
 def check_memory(what: str, number: int, bytes_each: int) -> None:
@@ -292,7 +315,7 @@ def output_directory(path: Path, data_files: tuple[str, ...]) -> Iterator[Callab
         if path.exists() and not path.is_dir():
             raise ValueError(f"--out must be a directory, got the file {path}")
         if path.is_dir() and not _is_own(path, data_files):
-            raise ValueError(f"--out must be new, empty, or an earlier result of this command, got {path}")
+            raise ValueError(f"--out must be new, empty, or hold earlier results of this command, got {path}")
         missing = [p for p in (path, *path.parents) if not p.exists()]
         try:
             for directory in reversed(missing):
@@ -466,13 +489,21 @@ def map_summary(problem: OLSProblem, ds: xr.Dataset) -> str:
         if steps:
             window = eps_window(problem, tol, steps, method)
             theory = f"theory: {window.decades:.2f} decades" + (" at eps_a = 1" if method == "bngd" else "")
-            theory += "" if window.reliable else ", a rough estimate here"
+            theory = theory if window.reliable else "theory: no reliable prediction for so few steps"
         lines.append(f"  {method.upper():<9} {measured}{where} ({theory})")
     lines.append("best contraction ratio of sqrt(excess) a step, on the grid and in theory over all learning rates:")
-    for name, rate, best in (("BNGD", ds.rate_sim, report.rate_bngd_opt), ("GD", ds.gd_rate_sim, report.rate_gd_opt)):
-        measured = f"{float(rate.min()):.6g}" if np.isfinite(rate).any() else "none measured"
-        lines.append(f"  {name:<9} {measured} (theory: {best:.6g})")
+    for name, best in (("BNGD", report.rate_bngd_opt), ("GD", report.rate_gd_opt)):
+        prefix = "gd_" if name == "GD" else ""
+        steady = ds[f"{prefix}status"].isin([schema.Status.CONVERGED, schema.Status.MAX_STEPS])
+        rate = ds[f"{prefix}rate_sim"].where(steady)
+        measured = _ratio(float(rate.min())) if np.isfinite(rate).any() else "none measured"
+        lines.append(f"  {name:<9} {measured} (theory: {_ratio(best)})")
     return "\n".join(lines)
+
+
+def _ratio(rate: float) -> str:
+    """Return a contraction ratio as text; one close to 1 by its distance from 1."""
+    return f"{rate:.6g}" if not 0.999 < rate < 1 else f"1 - {1 - rate:.4g}"
 
 
 def _describe(problem: OLSProblem) -> str:
@@ -487,7 +518,9 @@ def _describe(problem: OLSProblem) -> str:
 @click.option("--method", default="both", show_default=True, metavar="M", help="gd, bngd or both.")
 @click.option("--eps", type=float, help="Learning rate of w (default: by theory, for each method its own).")
 @click.option("--eps-a", type=float, help="Learning rate of the BN scale a (default: 1).")
-@click.option("--steps", type=int, default=2000, show_default=True, metavar="K", help="Number of steps.")
+@click.option(
+    "--steps", type=int, default=2000, show_default=True, metavar="K", help="Number of steps; up to 20000 are recorded."
+)
 @click.option("--tol", type=float, default=1e-10, show_default=True, help="Relative excess that counts as converged.")
 @click.option("--out", metavar="DIR", help="Where the results go (default: results/run-NAME).")
 def run_command(
@@ -504,7 +537,6 @@ def run_command(
         pick("method", method, ["gd", "bngd", "both"])
         if method == "gd" and eps_a is not None:
             raise ValueError("--eps-a goes with BNGD, got it with --method gd, which has no BN scale")
-        check_memory("--steps", steps, _BYTES_A_STEP)
         problem = make_problem(**named)
         from olsbn import plotting
         from olsbn.dynamics import run_bngd, run_gd
@@ -517,10 +549,13 @@ def run_command(
         path = Path(out) if out is not None else results_name("run", problem.label)
     with output_directory(path, tuple(f"{name}.nc" for name in rates)) as publish:
         with may_fail("the run"):
+            record = max(1, -(-steps // 20_000))
             runs = {
-                name: run_gd(problem, rate, steps, tol=tol)
-                if name == "gd"
-                else run_bngd(problem, rate, scale, steps, tol=tol)
+                name: interruptible(
+                    partial(run_gd, problem, rate, steps, record, tol=tol)
+                    if name == "gd"
+                    else partial(run_bngd, problem, rate, scale, steps, record, tol=tol)
+                )
                 for name, rate in rates.items()
             }
 
@@ -617,3 +652,33 @@ def shortened(values: np.ndarray, ends: int = 3) -> str:
 
 if __name__ == "__main__":
     main()
+
+
+# ---------------------------------------------------------------- bench
+
+
+@main.command("bench")
+@click.option("--quick", is_flag=True, help="Only d = 100, without curves and large maps.")
+@click.option("--repeats", type=click.IntRange(1, 100), default=5, show_default=True, help="Rounds; medians are shown.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for bench.json and, unless --quick, bench.png.")
+@click.option("--update", type=click.Path(path_type=Path), help="Markdown file whose marked block gets the tables.")
+def bench_command(quick: bool, repeats: int, out: Path | None, update: Path | None) -> None:
+    """Measure the engine against the limit of this machine and against what people write instead.
+
+    JAX and PyTorch take part where they are installed.
+    """
+    with bad_input():
+        from olsbn import bench
+
+        if update is not None:
+            bench.marked(update)
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+    result = bench.run(repeats, quick, lambda text: click.echo(f"measuring: {text}", err=True))
+    text = bench.report(result)
+    click.echo(text)
+    with may_fail("saving the benchmark"):
+        if out is not None:
+            bench.save(result, out)
+        if update is not None:
+            bench.write_into(update, text)

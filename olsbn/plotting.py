@@ -72,6 +72,8 @@ _FLAT = {
     Status.DEGENERATE: ("#c9c9c9", "...."),
     Status.NOT_RUN: ("#ffffff", "\\\\\\\\"),
 }
+# Matplotlib needs room for margins at both ends of the range of float64.
+_DRAWABLE = (1e-290, 1e290)
 _MISSING = ("#ececec", "")
 _HATCH_COLOR = "#8a5f5a"
 _THEORY_COLOR = "#d6005f"
@@ -160,7 +162,7 @@ def map_figure(ds: xr.Dataset, quantity: str = "excess") -> Figure:
         top.tick_params(axis="x", which="both", labelbottom=False)
         if "eig_max" in ds.attrs:
             half = ds.attrs["eig_max"] / 2
-            natural = top.secondary_xaxis("top", functions=(lambda x: x * half, lambda x: x / half))
+            natural = top.secondary_xaxis("top", functions=(lambda x: _scaled(x, half), lambda x: _scaled(x, 1 / half)))
             natural.set_xlabel(r"in natural units, $\varepsilon\lambda_{\max}/2$")
         figure.suptitle(_title(bngd, [cells, strip], "BNGD and GD"))
         _color_bar(figure, mesh, [cells, strip], [top, bottom])
@@ -168,6 +170,11 @@ def map_figure(ds: xr.Dataset, quantity: str = "excess") -> Figure:
             handles=[*keys, *_keys({"BNGD ": cells, "GD ": strip})], loc="outside lower center", ncols=2, frameon=False
         )
     return figure
+
+
+def _scaled(x: Any, factor: float) -> Any:
+    with np.errstate(all="ignore"):
+        return np.clip(np.asarray(x) * factor, -1e300, 1e300)
 
 
 def beside(bngd: xr.Dataset, gd: xr.Dataset) -> xr.Dataset:
@@ -199,14 +206,19 @@ def cell_edges(centres: Any) -> tuple[FloatArray, bool]:
         return (np.array([x[0] / 2, x[0] * 2]), True) if x[0] > 0 else (np.array([0.0, 1.0]), False)
     if not (np.diff(x) > 0).all():
         raise ValueError("coordinates of a map must ascend, got some that do not")
-    log = bool(x[0] > 0) and np.ptp(np.diff(np.log(x))) / np.log(x[-1] / x[0]) <= np.ptp(np.diff(x)) / (x[-1] - x[0])
+    log = False
+    if x[0] > 0:
+        ratios = np.log(x)
+        log = bool(np.ptp(np.diff(ratios)) / np.ptp(ratios) <= np.ptp(np.diff(x)) / np.ptp(x))
     if x.size == 2 and x[0] > 0:
-        log = bool(x[1] / x[0] >= 10)
+        log = bool(np.log10(x[1]) - np.log10(x[0]) >= 1)
     position = np.log(x) if log else x
     middle = position[:-1] + np.diff(position) / 2
     outer = [2 * position[0] - middle[0]], [2 * position[-1] - middle[-1]]
     edges = np.concatenate([outer[0], middle, outer[1]])
-    return (np.exp(edges), True) if log else (np.maximum(edges, 0.0), False)
+    if log:
+        return np.exp(np.clip(edges, *np.log(_DRAWABLE))), True
+    return np.clip(edges, 0.0, _DRAWABLE[1]), False
 
 
 @dataclass(frozen=True)
@@ -489,9 +501,7 @@ def plot_run(ds: xr.Dataset, ax: Axes | None = None, **line: Any) -> Axes:
     ax = _new_axes((6.4, 4.2)) if ax is None else ax
     found = ds.attrs
     steps, excess = ds["step"].values, ds["excess"].values
-    (curve,) = ax.plot(
-        steps, np.where(excess > 0, excess, np.nan), **{"color": _method_color(ds), "label": _run_label(ds), **line}
-    )
+    (curve,) = ax.plot(steps, _drawable(excess), **{"color": _method_color(ds), "label": _run_label(ds), **line})
     ax.set_yscale("log")
     drawn = np.flatnonzero(np.isfinite(excess) & (excess > 0))
     rate = found.get("rate_theory", np.nan)
@@ -528,9 +538,9 @@ def run_figure(runs: list[xr.Dataset]) -> Figure:
             plot_run(ds, top)
             edge = ds.attrs.get("eps_max" if ds.attrs["method"] == "gd" else "eps_eff_max", np.nan)
             scaled.append(ds["eps_eff"].values / edge)
-            bottom.plot(ds["step"].values, scaled[-1], color=_method_color(ds))
-        positive = [v for v in np.concatenate(scaled) if 0 < v < np.inf]
-        if positive and max(positive) > 30 * min(positive):
+            bottom.plot(ds["step"].values, _drawable(scaled[-1], negative=True), color=_method_color(ds))
+        positive = _drawable(np.concatenate(scaled))
+        if np.isfinite(positive).any() and np.nanmax(positive) > 30 * np.nanmin(positive):
             bottom.set_yscale("log")
         else:
             bottom.set_ylim(bottom=min(0, bottom.get_ylim()[0]))
@@ -542,6 +552,13 @@ def run_figure(runs: list[xr.Dataset]) -> Figure:
         key = r"edge: BNGD $\hat\varepsilon = 2/\lambda^*_d$, GD $\varepsilon = 2/\lambda_{\max}$ (exact)"
         bottom.legend(handles=[Line2D([], [], **_TIGHT, label=key)], frameon=False)
     return figure
+
+
+def _drawable(values: FloatArray, negative: bool = False) -> FloatArray:
+    """Return positive values, and negative ones if asked for, within the range of `_DRAWABLE`; NaN for the others."""
+    size = np.abs(values) if negative else values
+    with np.errstate(invalid="ignore"):
+        return np.where((size >= _DRAWABLE[0]) & (size <= _DRAWABLE[1]), values, np.nan)
 
 
 def _method_color(ds: xr.Dataset) -> str:
