@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import math
 import os
 import re
@@ -682,3 +683,270 @@ def bench_command(quick: bool, repeats: int, out: Path | None, update: Path | No
             bench.save(result, out)
         if update is not None:
             bench.write_into(update, text)
+
+
+# ---------------------------------------------------------------- sweeps in a store
+
+
+class _Stopped(BaseException):
+    """SIGINT or SIGTERM arrived while a store was being filled."""
+
+
+@contextmanager
+def _stops_in_time(message: str) -> Iterator[None]:
+    """On SIGINT or SIGTERM say `message` and leave, at the latest after a second and a half: the store is safe."""
+
+    def stop(number: int, _: object) -> NoReturn:
+        code = 128 + number
+        # what cannot be interrupted (a kernel that is being compiled, a worker that does not answer) is not waited for
+        timer = threading.Timer(1.5, os._exit, (code,))
+        timer.daemon = True
+        timer.start()
+        for again in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(again, signal.SIG_DFL)
+        raise _Stopped(code)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except _Stopped as stopped:
+        _complain(message)
+        click.get_current_context().exit(stopped.args[0])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _shard(text: str | None) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text or "1/1")
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise ValueError(f"--shard must be I/N with 1 <= I <= N, got {text!r}")
+    return int(found[1]), int(found[2])
+
+
+@main.command("sweep")
+@click.argument("config", metavar="CONFIG.toml")
+@click.option("--out", metavar="STORE.zarr", required=True, help="The Zarr store; what is in it already is kept.")
+@click.option("--workers", type=int, metavar="N", help="Threads (default: all processors).")
+@click.option("--scheduler", metavar="ADDRESS", help="Compute on the workers of this Dask scheduler instead.")
+@click.option("--shard", metavar="I/N", help="Only part I of N, for job arrays that share a file system.")
+def sweep_command(config: str, out: str, workers: int | None, scheduler: str | None, shard: str | None) -> None:
+    r"""Run the sweep that a TOML file describes, into a store.
+
+    The same command goes on where an earlier one was stopped, however it ended.
+
+    \b
+    Example of a CONFIG.toml:
+      n_steps = 2000
+      eps = "1e-5:1e16:43"          # LO:HI:N with equal ratios, a number, or a list
+      eps_a = "0.1:1.9:19"          # LO:HI:N with equal steps
+      dim = [10, 100, 1000]
+      trials = 20
+      [problem]
+      spectrum = "logspace"         # or data = "diabetes", or csv = "table.csv", target = "y"
+      cond = 100
+    """
+    path = Path(out)
+    with bad_input():
+        part = _shard(shard)
+        if workers is not None and workers < 1:
+            raise ValueError(f"--workers must be >= 1, got {workers}")
+        if scheduler is not None and (workers is not None or shard is not None):
+            raise ValueError("--scheduler goes without --workers and --shard")
+        from olsbn import config as configs
+
+        spec = configs.load(config)
+        if not path.parent.is_dir():
+            raise ValueError(f"--out must be in a directory that exists, got {out}")
+        if not path.exists():
+            configs.check_disk(spec, path.parent)
+        from olsbn.store import StoreError
+        from olsbn.sweeps import fill
+
+        client = None
+        if scheduler is not None:
+            import logging
+
+            from olsbn import distributed
+
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here, in one line
+            client = distributed.connect(scheduler)
+    goes_on = f"what is finished is kept in {out}, and the same command goes on from there"
+    with _stops_in_time(f"interrupted; {goes_on}"), may_fail("the sweep"):
+        try:
+            store, n_run = fill(
+                spec, path, shard=part, workers=workers, client=client, progress=True, command=command_line(),
+                say=lambda text: click.echo(text, err=True),
+            )  # fmt: skip
+        except ConnectionError as err:
+            raise click.ClickException(f"{err}; {goes_on}") from err
+        except (StoreError, OSError) as err:
+            if isinstance(err, OSError) and err.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            raise click.UsageError(_sentence(err), click.get_current_context()) from err
+        finally:
+            if client is not None:
+                client.close(timeout=1)
+    left = sum(not store.is_done(tile) for tile in store.tiling)
+    click.echo(f"sweep       {store.attrs['title']}: {_grid(store)}")
+    click.echo(f"tiles       {n_run} run now, {len(store.tiling) - left} of {len(store.tiling)} done")
+    click.echo(f"results     {out}")
+
+
+def _grid(store: Any) -> str:
+    sizes = " x ".join(
+        f"{n} {name}" for n, name in zip(store.tiling.grid, ("dim", "trial", "eps_a", "eps"), strict=True) if n > 1
+    )
+    return f"{math.prod(store.tiling.grid)} cells" + (f" ({sizes})" if sizes else "")
+
+
+@main.command("plan")
+@click.argument("config", metavar="CONFIG.toml")
+@click.option("--workers", type=int, metavar="N", help="Threads to reckon with (default: all processors).")
+def plan_command(config: str, workers: int | None) -> None:
+    """Say what a sweep will cost: cells, tiles, bytes, and seconds from a short calibration."""
+    with bad_input():
+        if workers is not None and workers < 1:
+            raise ValueError(f"--workers must be >= 1, got {workers}")
+        from olsbn import config as configs
+        from olsbn import planning, tiles
+
+        spec = configs.load(config)
+    plan = planning.plan(spec)
+    workers = workers or tiles.processors()
+    names = ("dim", "trial", "eps_a", "eps")
+    sizes = " x ".join(f"{n} {name}" for n, name in zip(spec.shape, names, strict=True) if n > 1)
+    limit = "at most " if spec.stop == "tol" else "about "
+    wall = max(plan.core_seconds / min(workers, plan.n_tiles), plan.core_seconds / plan.n_tiles)
+    click.echo(f"cells       {plan.n_cells}" + (f" ({sizes})" if sizes else ""))
+    click.echo(f"tiles       {plan.n_tiles} of up to {plan.tile_cells} cells")
+    click.echo(f"disk        at most {_bytes(plan.n_bytes)}")
+    click.echo(
+        f"time        {limit}{_duration(wall)} on {workers} threads here ({_duration(plan.core_seconds)} on one)"
+    )
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} TB"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.2g} s"
+
+
+@main.command("status")
+@click.argument("store", metavar="STORE")
+def status_command(store: str) -> None:
+    """Say what is in a store, what is missing and what is damaged.
+
+    The exit code is 1 if something is damaged.
+    """
+    with bad_input():
+        from olsbn.store import Store
+
+        found = Store(Path(store))
+        inputs = found.damaged_inputs()
+    done = [tile for tile in found.tiling if found.is_done(tile)]
+    damaged = [str(found.path / name) for name in inputs]
+    damaged += [str(file) for tile in done for file in found.damaged_files(tile)]
+    n_bytes = sum(file.stat().st_size for file in found.path.rglob("*") if file.is_file())
+    click.echo(f"sweep       {found.attrs['title']}: {_grid(found)}")
+    click.echo(
+        f"made        {found.attrs['created']} by olsbn {found.attrs['olsbn_version']}: {found.attrs['command']}"
+    )
+    click.echo(f"tiles       {len(done)} of {len(found.tiling)} done, {_bytes(n_bytes)} in all")
+    if not damaged:
+        counts = [f"{n} {status.label.replace('_', ' ')}" for status, n in found.status_counts().items() if n]
+        click.echo(f"cells       {', '.join(counts)}")
+    writer, partial = found.writer(), len(found.partial_files())
+    if writer:
+        click.echo(f"writer      {writer}")
+    elif partial:
+        click.echo(f"leftovers   {partial} files of a killed writer, removed when the sweep goes on")
+    for file in damaged[:20]:
+        click.echo(f"damaged     {file}")
+    if damaged:
+        click.echo(
+            f"            {len(damaged)} damaged files in all; the command that made the store, run again, mends them"
+        )
+        click.get_current_context().exit(FAILURES)
+
+
+@main.command("plot")
+@click.argument("store", metavar="STORE")
+@click.option("--out", metavar="FILE", help="A .png or .pdf file (default: beside the store).")
+@click.option("--quantity", default="excess", show_default=True, metavar="Q", help="What a map shows.")
+@click.option("--dim", type=int, metavar="D", help="Draw the map of this dimension.")
+@click.option("--trial", type=int, metavar="T", help="Draw the map of this trial.")
+def plot_command(store: str, out: str | None, quantity: str, dim: int | None, trial: int | None) -> None:
+    """Draw what is in a store: a map, or robustness against the dimension where there are several."""
+    path = Path(store)
+    target = Path(out) if out is not None else path.with_suffix(".png")
+    with bad_input():
+        if target.suffix not in (".png", ".pdf"):
+            raise ValueError(f"--out must end in .png or .pdf, got {target}")
+        if not target.parent.is_dir():
+            raise ValueError(f"--out must be in a directory that exists, got {target}")
+        ds = _open_result(path)
+        from olsbn import measures, plotting
+
+        for name, value in (("dim", dim), ("trial", trial)):
+            if value is not None:
+                if name not in ds.dims or value not in ds[name].values:
+                    raise ValueError(f"--{name} must be one of those in the store, got {value}")
+                ds = ds.sel({name: value})
+        if "dim" in ds.dims:
+            axes = plotting.plot_robustness(measures.robustness(ds))
+        else:
+            if "trial" in ds.dims:
+                ds = ds.isel(trial=0)
+            if "eps_a" in ds.dims and "eps" not in ds.dims:
+                raise ValueError(f"{store} must have an axis eps to be drawn, got {', '.join(map(str, ds.dims))}")
+            axes = plotting.plot_map(ds.load(), quantity)
+    with may_fail(f"writing {target}"):
+        figure: Any = axes.figure
+        plotting.save(figure, target, ds)
+    click.echo(f"picture     {target}")
+
+
+@main.command("export")
+@click.argument("store", metavar="STORE")
+@click.option("--to", "target", metavar="FILE", required=True, help="A .nc, .csv or .npz file.")
+def export_command(store: str, target: str) -> None:
+    """Write what is in a store to one file: NetCDF, CSV or NPZ."""
+    path = Path(target)
+    with bad_input():
+        from olsbn import exports
+
+        if path.suffix not in exports.FORMATS:
+            raise ValueError(f"--to must end in {', '.join(exports.FORMATS)}, got {target}")
+        if not path.parent.is_dir():
+            raise ValueError(f"--to must be in a directory that exists, got {target}")
+        ds = _open_result(Path(store))
+    with may_fail(f"writing {target}"):
+        exports.export(ds, path)
+    missing = int((ds["status"] == -1).sum())
+    click.echo(
+        f"exported    {ds['status'].size} cells to {target}" + (f", {missing} of them not run" if missing else "")
+    )
+
+
+def _open_result(path: Path) -> xr.Dataset:
+    """Open a store after a look at its checksums, so that damage is named instead of drawn."""
+    from olsbn.store import Store
+
+    store = Store(path)
+    damaged = [store.path / name for name in store.damaged_inputs()]
+    damaged += [file for tile in store.tiling if store.is_done(tile) for file in store.damaged_files(tile)]
+    if damaged:
+        raise ValueError(
+            f"{damaged[0]} is damaged (of {len(damaged)} files); the command that made the store restores it"
+        )
+    return store.dataset()

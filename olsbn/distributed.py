@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from olsbn.grids import Arrays, SweepSpec, Tile, engine
-from olsbn.store import Store
+from olsbn.store import Store, StoreError
 from olsbn.tiles import meter, run_tile
 
 _CONNECT = 10.0  # seconds to reach a scheduler
@@ -45,8 +45,7 @@ def fill(client: Any, store: Store, tiles: Sequence[Tile], *, progress: bool | N
     arguments = str(store.path.resolve()), store.attrs["sweep_fingerprint"], engine()
     for worker, complaint in client.run(_cannot_write, *arguments).items():
         if complaint:
-            raise ValueError(f"the worker {worker} {complaint}")
-    _stored.cache_clear()  # for workers in this process
+            raise StoreError(f"the worker {worker} {complaint}")
     with meter(sum(tile.n_cells for tile in tiles), progress) as advance:
         for tile, _ in _on_workers(client, lambda tile: (_write_tile, *arguments, tile), tiles):
             advance(tile.n_cells)
@@ -69,7 +68,7 @@ def run_tiles(
 def _write_tile(path: str, fingerprint: str, expected: str, tile: Tile) -> None:
     complaint = _cannot_write(path, fingerprint, expected)
     if complaint:  # a worker that came later than the check
-        raise ValueError(f"the worker on {socket.gethostname()} {complaint}")
+        raise StoreError(f"the worker on {socket.gethostname()} {complaint}")
     store = _stored(path, fingerprint)
     store.write(tile, run_tile(store.spec, tile))
 

@@ -128,7 +128,7 @@ def over_trials(ds: xr.Dataset, quantiles: Any = (0.1, 0.5, 0.9)) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        For each variable over ``trial`` its quantiles (dim ``quantile``) and, as ``<name>_count``, over how many trials:
+        For each variable over ``trial`` its quantiles (dim ``quantile``) and, as ``<name>_count``, of how many trials:
         NaN, and -1 for a number of steps, do not take part. For `status` how many trials ended in each way (dim
         ``flag``).
 

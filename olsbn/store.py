@@ -49,19 +49,23 @@ _LOCK, _COPY = "status/lock", "status/metadata.json"
 _PATIENCE = 60.0  # seconds a shard waits for another one to prepare the store
 
 
+class StoreError(ValueError):
+    """A store that cannot be used: not a store, damaged, of another sweep, or with another writer."""
+
+
 class Store:
     """An existing store, opened for reading; `writing` says who may call the methods that change it."""
 
     def __init__(self, path: Path) -> None:
         damaged = damaged_metadata(path)
         if damaged:
-            raise ValueError(f"{path / damaged[0]} is damaged; the command that made the store, run again, restores it")
+            raise StoreError(f"{path / damaged[0]} is damaged; the command that made the store, run again, restores it")
         self.path = path
         self._group = zarr.open_group(path, mode="r")
         self.attrs: dict[str, Any] = dict(self._group.attrs)
         if self.attrs.get("olsbn_store_format") != FORMAT:
             found = self.attrs.get("olsbn_store_format")
-            raise ValueError(f"{path} has store format {found}, this olsbn reads format {FORMAT}")
+            raise StoreError(f"{path} has store format {found}, this olsbn reads format {FORMAT}")
 
     @classmethod
     def create(cls, path: Path, spec: SweepSpec, command: str = "") -> None:
@@ -77,6 +81,8 @@ class Store:
                 except OSError as err:
                     if err.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                         raise
+        except OSError as err:
+            raise OSError(err.errno, f"{err.strerror or err}; the store could not be made", str(path)) from err
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -85,7 +91,7 @@ class Store:
         """What the store was asked for."""
         damaged = self.damaged_inputs()
         if damaged:
-            raise ValueError(
+            raise StoreError(
                 f"{self.path / damaged[0]} is damaged; the command that made the store, run again, restores it"
             )
         inputs: Any = self._group["inputs"]
@@ -117,9 +123,9 @@ class Store:
     def must_match(self, spec: SweepSpec) -> None:
         """Refuse to go on with other inputs, or with an engine whose numbers may differ."""
         if self.attrs["sweep_fingerprint"] != spec.fingerprint:
-            raise ValueError(f"{self.path} holds another sweep: {_difference(self.spec.facts(), spec.facts())}")
+            raise StoreError(f"{self.path} holds another sweep: {_difference(self.spec.facts(), spec.facts())}")
         if self.attrs["engine"] != engine():
-            raise ValueError(
+            raise StoreError(
                 f"{self.path} was begun by olsbn {self.attrs['olsbn_version']}, engine {self.attrs['engine']}; "
                 f"this is engine {engine()}: finish it with that version, or start a new store"
             )
@@ -153,10 +159,6 @@ class Store:
         for file in reversed(self.files(tile)):
             file.unlink(missing_ok=True)
 
-    def statuses(self, tile: Tile) -> np.ndarray:
-        """Return the statuses of a finished tile."""
-        return np.asarray(self._arrays["status"][tuple(tile.index[k] for k in self._axes) or ...])
-
     @cached_property
     def _axes(self) -> list[int]:
         return list(self.attrs["axes"])
@@ -187,6 +189,17 @@ class Store:
             shutil.rmtree(self.path / name / "c", ignore_errors=True)
             array[...] = values
         self.__dict__.pop("spec", None)
+
+    def status_counts(self) -> dict[schema.Status, int]:
+        """Count the cells by status; cells of tiles that are not done count as not run."""
+        counts = np.zeros(len(schema.Status), np.int64)
+        array: Any = self._group["status"]
+        first = array.shape[0] if array.ndim else 0
+        step = array.chunks[0] if array.ndim else 1
+        for i in range(0, max(first, 1), step):
+            part = np.asarray(array[i : i + step] if array.ndim else array[...])
+            counts += np.bincount(part.ravel().astype(int) + 1, minlength=counts.size)
+        return dict(zip(schema.Status, counts.tolist(), strict=True))
 
     def partial_files(self) -> list[Path]:
         """Return what killed writers left behind."""
@@ -235,7 +248,7 @@ class Right:
     def share(self) -> None:
         """Let the other shards in; from here on nothing but chunks of the own tiles may be written."""
         if self.alone and self._n_shards > 1 and not _flock(self._fd, shared=True):
-            raise ValueError("another process took the store over before its shards could start; try again")
+            raise StoreError("another process took the store over before its shards could start; try again")
 
 
 @contextlib.contextmanager
@@ -255,12 +268,12 @@ def writing(path: Path, shard: Shard = WHOLE) -> Iterator[Right]:
             if n > 1:
                 fd, alone = stack.enter_context(_locked(lock, shared=True)), False
             if n == 1 or _read_lock(lock).get("shards", n) != n or time.monotonic() > until:
-                raise ValueError(f"{path} is being written by {_holder(lock)}")
+                raise StoreError(f"{path} is being written by {_holder(lock)}")
             if fd is None:  # another shard of the same sweep prepares the store
                 time.sleep(0.05)
         mine = lock if n == 1 else lock.with_name(f"lock-{i}-of-{n}")
         if n > 1 and stack.enter_context(_locked(mine)) is None:
-            raise ValueError(f"{path}, shard {i}/{n}, is being written by {_holder(mine)}")
+            raise StoreError(f"{path}, shard {i}/{n}, is being written by {_holder(mine)}")
         facts = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now(), "shards": n}
         for file in (mine, lock) if alone else (mine,):
             file.write_text(json.dumps(facts))
@@ -418,11 +431,11 @@ def _hash(files: dict[str, str]) -> str:
 def damaged_metadata(path: Path) -> list[str]:
     """Return the metadata files of a store that are missing or changed."""
     if not path.exists():
-        raise ValueError(f"{path} does not exist")
+        raise StoreError(f"{path} does not exist")
     if not (path / "zarr.json").is_file() and not (path / _COPY).is_file():
-        raise ValueError(f"{path} is not a sweep store")
+        raise StoreError(f"{path} is not a sweep store")
     if not (path / _COPY).is_file() and _format(path) is None:
-        raise ValueError(f"{path} is not a sweep store: it was not made by 'olsbn sweep'")
+        raise StoreError(f"{path} is not a sweep store: it was not made by 'olsbn sweep'")
     files = _read_copy(path)
     if files is None:
         return [_COPY]
@@ -435,7 +448,7 @@ def restore_metadata(path: Path, spec: SweepSpec) -> list[str]:
     if damaged == [_COPY]:
         # One of two is damaged; what is left must be this sweep, as a store made anew would have it.
         if _format(path) != FORMAT or _attribute(path, "sweep_fingerprint") != spec.fingerprint:
-            raise ValueError(f"{path / _COPY} is damaged, and {path / 'zarr.json'} is not this sweep's")
+            raise StoreError(f"{path / _COPY} is damaged, and {path / 'zarr.json'} is not this sweep's")
         _copy_metadata(path)
         return damaged
     files = _read_copy(path) or {}

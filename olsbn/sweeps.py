@@ -107,7 +107,7 @@ def sweep(
     """
     spec = SweepSpec.checked(problem, method, eps, eps_a, dim, trial, n_steps, tol, stop)
     if store is not None:
-        return fill(spec, store, workers=workers, client=client, progress=progress).dataset()
+        return fill(spec, store, workers=workers, client=client, progress=progress)[0].dataset()
     tiles = spec.tiles()
     if client is None:
         results = run_tiles(spec, tiles, workers=workers, progress=progress)
@@ -132,10 +132,10 @@ def fill(
     progress: bool | None = None,
     command: str = "",
     say: Callable[[str], None] = lambda text: None,
-) -> Store:
+) -> tuple[Store, int]:
     """Run the tiles that a store lacks, all of them or those of one shard (i, n); make the store if need be.
 
-    `say` is told in a sentence what is mended.
+    Returns the store and how many tiles were run. `say` is told in a sentence what is mended.
     """
     from olsbn import store as stores
 
@@ -146,7 +146,7 @@ def fill(
         found = stores.Store(path)
         found.must_match(spec)
         if not os.access(path / "status", os.W_OK) and found.is_complete():
-            return found
+            return found, 0
     with stores.writing(path, shard) as right:
         if right.alone:
             for what in stores.mend(path, spec):
@@ -170,7 +170,7 @@ def fill(
             done, total = sum(map(found.is_done, found.tiling)), len(found.tiling)
             kept = f"{done} of {total} tiles are kept, and the same command goes on from there"
             raise OSError(err.errno, f"{err.strerror or err}; {kept}", str(path)) from err
-    return found
+    return found, len(todo)
 
 
 def _run_missing(
