@@ -263,6 +263,8 @@ class Grid:
         for value in (lo, hi):
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{option} must be finite and >= 0, got {value!r} in {text!r}")
+            if value and not 1e-290 <= value <= 1e290:
+                raise ValueError(f"{option} must be 0 or in [1e-290, 1e290], got {value!r} in {text!r}")
         if len(parts) == 1:
             return cls(lo, hi, 1, False)
         if n < 1:

@@ -20,7 +20,7 @@ from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from olsbn._validate import FloatArray, one_of
 from olsbn.schema import EXCESS_FLOOR, Status
@@ -79,6 +79,7 @@ _HATCH_COLOR = "#8a5f5a"
 _THEORY_COLOR = "#d6005f"
 _TIGHT: dict[str, Any] = {"color": _THEORY_COLOR, "linewidth": 1.5, "linestyle": "-"}
 _APPROXIMATE: dict[str, Any] = {"color": _THEORY_COLOR, "linewidth": 1.2, "linestyle": (0, (4, 2.5))}
+_METHOD_COLORS = {"BNGD": "#1f5fa8", "GD": "#c46a00"}
 _REACHED: dict[str, Any] = {"color": "white", "linewidth": 1.2}
 
 
@@ -160,9 +161,9 @@ def map_figure(ds: xr.Dataset, quantity: str = "excess") -> Figure:
         _label_axes(bottom, gd, strip)
         top.set_xlabel("")
         top.tick_params(axis="x", which="both", labelbottom=False)
-        if "eig_max" in ds.attrs:
+        if "eig_max" in ds.attrs and not _too_wide(cells.x[0]):
             half = ds.attrs["eig_max"] / 2
-            natural = top.secondary_xaxis("top", functions=(lambda x: _scaled(x, half), lambda x: _scaled(x, 1 / half)))
+            natural = top.secondary_xaxis("top", functions=(lambda x: x * half, lambda x: x / half))
             natural.set_xlabel(r"in natural units, $\varepsilon\lambda_{\max}/2$")
         figure.suptitle(_title(bngd, [cells, strip], "BNGD and GD"))
         _color_bar(figure, mesh, [cells, strip], [top, bottom])
@@ -170,11 +171,6 @@ def map_figure(ds: xr.Dataset, quantity: str = "excess") -> Figure:
             handles=[*keys, *_keys({"BNGD ": cells, "GD ": strip})], loc="outside lower center", ncols=2, frameon=False
         )
     return figure
-
-
-def _scaled(x: Any, factor: float) -> Any:
-    with np.errstate(all="ignore"):
-        return np.clip(np.asarray(x) * factor, -1e300, 1e300)
 
 
 def beside(bngd: xr.Dataset, gd: xr.Dataset) -> xr.Dataset:
@@ -214,11 +210,11 @@ def cell_edges(centres: Any) -> tuple[FloatArray, bool]:
         log = bool(np.log10(x[1]) - np.log10(x[0]) >= 1)
     position = np.log(x) if log else x
     middle = position[:-1] + np.diff(position) / 2
-    outer = [2 * position[0] - middle[0]], [2 * position[-1] - middle[-1]]
-    edges = np.concatenate([outer[0], middle, outer[1]])
+    first, last = position[0] - (middle[0] - position[0]), position[-1] + (position[-1] - middle[-1])
+    edges = np.concatenate([[first], middle, [last]])
     if log:
         return np.exp(np.clip(edges, *np.log(_DRAWABLE))), True
-    return np.clip(edges, 0.0, _DRAWABLE[1]), False
+    return np.maximum(edges, 0.0), False
 
 
 @dataclass(frozen=True)
@@ -281,6 +277,16 @@ class _Cells:
         x, y = self.x[0], self.y[0] if self.y else np.array([0.0, 1.0])
         ax.set_xscale("log" if self.x[1] else "linear")
         ax.set_yscale("log" if self.y and self.y[1] else "linear")
+        ax.set_xlim(x[0], x[-1])
+        ax.set_ylim(y[0], y[-1])
+        ax.autoscale(False)  # over hundreds of decades automatic margins, and ticks, would overflow
+        for axis, edges in ((ax.xaxis, x), (ax.yaxis, y)):
+            if axis.get_scale() == "log" and _too_wide(edges):
+                decades = np.arange(-200.0, 201.0, 100.0)
+                axis.set_major_locator(
+                    FixedLocator(10 ** decades[(10**decades > edges[0]) & (10**decades < edges[-1])])
+                )
+                axis.set_minor_locator(NullLocator())
         low, high = limits if np.isfinite(limits).all() else (-1.0, 0.0) if self.quantity == "excess" else (1.0, 2.0)
         if self.quantity == "excess":
             # Root of the number of digits gained: slow progress can be told from none.
@@ -304,8 +310,6 @@ class _Cells:
             ax.add_patch(PathPatch(area, fill=False, hatch=hatch, edgecolor=_HATCH_COLOR, linewidth=0, zorder=1.2))
         if self.outlined:
             ax.add_patch(PathPatch(_border(self.reached, x, y), fill=False, zorder=1.3, **_REACHED))
-        ax.set_xlim(x[0], x[-1])
-        ax.set_ylim(y[0], y[-1])
         return mesh
 
 
@@ -340,11 +344,8 @@ def _color_bar(figure: Any, mesh: Any, parts: list[_Cells], ax: Any) -> None:
         clipped = any((cells.value > mesh.norm.vmax).any() for cells in parts)
     bar = figure.colorbar(mesh, ax=ax, extend="max" if clipped else "neither", label=one.style.label, pad=0.02)
     if one.quantity == "excess":
-        wanted = np.array([0, 1, 2, 5, 10, 20, 40, 70, 110, 160, 220, 290])
-        bar.set_ticks(
-            [-v for v in wanted if -v >= mesh.norm.vmin],
-            labels=[f"$10^{{-{v}}}$" if v else "1" for v in wanted if -v >= mesh.norm.vmin],
-        )
+        ticks, labels = _digit_ticks(mesh.norm.vmin)
+        bar.set_ticks(ticks, labels=labels)
         bar.ax.minorticks_off()
     elif one.style.log:
         wide = mesh.norm.vmax > 1e3 * mesh.norm.vmin
@@ -353,12 +354,29 @@ def _color_bar(figure: Any, mesh: Any, parts: list[_Cells], ax: Any) -> None:
         bar.ax.minorticks_off()
 
 
+def _digit_ticks(low: float) -> tuple[list[float], list[str]]:
+    """Return where a colour bar from `low` to 0, digits on a root scale, has its ticks, and their labels."""
+    wanted = [0.0, -1, -2, -5, -10, -20, -40, -70, -110, -160, -220, -290]
+    if low > -3:
+        wanted = [float(np.log10(v)) for v in (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)]
+    ticks: list[float] = []
+    for tick in wanted:
+        if tick >= low and (not ticks or np.sqrt(-tick) - np.sqrt(-ticks[-1]) > 0.05 * np.sqrt(-low)):
+            ticks.append(tick)
+    return ticks, [f"{10**v:.3g}" if low > -3 or v == 0 else f"$10^{{{v:.0f}}}$" for v in ticks]
+
+
 def _check_variables(ds: Any, what: str, names: tuple[str, ...]) -> None:
     if not hasattr(ds, "data_vars"):
         raise TypeError(f"ds must be an xarray.Dataset, got {type(ds).__name__}")
     missing = [name for name in names if name not in ds.variables]
     if missing:
         raise ValueError(f"ds must be {what} with {', '.join(names)}, got a Dataset without {', '.join(missing)}")
+
+
+def _too_wide(edges: FloatArray) -> bool:
+    """Return whether an axis spans more decades than matplotlib can put ticks on."""
+    return bool(edges[0] > 0 and np.log10(edges[-1]) - np.log10(edges[0]) > 200)
 
 
 def _rectangles(mask: np.ndarray, x: FloatArray, y: FloatArray) -> Outline:
@@ -396,9 +414,13 @@ def _draw_theory(ax: Axes, ds: xr.Dataset) -> list[Line2D]:
         if ax.get_ylim()[0] < 2 < ax.get_ylim()[1]:
             ax.axhline(2.0, **_TIGHT)
             keys.append(Line2D([], [], **_TIGHT, label=r"$\varepsilon_a = 2$: edge of BNGD (exact)"))
-        inside = {name: found[name] for name in ("eps_1", "eps_2") if left < found.get(name, np.nan) < right}
+        # without a plateau the two are in the other order
+        plateau = found.get("eps_1", np.nan) < found.get("eps_2", np.nan)
+        inside = {name: found[name] for name in ("eps_1", "eps_2") if plateau and left < found[name] < right}
         for name, value in inside.items():
             ax.axvline(value, **_APPROXIMATE)
+            if ax.get_xscale() == "linear":
+                continue  # no room for names
             ax.annotate(
                 rf"$\varepsilon_{name[-1]}$",
                 (value, 0.5),
@@ -562,7 +584,7 @@ def _drawable(values: FloatArray, negative: bool = False) -> FloatArray:
 
 
 def _method_color(ds: xr.Dataset) -> str:
-    return {"gd": "#c46a00"}.get(ds.attrs.get("method", ""), "#1f5fa8")
+    return _METHOD_COLORS.get(str(ds.attrs.get("method")).upper(), "#1f5fa8")
 
 
 def _run_label(ds: xr.Dataset) -> str:
@@ -577,14 +599,13 @@ def _run_label(ds: xr.Dataset) -> str:
 
 
 def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
-    r"""Draw how wide the range of learning rates that converge is, against the dimension.
+    r"""Draw how wide the range of learning rates that reach the tolerance is, against the dimension.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        With the dims ``(dim, trial)`` and, where there is one, ``eps_a``: either the variable `width_decades`, beside
-        which `width_theory` and `gd_width_decades` are drawn if they are there, or `status` over ``eps``, from which
-        the widths of the cells that converged are summed up.
+        A result of `olsbn.robustness`, or of `olsbn.sweep` over dimensions, which is then put through it. Drawn are
+        `width_decades`, for each ``eps_a``, and of `gd_width_decades` and `width_theory` what is there.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
@@ -593,71 +614,68 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     matplotlib.axes.Axes
         Medians over the trials, with bands from the 10 % to the 90 % quantile; nothing is saved.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For a Dataset that is neither.
+
     Examples
     --------
     >>> import numpy as np, olsbn
     >>> family = olsbn.ProblemFamily("linspace", cond=10.0)
     >>> ds = olsbn.sweep(family, dim=[2, 8], trial=[0, 1, 2], eps=np.logspace(-3, 4, 29), n_steps=300)
     >>> ax = olsbn.plotting.plot_robustness(ds)
-    >>> ax.get_ylabel()
-    'width of the converging range (decades)'
+    >>> ax.get_xlabel()
+    'dimension $d$'
     """
+    from olsbn.measures import over_trials, robustness
+
     _check_variables(ds, "a sweep over dimensions", ("dim",))
-    if "width_decades" in ds:
-        width = ds["width_decades"]
-    else:
-        _check_variables(ds, "a sweep over dimensions", ("status", "eps"))
-        width = converged_decades(ds)
-    ax = _new_axes((6.4, 4.2)) if ax is None else ax
-    method = str(ds.attrs.get("method", "bngd")).upper()
+    if "width_decades" not in ds:
+        _check_variables(ds, "a sweep over dimensions", ("dim", "eps", "status"))
+        ds = robustness(ds)
+    bands = over_trials(ds if "trial" in ds.dims else ds.expand_dims("trial"))
+    found, dims = ds.attrs, ds["dim"].values
+    method = str(found.get("method", "bngd")).upper()
+    width = bands["width_decades"]
+    lines: list[tuple[str, xr.DataArray, Any]] = [(method, width, _method_color(ds))]
     if "eps_a" in width.dims:
         colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, width.sizes["eps_a"]))
         lines = [
             (rf"{method}, $\varepsilon_a = {_number(float(value))}$", width.sel(eps_a=value), color)
             for value, color in zip(width["eps_a"].values, colors, strict=True)
         ]
-    else:
-        lines = [(method, width, _method_color(ds))]
-    if "gd_width_decades" in ds:
-        lines.append(("GD", ds["gd_width_decades"], "#c46a00"))
-    for label, one, color in lines:
-        low, middle, high = _over_trials(one)
-        dims = one["dim"].values
+    if "gd_width_decades" in bands and method != "GD":
+        lines.append(("GD", bands["gd_width_decades"], _METHOD_COLORS["GD"]))
+    ax = _new_axes((6.4, 4.2)) if ax is None else ax
+    for label, band, color in lines:
+        low, middle, high = band.transpose("quantile", "dim").values
         ax.fill_between(dims, low, high, color=color, alpha=0.2, linewidth=0)
         ax.plot(dims, middle, color=color, marker="o", markersize=4, label=label)
-    if "width_theory" in ds:
-        ax.plot(ds["dim"].values, _over_trials(ds["width_theory"])[1], **_APPROXIMATE, label="theory (asymptotic)")
+    if "width_theory" in bands:
+        theory = bands["width_theory"].transpose("quantile", "dim").values[1]
+        if np.isfinite(theory).any():
+            kind = _TIGHT if method == "GD" else _APPROXIMATE
+            label = "theory (exact)" if method == "GD" else r"theory for $\varepsilon_a = 1$ (asymptotic)"
+            ax.plot(dims, theory, **kind, label=label)
     ax.set_xscale("log")
-    ax.set_xticks(dims, labels=[str(d) for d in dims])
+    ax.set_xticks(dims, labels=[str(dim) for dim in dims])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_ylim(bottom=0)
     ax.set_xlabel("dimension $d$")
-    ax.set_ylabel("width of the converging range (decades)")
-    trials = width.sizes.get("trial", 1)
-    missing = int((ds["status"] == Status.NOT_RUN).sum()) if "status" in ds else 0
-    ax.set_title(
-        f"{ds.attrs.get('title', 'Robustness')}\nmedian and 10-90 % of {trials} trial{'s' if trials > 1 else ''}"
-        + (f"; incomplete: {missing} of {ds['status'].size} cells not run" if missing else "")
-    )
+    tol, n_steps = found.get("tol"), found.get("n_steps")
+    reached = "" if tol is None else f"\nthat reaches {_power(tol)} in {n_steps} steps"
+    ax.set_ylabel(f"range of learning rates{reached}, decades")
+    n_trials = bands.attrs["n_trials"]
+    notes = [f"median and 10-90 % of {n_trials} trials" if n_trials > 1 else "one trial"]
+    cut, missing = (int(ds[name].sum()) if name in ds else 0 for name in ("at_edge", "n_not_run"))
+    if cut:
+        notes.append(f"{cut} of {ds['at_edge'].size} ranges cut off by the grid")
+    if missing:
+        notes.append(f"incomplete: {missing} cells not run")
+    ax.set_title(f"{found.get('title', method)}\n{'; '.join(notes)}")
     ax.legend(frameon=False)
     return ax
-
-
-def converged_decades(ds: xr.Dataset) -> xr.DataArray:
-    """Return the total width along eps, in decades, of the cells that converged; NaN where a cell was not run."""
-    edges, log = cell_edges(ds["eps"].values)
-    if not log:
-        raise ValueError("ds must have logarithmically spaced eps, got a grid with more even differences than ratios")
-    widths = ds["eps"].copy(data=np.diff(np.log10(edges)))
-    total = (ds["status"] == Status.CONVERGED).astype(float).dot(widths, dim="eps")
-    return total.where((ds["status"] != Status.NOT_RUN).all("eps"))
-
-
-def _over_trials(values: xr.DataArray) -> Any:
-    """Return the 10 %, 50 % and 90 % quantiles over the trials, for each dimension."""
-    if "trial" not in values.dims:
-        return [values.values] * 3
-    return values.quantile([0.1, 0.5, 0.9], dim="trial").transpose("quantile", "dim").values
 
 
 # -------------------------------------------------------------------- files
@@ -689,3 +707,45 @@ def _new_axes(size: tuple[float, float]) -> Axes:
     from matplotlib import pyplot
 
     return pyplot.subplots(figsize=size, layout="constrained")[1]
+
+
+# -------------------------------------------------------------------- benchmark
+
+
+def bench_figure(result: dict[str, Any]) -> Figure:
+    """Draw the engine's rate against dimension, cells, steps and threads, with the limit of the arithmetic pipes.
+
+    Parameters
+    ----------
+    result : dict
+        What `olsbn.bench.run` returns, curves included.
+
+    Returns
+    -------
+    Figure
+    """
+    curves = result["curves"]
+    limits = dict(curves["limit"])
+    panels = (
+        ("dim", "dimension $d$", "at least 128 cells"),
+        ("cells", "cells", "$d = 100$, 4000 steps"),
+        ("steps", "steps", "$d = 100$, 4096 cells"),
+        ("threads", "threads", "$d = 100$, 8192 cells, 1000 steps"),
+    )
+    figure = Figure(figsize=(9.0, 2.9), layout="constrained")
+    axes = figure.subplots(1, 4, sharey=True)
+    for ax, (name, label, title) in zip(axes, panels, strict=True):
+        x, rate = np.array(curves[name]).T
+        if name == "threads":
+            ax.plot(*np.array(curves["limit"]).T / [[1], [1e9]], color="#a33b20", lw=1.5)
+            ax.set_xticks(x)
+        else:
+            ax.axhline(max(limits.values()) / 1e9, color="#a33b20", lw=1.5, label="limit of the arithmetic pipes")
+            ax.set_xscale("log")
+        ax.plot(x, rate / 1e9, "o-", ms=4, color="#28507a", label="olsbn, all threads")
+        ax.set(xlabel=label)
+        ax.set_title(title, fontsize=8)
+        ax.grid(alpha=0.3, lw=0.5)
+    axes[0].set(ylabel="10$^9$ mode-steps / s", ylim=(0, None))
+    axes[1].legend(loc="lower right", fontsize=7)
+    return figure
