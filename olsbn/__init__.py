@@ -22,6 +22,8 @@ _PUBLIC = {
     "eps_window": "spectral",
     "excited_modes": "spectral",
     "sweep": "sweeps",
+    "compare": "compare",
+    "claims": "ledger",
     "robustness": "measures",
     "over_trials": "measures",
 }

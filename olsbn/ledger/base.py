@@ -4,9 +4,9 @@ Tolerances, all of them, and why they are what they are:
 
 - rounding: a claim states how many roundings separate its two numbers and how large the terms are that are summed
   (`rounding`); the allowance is their product with the machine epsilon, the usual forward error bound;
-- `RATE`: measured contraction ratios are compared to 1e-10 of themselves: the engine reports a ratio only when what is
-  left of its transient is below 1e-12 of it, and the effective rate at which theory is evaluated carries the roundings of
-  d sums, amplified by ``1/ratio``;
+- `RATE`: measured contraction ratios are compared to 1e-10 of themselves. Both they and the effective rate at which
+  theory is evaluated approach their limits like the root of the excess, which is below 1e-12 by then, times the other
+  eigenvalues over the largest;
 - `DIGITS`: an asymptotic law is tried where its own first-order error is a tenth of 1e-3, and has to hold to 1e-3: three
   digits;
 - `ORDER`: exponents are multiples of one half; a measured one counts as the multiple that it is nearest to;

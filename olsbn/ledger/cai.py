@@ -33,8 +33,8 @@ from olsbn.spectral import (
 )
 from olsbn.sweeps import sweep
 
-# A state that small is at its limit: what is left moves ||w||^2, and with it the effective rate, by less than this.
-_SETTLED = 1e-12
+# The effective rate and the contraction ratio approach their limits like the root of the excess: here to 1e-12.
+_SETTLED = 1e-24
 # What is to be told from that has to be larger by far.
 _VISIBLE = 1e-8
 
@@ -179,7 +179,7 @@ def _printed_run(
 ) -> FloatArray:
     """Return a, sigma, w'g and ||w||^2 over some steps of the printed update, with a diagonal H.
 
-    Sums are correctly rounded: those of BLAS depend on where in memory a vector lies.
+    Sums are correctly rounded: those of BLAS depend on where in memory a vector lies. (And a power function is not.)
     """
     g = eigvals * u
     rows = []
@@ -187,7 +187,7 @@ def _printed_run(
         Hw = eigvals * w
         sigma, wg = math.sqrt(math.fsum(w * Hw)), math.fsum(w * g)
         rows.append((a, sigma, wg, math.fsum(w * w)))
-        w, a = w + eps * (a / sigma) * (g - (wg / sigma**2) * Hw), a + eps_a * (wg / sigma - a)
+        w, a = w + eps * (a / sigma) * (g - (wg / (sigma * sigma)) * Hw), a + eps_a * (wg / sigma - a)
     return np.array(rows)
 
 
@@ -703,7 +703,7 @@ def _rates(cube: Cube) -> SimpleNamespace:
     rng = cube.rng()
     eps, eps_a = low / 30 * (900 * high / low) ** rng.random(8), rng.uniform(0.05, 1.95, 4)
     ds = sweep(problem, eps=eps, eps_a=eps_a, n_steps=20_000, progress=False)
-    settled = ~np.isnan(ds.rate_sim.values)
+    settled = ~np.isnan(ds.rate_sim.values) & (ds.excess.values <= _SETTLED)
     if not settled.any():
         raise Skip
     eps_a = np.broadcast_to(eps_a[:, None], settled.shape)[settled]
@@ -737,7 +737,7 @@ _RATES = [
         statement="BNGD converges linearly, at the rate of its linearisation at the effective rate it settles at.",
         formula="sqrt(J_{k+1} - J_min)/sqrt(J_k - J_min) -> max(|1 - eps_a|, max_{i>=2} |1 - eps_hat lambda*_i|)",
         problems=f"{PROBLEMS}, cond <= 100; 8 eps from eps_1/30 to 30 eps_2, 4 eps_a in 0.05..1.95, 20000 steps; cells "
-        "whose rate has settled",
+        "whose rate has settled and whose excess is below 1e-24",
         instance=_rates,
         theory=lambda i: bngd_contraction_ratio(i.problem, i.eps_eff, i.eps_a),
         measured=lambda i: i.rate,
@@ -1094,7 +1094,7 @@ _REGIMES = [
         instance=_trap,
         theory=lambda i: -1.0,
         measured=lambda i: _slope(i.eps, i.eps_eff),
-        n_random=2,
+        n_random=6,
         n_search=0,
     ),
 ]
