@@ -67,14 +67,14 @@ def compare(
     Notes
     -----
     Status of GD: an identity, from its closed form. Status of BNGD: for |1 - eps_a| >= 1 the scale does not converge,
-    above 2 it diverges like ``|1 - eps_a|^k``, both identities; else the number of steps is the larger of what the scale
-    needs, ``ln(tol)/(2 ln|1 - eps_a|)``, and what the effective rate needs on its outer branches
-    (`olsbn.spectral.eps_window`, asymptotic). The band is one of steps: cells whose predicted number of steps is within a
-    factor ``10**band`` of ``n_steps`` are in it; for eps that is the distance from the window's ends.
+    above 2 it diverges like ``|1 - eps_a|^k``, both identities; else the number of steps is the larger of what the
+    scale needs, ``ln(tol)/(2 ln|1 - eps_a|)``, and what the effective rate needs on its outer branches
+    (`olsbn.spectral.eps_window`, asymptotic). The band is one of steps: cells whose predicted number of steps is within
+    a factor ``10**band`` of ``n_steps`` are in it; for eps that is the distance from the window's ends.
 
-    Rates: tight, compared to 1e-10. Effective rates: asymptotic on the outer branches (their laws to first order), tried
-    for eps_a in [0.1, 1.9]; on the plateau theory is the upper bound ``2/lambda*_d``, and `eps_eff_plateau_median` tells how
-    close to it the cells are.
+    Rates: tight, compared to 1e-10. Effective rates: asymptotic on the outer branches (their laws to first order),
+    tried for eps_a in [0.1, 1.9]; on the plateau theory is the upper bound ``2/lambda*_d``, and
+    `eps_eff_plateau_median` tells how close to it the cells are.
 
     Cost: that of `eps_window` for each problem.
 
@@ -96,8 +96,8 @@ def compare(
     axes = [name for name in ("dim", "trial") if name in ds.dims]
     order = (*axes, *(name for name in ("eps_a", "eps") if name in ds.dims))
     shape = tuple(ds.sizes[name] for name in order)
-    names = ("steps_theory", "status_theory", "status_check", "rate_check")
-    names += () if ds.attrs["method"] == "gd" else ("regime", "eps_eff_theory", "eps_eff_check")
+    names = ["steps_theory", "status_theory", "status_check", "rate_check"]
+    names += [] if ds.attrs["method"] == "gd" else ["regime", "eps_eff_theory", "eps_eff_check"]
     found = {name: np.full(shape, np.nan) for name in names}
     for index in np.ndindex(*shape[: len(axes)]):
         part = ds.isel(dict(zip(axes, index, strict=True)))
@@ -113,7 +113,12 @@ def compare(
     for name, values in found.items():
         code = name.endswith("_check") or name in ("regime", "status_theory")
         result[name] = (order, values.astype(np.int8) if code else values, _ATTRS[name])
-    result.attrs = {**ds.attrs, "title": f"Theory beside simulation: {ds.attrs.get('title', '')}", "band": band, "rel": rel}
+    result.attrs = {
+        **ds.attrs,
+        "title": f"Theory beside simulation: {ds.attrs.get('title', '')}",
+        "band": band,
+        "rel": rel,
+    }
     result.attrs |= _summary(result)
     assert isinstance(result, xr.Dataset)
     return result
@@ -331,7 +336,9 @@ def _summary(result: xr.Dataset) -> dict[str, Any]:
     if "eps_eff_check" in result:
         ratio = (result["eps_eff"] / result["eps_eff_theory"]).values
         for code, name in ((SMALL, "small"), (PLATEAU, "plateau"), (LARGE, "large")):
-            here = ratio[(result["regime"].values == code) & np.isin(result["eps_eff_check"].values, (AGREES, DISAGREES))]
+            here = ratio[
+                (result["regime"].values == code) & np.isin(result["eps_eff_check"].values, (AGREES, DISAGREES))
+            ]
             found[f"eps_eff_{name}_cells"] = int(here.size)
             found[f"eps_eff_{name}_median"] = float(np.median(here)) if here.size else math.nan
     return found

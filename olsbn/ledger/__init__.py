@@ -5,13 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from olsbn import __version__
 from olsbn._validate import as_count, one_of
 from olsbn.ledger.base import KINDS, SOURCES, Claim, Cube, Result, Skip
 
-__all__ = ["KINDS", "SOURCES", "Claim", "Cube", "Result", "Skip", "claims", "report", "table", "verify"]
+if TYPE_CHECKING:
+    from olsbn.ledger.summary import Row
+
+__all__ = ["KINDS", "SOURCES", "Claim", "Cube", "Result", "Skip", "by_source", "claims", "report", "table", "verify"]
+
+
+def by_source() -> dict[str, tuple[Claim, ...]]:
+    """Return the claims of every source."""
+    from olsbn.ledger import cai, kohler
+
+    return {"cai": cai.CLAIMS, "kohler": kohler.CLAIMS}
 
 
 def claims(source: str | Iterable[str] | None = None) -> tuple[Claim, ...]:
@@ -39,13 +49,11 @@ def claims(source: str | Iterable[str] | None = None) -> tuple[Claim, ...]:
     >>> claim.kind, claim.check(seed=1).holds
     ('identity', True)
     """
-    from olsbn.ledger import cai, kohler
-
-    by_source = {"cai": cai.CLAIMS, "kohler": kohler.CLAIMS}
-    wanted = list(by_source) if source is None else [source] if isinstance(source, str) else list(source)
+    found = by_source()
+    wanted = list(found) if source is None else [source] if isinstance(source, str) else list(source)
     for name in wanted:
-        one_of("source", name, by_source)
-    return tuple(claim for name in by_source if name in wanted for claim in by_source[name])
+        one_of("source", name, found)
+    return tuple(claim for name in found if name in wanted for claim in found[name])
 
 
 def verify(
@@ -59,14 +67,19 @@ def verify(
             advance(1)
 
 
-def report(results: Iterable[Result], seed: int) -> dict[str, Any]:
-    """Return results as JSON-compatible data; numbers that JSON lacks become strings."""
-    entries = [{key: _plain(value) for key, value in asdict(result).items()} for result in results]
+def report(results: Iterable[Result], seed: int, rows: Iterable[Row] = ()) -> dict[str, Any]:
+    """Return results and rows of the summary table as JSON-compatible data; numbers that JSON lacks become strings."""
+
+    def plain(entry: Any) -> dict[str, Any]:
+        return {key: _plain(value) for key, value in asdict(entry).items()}
+
+    entries = [plain(result) for result in results]
     return {
         "olsbn_version": __version__,
         "seed": seed,
         "holds": all(entry["holds"] for entry in entries),
         "claims": entries,
+        "summary": [plain(row) for row in rows],
     }
 
 
@@ -97,7 +110,8 @@ def table(results: Iterable[Result]) -> str:
     lines = [header, tuple("-" * w for w in widths), *rows]
     left = (0, 1, 6)
     return "\n".join(
-        "  ".join(cell.ljust(w) if k in left else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, widths, strict=True)))
-        .rstrip()
+        "  ".join(
+            cell.ljust(w) if k in left else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
         for line in lines
     )

@@ -7,8 +7,8 @@ Tolerances, all of them, and why they are what they are:
 - `RATE`: measured contraction ratios are compared to 1e-10 of themselves. Both they and the effective rate at which
   theory is evaluated approach their limits like the root of the excess, which is below 1e-12 by then, times the other
   eigenvalues over the largest;
-- `DIGITS`: an asymptotic law is tried where its own first-order error is a tenth of 1e-3, and has to hold to 1e-3: three
-  digits;
+- `DIGITS`: an asymptotic law is tried where its own first-order error is a tenth of 1e-3, and has to hold to 1e-3:
+  three digits;
 - `ORDER`: exponents are multiples of one half; a measured one counts as the multiple that it is nearest to;
 - `WINDOW`: the ends of the range of good learning rates are predicted to 0.03 decades (`olsbn.spectral.eps_window`) and
   found on a grid of 0.01 decades.
@@ -101,7 +101,9 @@ def draw_problem(
     return OLSProblem(sizes[0] * eigvals, u / np.linalg.norm(u), sizes[1] * w0, label="ledger")
 
 
-PROBLEMS = "d in 2..12, log-uniform spectrum, cond in 1.5..1e3, u leaning to either end of it, w0 anywhere from random to u"
+PROBLEMS = (
+    "d in 2..12, log-uniform spectrum, cond in 1.5..1e3, u leaning to either end of it, w0 anywhere from random to u"
+)
 
 
 # -------------------------------------------------------------------- claims
@@ -309,6 +311,6 @@ class Result:
 
 
 SOURCES = {
-    "cai": "Cai, Li, Shen: A quantitative analysis of the effect of batch normalization on gradient descent (ICML 2019)",
-    "kohler": "Kohler et al.: Exponential convergence rates for batch normalization (AISTATS 2019)",
+    "cai": "Cai, Li, Shen: A Quantitative Analysis of the Effect of Batch Normalization on Gradient Descent, ICML 2019",
+    "kohler": "Kohler et al.: Exponential Convergence Rates for Batch Normalization, AISTATS 2019",
 }

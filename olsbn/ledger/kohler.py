@@ -94,7 +94,7 @@ CLAIMS = (
         id="kohler.optimal-scale",
         source="kohler",
         kind="upper",
-        statement="The scale that GDNP finds by bisection is a = w'g/sigma in closed form: no other has a smaller loss.",
+        statement="The scale that GDNP finds by bisection is a = w'g/sigma in closed form: none has a smaller loss.",
         formula="J(w'g/sigma, w) <= J(a, w)",
         problems=f"{PROBLEMS}; rotated at random; a from half to twice the optimum, and off it by a part of 1e-6",
         instance=_one_step,
