@@ -390,8 +390,8 @@ _CONVERGENCE = [
         source="cai",
         kind="counterexample",
         refutes="lower",
-        statement="'Provided eps_a <= 1' (slides) is no necessary condition: refuted is that the excess stays away from "
-        "0 for eps_a in (1, 2).",
+        statement="'Provided eps_a <= 1' (slides) is no necessary condition: refuted is that the excess stays "
+        "away from 0 for eps_a in (1, 2).",
         formula="min excess > 1e-10  [false]",
         problems=f"{_ANYWHERE}, 4 eps_a in [1.05, 1.95]",
         instance=_share_reached,
@@ -663,8 +663,8 @@ _SPECTRUM = [
         id="cai.cond-star-extreme",
         source="cai",
         kind="identity",
-        statement="cond* << cond where u lies along the extreme eigenvectors: first source of acceleration. There H* has "
-        "one mean m of the extremes in their place.",
+        statement="cond* << cond where u lies along the extreme eigenvectors: first source of acceleration. There H* "
+        "has one mean m of the extremes in their place.",
         formula="lambda*_2 = min(lambda_2, m), lambda*_d = max(lambda_{d-1}, m),  m = p_d lambda_1 + p_1 lambda_d, "
         "p = lambda u^2/E",
         problems="d in 3..12, cond in 2..1e4, u in the span of the extreme eigenvectors, weights from 1e-8 to 1e8",
@@ -1190,8 +1190,8 @@ _WINDOWS = [
         id="cai.second-acceleration",
         source="cai",
         kind="lower",
-        statement="Second source of acceleration: BNGD's range of good learning rates is wider than GD's, by the plateau "
-        "at least.",
+        statement="Second source of acceleration: BNGD's range of good learning rates is wider than GD's, by the "
+        "plateau at least.",
         formula="decades of good eps, BNGD >= those of GD + log10(eps_2/eps_1)",
         problems=_WINDOW,
         instance=_window,
