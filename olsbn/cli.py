@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import click
 
@@ -37,37 +37,42 @@ FAILURES, BAD_INPUT = 1, 2
 # ---------------------------------------------------------------- what all commands share
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived."""
+class _Signal(BaseException):
+    """SIGINT or SIGTERM arrived."""
+
+    words: ClassVar = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+class _Pipe(BaseException):
+    """The reader of standard output, such as `head`, has seen enough."""
 
 
 class _Group(click.Group):
     """A group of commands that says what went wrong in one line."""
 
     def main(self, args: Any = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
-        extra["standalone_mode"] = False
         args = list(sys.argv[1:] if args is None else args)
+        extra["standalone_mode"] = False
         try:
-            with _sigterm_raises():
-                code = super().main(args, "olsbn", **extra)
+            with _signals_raise():
+                code = super().main(args, "olsbn", obj=args, **extra)
         except click.ClickException as err:
             code = err.exit_code
-            message = err.format_message()
-            _complain(message, getattr(err, "ctx", None))
-        except (click.Abort, KeyboardInterrupt):
-            code = 128 + signal.SIGINT
-            _complain("interrupted")
-        except _Terminated:
-            code = 128 + signal.SIGTERM
-            _complain("terminated")
+            _complain(err.format_message(), getattr(err, "ctx", None))
+        except _Signal as stop:
+            code = 128 + stop.args[0]
+            name = " ".join(["olsbn", *(arg for arg in args[:1] if arg in self.commands)])
+            click.echo(f"{name}: {stop.words[stop.args[0]]}", err=True)
+        except _Pipe:
+            code = 128 + signal.SIGPIPE
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # the reader, such as `head`, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(128 + signal.SIGPIPE)
+        except BrokenPipeError as err:  # click would turn it into exit code 1
+            raise _Pipe from err
 
 
 def _complain(message: str, ctx: click.Context | None = None) -> None:
@@ -76,20 +81,21 @@ def _complain(message: str, ctx: click.Context | None = None) -> None:
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM unwind the stack like Ctrl-C does, so that nothing half-made is left behind."""
+def _signals_raise() -> Iterator[None]:
+    """Let SIGINT and SIGTERM unwind the stack, so that nothing half-made is left behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def terminate(*_: object) -> NoReturn:
-        raise _Terminated
+    def stop(number: int, _: object) -> NoReturn:
+        raise _Signal(number)
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {number: signal.signal(number, stop) for number in _Signal.words}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -150,7 +156,7 @@ def pick(what: str, value: str, known: list[str]) -> str:
 
 def command_line() -> str:
     """Return the command as typed, for the provenance of results."""
-    return shlex.join(["olsbn", *sys.argv[1:]])
+    return shlex.join(["olsbn", *click.get_current_context().find_root().obj])
 
 
 @click.group(cls=_Group, invoke_without_command=True, context_settings={"max_content_width": 110})
@@ -651,10 +657,6 @@ def shortened(values: np.ndarray, ends: int = 3) -> str:
     if len(texts) > 2 * ends + 2:
         texts = [*texts[:ends], f"... ({len(texts) - 2 * ends} more) ...", *texts[-ends:]]
     return "  ".join(texts)
-
-
-if __name__ == "__main__":
-    main()
 
 
 # ---------------------------------------------------------------- bench
