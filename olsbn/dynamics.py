@@ -9,8 +9,9 @@ import numpy as np
 
 from olsbn import schema
 from olsbn._validate import as_count, as_floats, as_rate
+from olsbn.grids import SweepSpec, Tile, describe, provenance, variable_attrs
 from olsbn.problems import OLSProblem
-from olsbn.sweeps import SweepSpec, Tile, decoupled, deflated, describe, provenance, run_tile, variable_attrs
+from olsbn.tiles import decoupled, deflated, run_tile
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,9 +39,10 @@ def run_gd(
     Returns
     -------
     xarray.Dataset
-        Dim `step`; variables `excess`, `residual`, `a` (NaN: GD has no BN scale), `w_norm`, `eps_eff` (= eps); attributes
-        `status`, `steps_to_tol`, `n_steps_run`, `rate_sim`, `rate_theory`, inputs and versions. Where a run has fallen
-        to a relative excess of 1e-290 it stops, and later steps have excess 0; where it diverged they are NaN.
+        Dim `step`; variables `excess`, `residual`, `a` (NaN: GD has no BN scale), `w_norm`, `eps_eff` (= eps);
+        attributes `status`, `steps_to_tol`, `n_steps_run`, `rate_sim`, `rate_theory`, inputs and versions. Where a run
+        has fallen to a relative excess of 1e-290 it stops, and later steps have excess 0; where it diverged they are
+        NaN.
 
     Notes
     -----
@@ -99,8 +101,8 @@ def run_bngd(
 
     Notes
     -----
-    Iterated in deflated coordinates, in which nothing cancels: `excess` and `residual` keep full relative precision down
-    to 1e-290. The bits are those of the same cell in `sweep`. Cost: O(d) a step.
+    Iterated in deflated coordinates, in which nothing cancels: `excess` and `residual` keep full relative precision
+    down to 1e-290. The bits are those of the same cell in `sweep`. Cost: O(d) a step.
 
     Examples
     --------
