@@ -1,0 +1,242 @@
+"""Kill a process that fills a store, at a chosen point of the write path or at a chosen time.
+
+The children are forks, so that what the product runs is the product itself: the points are functions that it calls,
+wrapped in the child alone.
+"""
+
+import fcntl
+import json
+import os
+import pathlib
+import random
+import signal
+import time
+import traceback
+import warnings
+from pathlib import Path
+
+import numpy as np
+import zarr.storage._local as zarr_files
+
+from olsbn import OLSProblem, ProblemFamily, sweeps
+from olsbn import store as stores
+from olsbn.grids import SweepSpec
+
+
+def small_sweep():
+    """168 cells in 12 tiles."""
+    spec = SweepSpec.checked(
+        ProblemFamily("logspace", 50.0), "bngd", np.geomspace(1e-2, 1e3, 7), [0.5, 1.0, 1.5, 2.5], [2, 6], [0, 1, 3],
+        60, 1e-6, "steps",
+    )  # fmt: skip
+    object.__setattr__(spec, "tile_shape", lambda: (1, 2, 7))
+    return spec
+
+
+def single_problem_sweep():
+    spec = SweepSpec.checked(
+        OLSProblem.from_spectrum("linspace", 5, 9.0),
+        "gd",
+        np.geomspace(1e-2, 1, 20),
+        1.0,
+        None,
+        None,
+        60,
+        1e-6,
+        "steps",
+    )
+    object.__setattr__(spec, "tile_shape", lambda: (1, 1, 6))
+    return spec
+
+
+def forked(action, kill_after=None):
+    """Run `action` in a fork; return the signal that ended it, 0 if none. A child that fails prints why."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            action()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    if os.WIFEXITED(status):
+        assert os.WEXITSTATUS(status) == 0, "the child failed: see its traceback"
+        return 0
+    return os.WTERMSIG(status)
+
+
+def fill(spec, path, log=None, order=None, **options):
+    """Fill the store on two threads and append the tiles that were computed to the file `log`."""
+
+    before = sweeps.run_tile
+
+    def logged(spec, tile, cancel=None):
+        if log is not None:
+            with open(log, "a") as file:
+                file.write(json.dumps([tile.dim, tile.trial, *tile.eps_a, *tile.eps]) + "\n")
+        return before(spec, tile, cancel)
+
+    sweeps.run_tile = logged
+    try:
+        options.setdefault("workers", 2)
+        return sweeps.fill(spec, path, progress=False, **options)
+    finally:
+        sweeps.run_tile = before
+
+
+def key(tile):
+    return [tile.dim, tile.trial, *tile.eps_a, *tile.eps]
+
+
+def computed(log):
+    return [json.loads(line) for line in Path(log).read_text().splitlines()] if Path(log).exists() else []
+
+
+def finished(path):
+    """Return the keys of the tiles that are committed, as the store itself counts them."""
+    if not path.exists() or stores.damaged_metadata(path):
+        return []
+    store = stores.Store(path)
+    return [key(tile) for tile in store.tiling if store.is_done(tile)]
+
+
+class Points:
+    """Wraps what the write path calls; `reached(name)` is called before, in the middle of and after each."""
+
+    def __init__(self, root, reached):
+        self.root, self.reached = root, reached
+
+    def install(self):
+        self._wrap_method(pathlib.Path, "rename")
+        self._wrap_method(pathlib.Path, "replace")
+        self._wrap_method(pathlib.Path, "write_text")
+        self._wrap_method(pathlib.Path, "unlink")
+        flock, put, tile = fcntl.flock, zarr_files._put, sweeps.run_tile
+
+        def wrapped_flock(fd, how):
+            self.reached("lock: before")
+            flock(fd, how)
+            self.reached("lock: after")
+
+        def wrapped_put(path, value, exclusive=False):
+            name = self._name(path)
+            self.reached(f"write {name}: before")
+            data = bytes(value.as_buffer_like())
+            partial = path.with_suffix(".0.partial")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(data[: len(data) // 2])
+            self.reached(f"write {name}: half")
+            partial.write_bytes(data)
+            self.reached(f"write {name}: not yet renamed")
+            os.unlink(partial)
+            put(path, value, exclusive)
+            self.reached(f"write {name}: after")
+
+        def wrapped_tile(*args, **kwargs):
+            self.reached("compute: before")
+            result = tile(*args, **kwargs)
+            self.reached("compute: after")
+            return result
+
+        fcntl.flock, zarr_files._put, sweeps.run_tile = wrapped_flock, wrapped_put, wrapped_tile
+
+    def _wrap_method(self, owner, method):
+        original = getattr(owner, method)
+
+        def wrapped(path, *args, **kwargs):
+            inside = str(self.root) in str(path) or str(path.parent) == str(self.root.parent)
+            if inside:
+                self.reached(f"{method} {self._name(path)}: before")
+            result = original(path, *args, **kwargs)
+            if inside:
+                self.reached(f"{method} {self._name(path)}: after")
+            return result
+
+        setattr(owner, method, wrapped)
+
+    def _name(self, path):
+        """Return the path inside the store without what differs from chunk to chunk and from run to run."""
+        parts = Path(path).relative_to(self.root.parent).parts
+        inner = [part for part in parts[1:] if not part.isdigit()]
+        if inner and inner[-1].endswith(".partial") and not inner[-1].startswith("metadata"):
+            inner[-1] = "*.partial"
+        made = "new " if parts[0].endswith(".partial") else ""
+        return made + ("/".join(inner) or "store")
+
+
+def points_reached(spec, path):
+    """Return the names of all points of an undisturbed run, in order."""
+    log = path.with_suffix(".points")
+
+    def action():
+        def reached(name):
+            with open(log, "a") as file:
+                file.write(name + "\n")
+
+        Points(path, reached).install()
+        fill(spec, path)
+
+    assert forked(action) == 0
+    return log.read_text().splitlines()
+
+
+def killed_at(spec, path, name, count, log=None):
+    """Fill the store in a fork that is killed when it reaches a point for the `count`-th time; return if it was."""
+
+    def action():
+        left = [count]
+
+        def reached(where):
+            if where == name:
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        Points(path, reached).install()
+        fill(spec, path, log)
+
+    return forked(action) == signal.SIGKILL
+
+
+def resumed(spec, path, log):
+    """Fill the rest in a fork; return the digest and the keys of the tiles that were computed."""
+    answer = path.with_suffix(".answer")
+
+    def action():
+        store, _ = fill(spec, path, log)
+        assert store.is_complete() and not store.partial_files()
+        answer.write_text(sweeps.digest(store.dataset()))
+
+    Path(log).unlink(missing_ok=True)
+    assert forked(action) == 0
+    return answer.read_text(), computed(log)
+
+
+def check_resume(spec, path, log, expected):
+    """Assert that a killed run goes on to the expected digest without computing a finished tile; return the counts."""
+    before = finished(path)
+    digest, again = resumed(spec, path, log)
+    assert digest == expected
+    assert not [tile for tile in again if tile in before]
+    assert sorted(before + again) == sorted(finished(path))
+    return len(before), len(again)
+
+
+def random_points(names, n, seed):
+    """Choose n points: each name once or as often as it fits, then random occurrences."""
+    rng = random.Random(seed)
+    counts = {name: names.count(name) for name in names}
+    chosen = [(name, rng.randint(1, count)) for name, count in counts.items()]
+    rng.shuffle(chosen)
+    while len(chosen) < n:
+        name = rng.choice(names)
+        chosen.append((name, rng.randint(1, counts[name])))
+    return chosen[:n], len(counts)

@@ -1,0 +1,458 @@
+"""The store: it survives kills, refuses what it should, finds damage, and always ends with the same bytes."""
+
+import errno
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import crash
+import numpy as np
+import pytest
+import xarray as xr
+import zarr.storage._local as zarr_files
+
+import olsbn
+from olsbn import store as stores
+from olsbn import sweeps
+from olsbn.cli import main
+from olsbn.grids import SweepSpec
+from olsbn.store import Store, StoreError, writing
+from olsbn.sweeps import digest
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A finished store and its digest."""
+    path = tmp_path_factory.mktemp("store") / "filled.zarr"
+    spec = crash.small_sweep()
+    store, n_run = crash.fill(spec, path)
+    assert n_run == len(store.tiling) == 12
+    return spec, path, digest(store.dataset())
+
+
+@pytest.fixture
+def copy(filled, tmp_path):
+    spec, path, expected = filled
+    shutil.copytree(path, tmp_path / "copy.zarr")
+    return spec, tmp_path / "copy.zarr", expected
+
+
+def run_cli(capsys, *args):
+    """Run a command in this process; return exit code, standard output and standard error."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(arg) for arg in args])
+    out, err = capsys.readouterr()
+    return stop.value.code, out, err
+
+
+# ------------------------------------------------------------------ reading
+
+
+@pytest.mark.parametrize("options", [{}, {"consolidated": True}, {"consolidated": False}, {"chunks": None}])
+def test_plain_xarray_reads_a_store(filled, options):
+    spec, path, expected = filled
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ds = xr.open_zarr(path, **options)
+    assert dict(ds.sizes) == {"dim": 2, "trial": 3, "eps_a": 4, "eps": 7}
+    assert set(ds.coords) == set(ds.sizes) and set(ds.data_vars) == set(spec.variables)
+    assert digest(ds) == expected == digest(spec.dataset(in_memory(spec)))
+    assert ds.status.attrs["flag_meanings"].split()[1] == "converged" and ds.eps.attrs["units"] == "1"
+    assert ds.attrs["sweep_fingerprint"] == spec.fingerprint and ds.attrs["olsbn_store_format"] == 1
+    assert ds.status.dtype == np.int8 and ds.steps_to_tol.dtype == np.int64
+
+
+def in_memory(spec):
+    arrays = spec.empty()
+    for tile, result in sweeps.run_tiles(spec, spec.tiles(), workers=1, progress=False):
+        for name, values in result.items():
+            arrays[name][tile.index] = values
+    return arrays
+
+
+@pytest.mark.parametrize("make", [crash.small_sweep, crash.single_problem_sweep])
+def test_the_store_holds_its_inputs_to_the_bit(make, tmp_path):
+    spec = make()
+    Store.create(tmp_path / "s.zarr", spec, "the command")
+    store = Store(tmp_path / "s.zarr")
+    assert store.spec.facts() == spec.facts() and store.spec.fingerprint == spec.fingerprint
+    assert store.attrs["command"] == "the command"
+    assert not store.is_complete() and (store.dataset().status == -1).all()
+
+
+def test_arrays_given_for_u_and_w0_come_back(tmp_path):
+    family = olsbn.ProblemFamily("linspace", 4.0, 7, u=[1.0, 2.0, 0.1], w0="gradient")
+    spec = SweepSpec.checked(family, "bngd", [0.1, 1.0], 1.0, 3, None, 5, 1e-3, "tol")
+    Store.create(tmp_path / "s.zarr", spec)
+    assert Store(tmp_path / "s.zarr").spec.facts() == spec.facts()
+
+
+def test_a_sweep_without_axes(tmp_path):
+    problem = olsbn.OLSProblem([1.0, 2.0], [1.0, 1.0])
+    for _ in range(2):
+        ds = olsbn.sweep(problem, eps=0.5, n_steps=20, store=tmp_path / "point.zarr")
+        assert digest(ds) == digest(olsbn.sweep(problem, eps=0.5, n_steps=20))
+
+
+# ------------------------------------------------------------------ the same bytes, however it is done
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_threads_and_order_do_not_matter(workers, filled, tmp_path, monkeypatch):
+    spec, _, expected = filled
+    plain = sweeps.on_threads
+
+    def shuffled(compute, tiles, workers):
+        tiles = list(tiles)
+        random.Random(workers).shuffle(tiles)
+        return plain(compute, tiles, workers)
+
+    monkeypatch.setattr(sweeps, "on_threads", shuffled)
+    store, _ = crash.fill(spec, tmp_path / "s.zarr", workers=workers)
+    assert digest(store.dataset()) == expected
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 7), (2, 3, 4)])
+def test_tile_shapes_do_not_matter(shape, filled, tmp_path):
+    spec, _, expected = filled
+    other = crash.small_sweep()
+    object.__setattr__(other, "tile_shape", lambda: shape)
+    store, _ = crash.fill(other, tmp_path / "s.zarr")
+    assert store.tiling.tile == (1, *shape) and digest(store.dataset()) == expected
+    _, again = crash.fill(spec, tmp_path / "s.zarr")  # the granularity is the store's, not the caller's
+    assert again == 0
+
+
+def test_shards_side_by_side(filled, tmp_path):
+    spec, _, expected = filled
+    path, log = tmp_path / "s.zarr", tmp_path / "log"
+    children = []
+    for i in (1, 2, 3):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pid = os.fork()
+        if pid == 0:
+            try:
+                crash.fill(spec, path, log, shard=(i, 3))
+            except BaseException as err:
+                print(repr(err), file=sys.stderr)
+                os._exit(1)
+            os._exit(0)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0]
+    assert digest(Store(path).dataset()) == expected
+    assert len(crash.computed(log)) == 12
+
+
+# ------------------------------------------------------------------ kills
+
+KILLS = [
+    ("write new status/zarr.json: half", 1), ("rename new store: before", 1), ("rename new store: after", 1),
+    ("write_text status/lock: before", 1), ("write excess/c: half", 5), ("write status/c: before", 3),
+    ("write status/c: not yet renamed", 7), ("replace status/c/*.partial: after", 12), ("compute: after", 6),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "count"), KILLS)
+def test_a_killed_sweep_goes_on(name, count, filled, tmp_path):
+    spec, _, expected = filled
+    path, log = tmp_path / "s.zarr", tmp_path / "log"
+    assert crash.killed_at(spec, path, name, count)
+    crash.check_resume(spec, path, log, expected)
+    assert {p.name for p in tmp_path.iterdir()} - {"log"} == {"s.answer", "s.zarr"}  # nothing half-made is left
+
+
+def test_killed_at_any_time_again_and_again(filled, tmp_path):
+    spec, _, expected = filled
+    path, log = tmp_path / "s.zarr", tmp_path / "log"
+    for seed in range(4):
+        crash.forked(lambda: crash.fill(spec, path), kill_after=random.Random(seed).uniform(0, 0.15))
+    crash.check_resume(spec, path, log, expected)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_stop_in_time(number, code, tmp_path):
+    config = tmp_path / "long.toml"
+    config.write_text(
+        'n_steps = 100000\neps = "1e-3:1e5:400"\neps_a = "0.1:1.9:40"\ndim = 100\n'
+        '[problem]\nspectrum = "logspace"\ncond = 100'
+    )
+    store = tmp_path / "s.zarr"
+    child = subprocess.Popen(
+        [sys.executable, "-m", "olsbn", "sweep", config, "--out", store], stderr=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + 60
+    while not (store / "status" / "lock").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    child.send_signal(number)
+    began = time.monotonic()
+    _, err = child.communicate(timeout=30)
+    assert time.monotonic() - began < 2
+    assert child.returncode == code
+    (line,) = err.splitlines()
+    assert line.startswith("olsbn sweep: interrupted; what is finished is kept") and "goes on from there" in line
+    assert Store(store).writer() == ""
+
+
+# ------------------------------------------------------------------ writers
+
+
+def test_a_second_writer_is_refused(copy):
+    spec, path, _ = copy
+    shutil.rmtree(path / "status" / "c" / "0")
+    with writing(path):
+        assert Store(path).writer().startswith(f"process {os.getpid()} on ")
+        with pytest.raises(StoreError, match=rf"is being written by process {os.getpid()} on "):
+            crash.fill(spec, path)
+        with pytest.raises(StoreError, match="is being written by"):
+            crash.fill(spec, path, shard=(1, 2))
+    assert Store(path).writer() == ""
+    assert crash.fill(spec, path)[1] == 6
+
+
+def test_shards_share_the_store_but_not_a_shard(copy):
+    _, path, _ = copy
+    with writing(path, (1, 3)) as first:
+        assert first.alone
+        first.share()
+        with writing(path, (2, 3)) as second:
+            assert not second.alone
+        for shard, what in (
+            ((1, 3), "shard 1/3, is being written"),
+            ((1, 2), "is being written"),
+            ((1, 1), "is being"),
+        ):
+            with pytest.raises(StoreError, match=what), writing(path, shard):
+                pass
+
+
+def test_without_locks_there_is_a_warning(copy, monkeypatch):
+    import fcntl
+
+    def no_locks(fd, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.warns(UserWarning, match="cannot lock the store .*No locks available"), writing(copy[1]):
+        pass
+
+
+def test_another_sweep_is_refused(copy):
+    spec, path, expected = copy
+    values = {name: getattr(spec, name) for name in ("method", "eps", "eps_a", "n_steps", "tol", "stop")}
+    changes = {
+        "n_steps is 60 there and 61 here": {"n_steps": 61},
+        "tol is 1e-06 there and 1e-05 here": {"tol": 1e-5},
+        "eps is 7 values there and 6 values here": {"eps": spec.eps[:6]},
+        "stop is steps there and tol here": {"stop": "tol"},
+        "dim is 2 values there and 1 values here": {"dim": [2]},
+        "family seed is 0 there and 1 here": {"source": olsbn.ProblemFamily("logspace", 50.0, seed=1)},
+    }
+    for message, change in changes.items():
+        call = values | {"source": spec.source, "dim": spec.dims, "trial": spec.trials} | change
+        other = SweepSpec.checked(
+            call["source"], call["method"], call["eps"], call["eps_a"], call["dim"], call["trial"], call["n_steps"],
+            call["tol"], call["stop"],
+        )  # fmt: skip
+        with pytest.raises(StoreError, match=f"holds another sweep: .*{message}"):
+            sweeps.fill(other, path)
+    assert digest(Store(path).dataset()) == expected
+
+
+def test_another_engine_is_refused(copy, monkeypatch):
+    spec, path, _ = copy
+    monkeypatch.setattr("olsbn.store.engine", lambda: "0123456789ab")
+    with pytest.raises(StoreError, match=r"was begun by olsbn .*this is engine 0123456789ab"):
+        sweeps.fill(spec, path)
+
+
+def test_another_format_is_refused(copy):
+    _, path, _ = copy
+    text = (path / "zarr.json").read_text()
+    (path / "zarr.json").write_text(text.replace('"olsbn_store_format": 1', '"olsbn_store_format": 2'))
+    stores._copy_metadata(path)
+    with pytest.raises(StoreError, match="has store format 2, this olsbn reads format 1"):
+        Store(path)
+
+
+def test_what_is_no_store_is_refused(tmp_path, filled):
+    spec, _, _ = filled
+    (tmp_path / "file").write_text("hello")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "data").write_text("precious")
+    xr.Dataset({"x": ("y", [1.0])}).to_zarr(tmp_path / "other.zarr", consolidated=False)
+    for name in ("file", "folder", "other.zarr"):
+        with pytest.raises(StoreError, match="is not a sweep store"):
+            sweeps.fill(spec, tmp_path / name)
+    with pytest.raises(StoreError, match="does not exist"):
+        Store(tmp_path / "nothing")
+    assert (tmp_path / "folder" / "data").read_text() == "precious"
+
+
+# ------------------------------------------------------------------ damage
+
+
+def flip(file, seed=0):
+    """Flip one bit."""
+    data = bytearray(file.read_bytes())
+    place = random.Random(seed).randrange(8 * len(data))
+    data[place // 8] ^= 1 << place % 8
+    file.write_bytes(bytes(data))
+
+
+DAMAGE = {
+    "data chunk": ("excess/c/0/1/0/0", flip, 1),
+    "status chunk": ("status/c/1/2/1/0", flip, 1),
+    "lost chunk": ("a/c/0/0/0/0", lambda file: file.unlink(), 1),
+    "cut chunk": ("rate_sim/c/0/0/1/0", lambda file: os.truncate(file, 5), 1),
+    "empty chunk": ("w_norm/c/0/0/1/0", lambda file: os.truncate(file, 0), 1),
+    "coordinate": ("eps/c/0", flip, 0),
+    "inputs": ("inputs/trial/c/0", flip, 0),
+    "array metadata": ("excess/zarr.json", flip, 0),
+    "group metadata": ("zarr.json", flip, 0),
+    "no group metadata": ("zarr.json", lambda file: file.unlink(), 0),
+    "copy of the metadata": ("status/metadata.json", flip, 0),
+    "no copy": ("status/metadata.json", lambda file: file.unlink(), 0),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damage_is_named_and_mended(what, copy, capsys):
+    spec, path, expected = copy
+    name, harm, n_tiles = DAMAGE[what]
+    harm(path / name)
+    code, out, err = run_cli(capsys, "status", path)
+    assert str(path / name) in out + err and "damaged" in out + err
+    assert code in (1, 2) and len(err.splitlines()) == (code == 2)
+    assert run_cli(capsys, "export", path, "--to", path.parent / "x.npz")[0] == 2
+    log, said = path.parent / "log", []
+    store, n_run = crash.fill(spec, path, log, say=said.append)
+    assert n_run == n_tiles == len(crash.computed(log))
+    assert len(said) == 1 and str(path / name) in said[0]
+    assert digest(store.dataset()) == expected == digest(xr.open_zarr(path))
+    assert run_cli(capsys, "status", path)[0] == 0
+
+
+def test_two_kinds_of_damage_at_once(copy):
+    spec, path, expected = copy
+    for name in ("zarr.json", "eps/zarr.json", "inputs/eps_a/c/0", "excess/c/0/1/0/0", "a/c/0/1/0/0", "dim/c/0"):
+        flip(path / name)
+    shutil.rmtree(path / "n_steps_run")
+    store, n_run = crash.fill(spec, path)
+    assert n_run == 12 and digest(store.dataset()) == expected
+
+
+# ------------------------------------------------------------------ disks
+
+
+def test_a_full_disk(filled, tmp_path, monkeypatch, capsys):
+    spec, _, expected = filled
+    path, put, left = tmp_path / "s.zarr", zarr_files._put, [120]
+
+    def full(file, value, exclusive=False):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device", str(file))
+        return put(file, value, exclusive)
+
+    monkeypatch.setattr(zarr_files, "_put", full)
+    with pytest.raises(OSError, match=r"No space left on device; \d+ of 12 tiles are kept") as caught:
+        crash.fill(spec, path)
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(path)
+    kept = crash.finished(path)
+    assert 0 < len(kept) < 12
+    monkeypatch.setattr(zarr_files, "_put", put)
+    crash.check_resume(spec, path, tmp_path / "log", expected)
+    # on the command line: one line, exit code 1
+    monkeypatch.setattr(zarr_files, "_put", full)
+    config = tmp_path / "c.toml"
+    config.write_text('n_steps = 5\neps = [0.1]\ndim = 3\n[problem]\nspectrum = "logspace"\ncond = 9')
+    code, out, err = run_cli(capsys, "sweep", config, "--out", tmp_path / "t.zarr")
+    assert (code, out) == (1, "") and len(err.splitlines()) == 1 and "No space left on device" in err
+    assert not (tmp_path / "t.zarr").exists() and not list(tmp_path.glob(".t.zarr*"))
+
+
+def test_a_read_only_directory(filled, tmp_path, monkeypatch, capsys):
+    """Permissions do not bind root, so the refusal is simulated where the store asks for its first directory."""
+    config = tmp_path / "c.toml"
+    config.write_text('n_steps = 5\neps = [0.1]\ndim = 3\n[problem]\nspectrum = "logspace"\ncond = 9')
+    mkdir = Path.mkdir
+
+    def refused(path, *args, **kwargs):
+        if str(tmp_path) in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        mkdir(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    code, out, err = run_cli(capsys, "sweep", config, "--out", tmp_path / "s.zarr")
+    assert (code, out) == (2, "") and len(err.splitlines()) == 1
+    assert f"{tmp_path / 's.zarr'}: Permission denied" in err
+    assert [p.name for p in tmp_path.iterdir()] == ["c.toml"]
+
+
+def test_a_finished_store_needs_no_right_to_write(filled, monkeypatch):
+    spec, path, expected = filled
+    monkeypatch.setattr(os, "access", lambda *args: False)
+    monkeypatch.setattr(os, "open", lambda *args: pytest.fail("opened for writing"))
+    store, n_run = sweeps.fill(spec, path)
+    assert n_run == 0 and digest(store.dataset()) == expected
+
+
+def test_leftovers_are_swept(copy, capsys):
+    spec, path, _ = copy
+    for name in ("status/c/0/0/0/0.abc.partial", "zarr.abc.partial", "inputs/zarr.xyz.partial"):
+        (path / name).write_bytes(b"half")
+    abandoned = path.with_name(f".{path.name}.123.partial")
+    (abandoned / "status").mkdir(parents=True)
+    (abandoned / "status" / "lock").touch()
+    code, out, _ = run_cli(capsys, "status", path)
+    assert code == 0 and "leftovers   3 files" in out
+    crash.fill(spec, path)
+    assert not Store(path).partial_files()
+    Store.create(path, spec)  # there already: it stays, and what was abandoned goes
+    assert not abandoned.exists() and Store(path).is_complete()
+
+
+# ------------------------------------------------------------------ commands on a store
+
+
+def test_export(filled, tmp_path, capsys):
+    _, path, expected = filled
+    ds = Store(path).dataset()
+    for suffix in ("nc", "csv", "npz"):
+        code, out, _ = run_cli(capsys, "export", path, "--to", tmp_path / f"x.{suffix}")
+        assert code == 0 and f"exported    {ds.status.size} cells" in out
+    with xr.open_dataset(tmp_path / "x.nc") as back:
+        assert digest(back) == expected and back.attrs["method"] == "bngd"
+    with np.load(tmp_path / "x.npz") as arrays:
+        assert set(arrays) == {*ds.coords, *ds.data_vars}
+        np.testing.assert_array_equal(arrays["excess"], ds.excess.values)
+    lines = (tmp_path / "x.csv").read_text().splitlines()
+    assert len(lines) == 1 + ds.status.size
+    names, row = lines[0].split(","), lines[-1].split(",")
+    assert names[:4] == ["dim", "trial", "eps_a", "eps"]
+    for name, text in zip(names, row, strict=True):
+        value = ds[name].values.flat[-1]
+        assert float(text) == value or (np.isnan(float(text)) and np.isnan(value))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.csv", "x.nc", "x.npz"]
+
+
+def test_an_unfinished_store_is_exported_as_such(copy, capsys, tmp_path):
+    _, path, _ = copy
+    shutil.rmtree(path / "status" / "c" / "1")
+    assert "84 of them not run" in run_cli(capsys, "export", path, "--to", tmp_path / "x.npz")[1]
+    assert "6 of 12 done" in run_cli(capsys, "status", path)[1]
+
+
+def test_plot(filled, tmp_path, capsys):
+    _, path, _ = filled
+    for name, options in (("a.png", ()), ("b.pdf", ("--dim", 6)), ("c.png", ("--dim", 2, "--trial", 3))):
+        code, _, err = run_cli(capsys, "plot", path, "--out", tmp_path / name, *options)
+        assert (code, err) == (0, "") and (tmp_path / name).stat().st_size > 5000
