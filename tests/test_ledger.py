@@ -1,0 +1,382 @@
+"""The ledger: true claims hold, false ones fail, and the verdict follows from the kind."""
+
+import json
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from olsbn import ledger
+from olsbn.cli import main
+from olsbn.ledger import cai, kohler, summary, textbook
+from olsbn.ledger.base import MACHEPS, ORDER, Cube, Skip
+from olsbn.schema import Status
+from olsbn.spectral import bngd_contraction_ratio, gd_contraction_ratio
+
+CLAIMS = {claim.id: claim for claim in ledger.claims()}
+# A quarter of the problems that `olsbn verify` tries.
+EFFORT = 0.25
+SEEDS = (0, 29)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", sorted(set(CLAIMS) - {"cai.dimension"}))
+def test_claim_holds(name, seed):
+    result = CLAIMS[name].check(seed, EFFORT)
+    assert result.holds, result
+    assert result.n_skipped <= result.n_problems / 2
+
+
+def test_dimension():
+    # one instance takes 750 simulations
+    claim = CLAIMS["cai.dimension"]
+    instance = claim.instance(Cube(np.random.default_rng(1).random(24)))
+    margins = [replace(claim, theory=lambda i, e=e: e).margins(instance)[2] for e in (0.5, 1.0, 1.5)]
+    assert [bool(margin >= 0) for margin in margins] == [False, True, False]
+
+
+# -------------------------------------------------------------------- false claims
+
+
+def _with(name, **changes):
+    return replace(CLAIMS[name], **changes)
+
+
+def _changed(name, **values):
+    """Return the claim with some attributes of its instances replaced by functions of the instance."""
+    make = CLAIMS[name].instance
+
+    def instance(cube):
+        i = make(cube)
+        for key, value in values.items():
+            setattr(i, key, value(i))
+        return i
+
+    return _with(name, instance=instance)
+
+
+def _shrunk(name, factor):
+    theory = CLAIMS[name].theory
+    return _with(name, theory=lambda i: factor * np.asarray(theory(i)))
+
+
+def _euclidean_projection(i):
+    v = i.e - i.eps_eff * (i.p.H @ i.e)
+    return v - i.w_next * (i.w_next @ v) / (i.w_next @ i.w_next)
+
+
+FALSE = {
+    # algebra
+    "no square on the scale's error": _with(
+        "cai.excess", theory=lambda i: float(i.e @ i.p.H @ i.e + abs(i.a - (i.w @ i.p.g) / i.s)) / 2
+    ),
+    "no half": _with("cai.excess", theory=lambda i: 2 * cai._energy(i)),
+    "Euclidean norm of the residual": _with("cai.residual-norm", measured=lambda i: [i.w @ i.e, i.e @ i.e]),
+    "no square on sigma": _with("cai.residual-norm", theory=lambda i: [0.0, i.p.E - (i.w @ i.p.g) ** 2 / i.s]),
+    "Euclidean projection": _with("cai.residual-projection", theory=_euclidean_projection),
+    "effective rate without a": _changed("cai.residual-projection", eps_eff=lambda i: i.eps * i.q / i.s),
+    "norm grows by the step, not its square": _with(
+        "cai.norm-growth", theory=lambda i: i.w @ i.w + i.chi * np.sum((i.p.H @ i.e) ** 2)
+    ),
+    # whole runs
+    "the norm never grows": _with("cai.norm-monotone", kind="upper"),
+    "the norm grows by 1e-9 a step": _with("cai.norm-monotone", theory=lambda run: 1 + 1e-9),
+    "eps scales like r": _changed("cai.scaling-start", r_eps=lambda i: i.r),
+    "eps_hat scales like 1/sqrt t": _changed("cai.scaling-problem", eff=lambda i: math.sqrt(i.t)),
+    # convergence
+    "the edge of eps_a is at 2.2": _with("cai.converges-to-two", instance=lambda cube: cai._anywhere(cube, (1.0, 2.2))),
+    "eps_a up to 2.2 converges": _with("cai.converges", instance=lambda cube: cai._anywhere(cube, (0.02, 2.2))),
+    "every start leads to a minimiser": _with("cai.almost-every-start", instance=lambda cube: _on_saddle(cube)),
+    "eps_a > 1 does converge": _with("cai.eps-a-necessary", refutes="upper"),
+    "a smaller bound for a": _shrunk("cai.scale-bounded", 0.99),
+    "a converges at eps_a = 2": _with("cai.at-two", theory=lambda i: 0.0),
+    "|a| grows like eps_a^k": _with("cai.beyond-two", theory=lambda i: -i.eps_a),
+    # critical points
+    "w = u with a = E": _changed("cai.critical-points", best=lambda i: i.best * math.sqrt(i.p.E) * 1.1),
+    "saddles are neutral": _with("cai.saddles-repel", theory=lambda i: 1.0),
+    "tau with the norm of u": _with(
+        "cai.saddles-repel",
+        theory=lambda i: cai._saddle_growth(SimpleNamespace(**(vars(i) | {"p": i.p._replace(g=i.p.u)}))),
+    ),
+    "the linearisation has H": _with(
+        "cai.linearisation", theory=lambda i: np.sort(np.append(1 - i.eps_eff * i.problem.eigvals, 1 - i.eps_a))
+    ),
+    "eps_hat = eps/beta": _changed("cai.linearisation", eps_eff=lambda i: i.eps / abs(i.beta)),
+    # spectrum
+    "H* has the spectrum of H": _with("cai.star-spectrum", theory=lambda i: i.eigvals),
+    "interlacing shifted by one": _with("cai.interlacing-upper", theory=lambda i: np.append(0.0, i.eigvals[:-1])),
+    "interlacing from below, shifted": _with("cai.interlacing-lower", theory=lambda i: i.eigvals[1:]),
+    "cond* is smaller by 5 %": _shrunk("cai.cond-star", 0.95),
+    "weights of the mean swapped": _changed("cai.cond-star-extreme", share=lambda i: 1 - i.share),
+    "the best rate has cond": _with("cai.best-rate", theory=lambda i: (i.problem.cond - 1) / (i.problem.cond + 1)),
+    "BNGD has the rate of conjugate gradients": _with(
+        "cai.first-acceleration", theory=lambda i: (math.sqrt(i.problem.cond) - 1) / (math.sqrt(i.problem.cond) + 1)
+    ),
+    # rates
+    "the rate is that of the excess": _with(
+        "cai.linear-rate", theory=lambda i: bngd_contraction_ratio(i.problem, i.eps_eff, i.eps_a) ** 2
+    ),
+    "the rate has H": _with("cai.linear-rate", theory=lambda i: gd_contraction_ratio(i.problem, i.eps_eff)),
+    "the scale's rate does not count": _with(
+        "cai.linear-rate", theory=lambda i: bngd_contraction_ratio(i.problem, i.eps_eff)
+    ),
+    "a rate off by 1e-9": _shrunk("cai.linear-rate", 1 + 1e-9),
+    "GD's edge is at 1/lambda_max": _changed("cai.gd-edge", eps=lambda i: i.eps / 2),
+    # regimes
+    "norms without squares": _with(
+        "cai.eps-eff-small",
+        measured=lambda i: i.eps_eff / (i.eps * np.linalg.norm(i.problem.u) / np.linalg.norm(i.problem.w0)),
+    ),
+    "small-eps law off by 1 %": _with("cai.eps-eff-small", theory=lambda i: 1.01),
+    "small-eps law, wrong constant, by its order": _with(
+        "cai.eps-eff-small-order", measured=cai._halving_order(lambda i: 1.01 * cai._small_law(i))
+    ),
+    "large-eps law off by 1 %": _with("cai.eps-eff-large", theory=lambda i: 1.01),
+    "the third slope is -2": _with("cai.three-slopes", theory=lambda i: [1.0, 0.0, -2.0]),
+    "no plateau": _with("cai.three-slopes", theory=lambda i: [1.0, 0.5, -1.0]),
+    "the edge of stability is at 1.9": _shrunk("cai.self-tuning-upper", 0.95),
+    "w_0 = g is generic": _with("cai.trap", theory=lambda i: -1.0),
+    "it is not": _with("cai.large-law-any-start", theory=lambda i: -3.0),
+    # windows
+    "BNGD's window grows like K": _with("cai.window-growth", theory=lambda i: [1.0, 1.0]),
+    "GD's window grows like K^2": _with("cai.window-growth", theory=lambda i: [2.0, 2.0]),
+    "the window ends at the plateau": _with(
+        "cai.window", theory=lambda i: np.log10([i.predicted[1].lower, i.predicted[1].upper]) * [1, 0.5]
+    ),
+    # Kohler
+    "GDNP is BNGD at 2/lambda_max": _changed("kohler.gdnp-is-bngd", eps=lambda i: 2 * i.eps),
+    "any scale is optimal": _changed("kohler.optimal-scale", a=lambda i: 1.5 * i.a),
+    "the bound, one power more": _with(
+        "kohler.bound", theory=lambda i: kohler._bound(i) * (1 - i.problem.eigvals[0] / i.problem.eigvals[-1])
+    ),
+    "the bound with 1.2 lambda_min": _with(
+        "kohler.bound",
+        theory=lambda i: (
+            np.maximum(0, 1 - 1.2 * i.problem.eigvals[0] / i.problem.eigvals[-1]) ** (2 * np.arange(1, i.excess.size))
+        ),
+    ),
+    "the asymptotic factor is the bound's": _with(
+        "kohler.asymptotic", theory=lambda i: 1 - i.problem.eigvals[0] / i.problem.eigvals[-1]
+    ),
+    "the sharper factor is smaller by 1e-3": _shrunk("kohler.sharper", 0.999),
+}
+
+
+def _on_saddle(cube):
+    i = cai._near_saddle(cube)
+    g = i.problem.eigvals * i.problem.u
+    across = np.zeros(i.problem.dim)
+    across[0], across[1] = g[1], -g[0]
+    return SimpleNamespace(problem=cai._started(i.problem, across, 0.0), eps=i.eps, eps_a=i.eps_a)
+
+
+@pytest.mark.parametrize("name", FALSE)
+def test_false_claim_fails(name):
+    result = FALSE[name].check(0, 1.0 if FALSE[name].n_search > 20 else 0.5)
+    assert not result.holds, result
+    assert result.n_skipped < result.n_problems
+
+
+# -------------------------------------------------------------------- the machinery
+
+
+def _toy(kind, theory, measured, allowed=0.0, **more):
+    return ledger.Claim(
+        id="toy.claim", source="cai", kind=kind, statement="", formula="", problems="",
+        instance=lambda cube: cube.unit(), theory=lambda x: theory,
+        measured=(lambda x: measured) if not callable(measured) else measured,
+        allowed=lambda x: allowed, **more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "theory", "measured", "allowed", "holds"),
+    [
+        ("identity", 1.0, 1.0, 0.0, True),
+        ("identity", 1.0, 1 + 2 * MACHEPS, MACHEPS, False),
+        ("tight", 1.0, 0.9, 0.1000001, True),
+        ("tight", 1.0, 0.9, 0.0999999, False),
+        ("upper", 1.0, 1.0, 0.0, True),
+        ("upper", 1.0, 1.1, 0.0, False),
+        ("upper", -1.0, -0.9, 0.0, False),
+        ("upper", 0.0, 0.1, 0.0, False),
+        ("lower", 1.0, 0.9, 0.0, False),
+        ("lower", 1.0, 1.1, 0.0, True),
+        ("order", 1.0, 1 + 0.99 * ORDER, 0.0, True),
+        ("order", 1.0, 1 - 1.01 * ORDER, 0.0, False),
+        ("upper", 1.0, math.nan, 0.0, False),
+        ("identity", math.nan, 1.0, 1.0, False),
+        ("upper", [1.0, 1.0], [0.5, 1.5], 0.0, False),
+    ],
+)
+def test_verdict_follows_from_kind(kind, theory, measured, allowed, holds):
+    result = _toy(kind, theory, measured, allowed).check()
+    assert result.holds is holds
+    assert (result.margin >= 0) is holds
+
+
+@pytest.mark.parametrize(
+    ("refutes", "measured", "holds"),
+    [("upper", 1.1, True), ("upper", 1.0, False), ("lower", 0.9, True), ("identity", 1.0, False), ("order", 1.3, True)],
+)
+def test_counterexample_holds_where_the_statement_fails(refutes, measured, holds):
+    assert _toy("counterexample", 1.0, measured, refutes=refutes).check().holds is holds
+
+
+def test_counterexample_needs_one_instance_only():
+    claim = _toy("counterexample", 0.5, lambda x: x, refutes="upper", n_random=50, n_search=0)
+    result = claim.check()
+    assert result.holds and result.measured > 0.9
+
+
+def test_search_finds_a_corner_that_random_problems_miss():
+    def instance(cube):
+        return max(abs(cube.unit() - 0.3), abs(cube.unit() - 0.7), abs(cube.unit() - 0.5))
+
+    claim = replace(_toy("lower", 0.01, lambda x: x, n_random=10, n_search=0), instance=instance)
+    assert claim.check(0).holds
+    assert not replace(claim, n_search=200).check(0).holds
+
+
+def test_worst_instance_can_be_made_again():
+    claim = CLAIMS["cai.cond-star"]
+    result = claim.check(5, EFFORT)
+    theory, measured, _ = claim.margins(claim.instance(Cube(np.array(result.worst))))
+    assert (theory[0], measured[0]) == (result.theory, result.measured)
+
+
+def test_seed_decides():
+    claim = CLAIMS["cai.residual-norm"]
+    one, again, other = claim.check(3, 0.1), claim.check(3, 0.1), claim.check(4, 0.1)
+    assert replace(one, seconds=0.0) == replace(again, seconds=0.0)
+    assert one.worst != other.worst
+
+
+def test_nothing_measured_is_no_success():
+    def nothing(cube):
+        raise Skip
+
+    result = replace(_toy("upper", 1.0, 0.0), instance=nothing).check()
+    assert not result.holds and result.n_skipped == result.n_problems
+
+
+def test_claims_are_distinct_and_complete():
+    claims = ledger.claims()
+    assert len({claim.id for claim in claims}) == len(claims)
+    for claim in claims:
+        assert claim.id.startswith(f"{claim.source}.") and claim.source in claim.citation.lower()
+        assert claim.statement and claim.formula and claim.problems
+    assert {claim.kind for claim in claims} == set(ledger.KINDS)
+    assert {claim.source for claim in ledger.claims(["kohler"])} == {"kohler"}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ledger.claims("arxiv"), "source must be one of cai, kohler, got 'arxiv'"),
+        (lambda: CLAIMS["cai.excess"].check(-1), "seed must be >= 0, got -1"),
+        (lambda: CLAIMS["cai.excess"].check(0, 0.0), "effort must be > 0, got 0.0"),
+        (lambda: replace(CLAIMS["cai.excess"], kind="true"), "kind must be one of"),
+        (lambda: replace(CLAIMS["cai.excess"], refutes="upper"), "refutes must be given for a counterexample"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# -------------------------------------------------------------------- the printed updates
+
+
+def test_complex_steps_differentiate():
+    x = np.array([0.3, -1.2])
+    jacobian = textbook.derivative(lambda z: np.array([z[0] ** 2 * z[1], np.sqrt(z[1] ** 2)]), x)
+    np.testing.assert_allclose(jacobian, [[2 * x[0] * x[1], x[0] ** 2], [0, -1]], rtol=1e-15)
+
+
+def test_gdnp_in_deflated_coordinates_is_gdnp():
+    problem = cai.draw_problem(Cube(np.random.default_rng(3).random(24)))
+    p = textbook.dense(problem, np.random.default_rng(4))
+    w, top = p.w0, float(problem.eigvals[-1])
+    for excess in kohler.gdnp_excess(problem, 20):
+        e = p.u - textbook.q(p, w) * w
+        np.testing.assert_allclose(excess, e @ p.H @ e / p.E, rtol=1e-8)
+        w = textbook.gdnp_step(p, w, top)
+        w /= np.linalg.norm(w)
+
+
+# -------------------------------------------------------------------- the command
+
+
+def _verify(*args):
+    return CliRunner().invoke(main, ["verify", *args])
+
+
+def test_verify_prints_and_writes_json(tmp_path):
+    path = tmp_path / "ledger.json"
+    result = _verify("--source", "kohler", "--seed", "7", "--effort", "0.2", "--json", str(path))
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0].split() == ["claim", "kind", "problems", "theory", "measured", "margin", "verdict"]
+    n = len(ledger.claims("kohler"))
+    assert f"{n} of {n} claims hold (seed 7)" in lines
+    data = json.loads(path.read_text())
+    assert set(data) == {"olsbn_version", "seed", "holds", "claims", "summary"}
+    assert data["seed"] == 7 and data["holds"] is True and data["summary"] == []
+    assert [entry["id"] for entry in data["claims"]] == [claim.id for claim in ledger.claims("kohler")]
+    assert set(data["claims"][0]) == {
+        "id", "source", "citation", "kind", "statement", "formula", "problems", "n_problems", "n_skipped", "theory",
+        "measured", "margin", "holds", "seed", "seconds", "worst",
+    }  # fmt: skip
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_verify_exits_1_where_a_claim_fails(monkeypatch, tmp_path):
+    false = FALSE["the bound, one power more"]
+    monkeypatch.setattr(ledger, "claims", lambda source=None: (CLAIMS["kohler.sharper"], false))
+    path = tmp_path / "ledger.json"
+    result = _verify("--source", "kohler", "--json", str(path))
+    assert result.exit_code == 1
+    assert "kohler.bound FAILS" in result.output and "1 of 2 claims hold" in result.output
+    assert json.loads(path.read_text())["holds"] is False
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--source", "kai"], "did you mean 'cai'"),
+        (["--seed", "-1"], "--seed must be >= 0, got -1"),
+        (["--effort", "0"], "--effort must be > 0, got 0.0"),
+        (["--json", "missing/file.json"], "--json must be a file in a directory that exists"),
+    ],
+)
+def test_verify_refuses_bad_input(args, message):
+    result = _verify(*args)
+    assert result.exit_code == 2
+    [line] = result.stderr.splitlines()
+    assert line.startswith("olsbn verify: ") and message in line
+
+
+def test_summary_measures_what_theory_says(monkeypatch):
+    monkeypatch.setattr(summary, "_DIMS", (100, 10))
+    monkeypatch.setattr(summary, "_TRIALS", 1)
+    rows = summary.summary(3)
+    assert [row.property for row in rows] == [
+        "convergence", "rate", "robustness to learning rates", "robustness to dimension"
+    ]  # fmt: skip
+    convergence, rate, *windows = rows
+    assert (convergence.gd, convergence.bngd) == (100.0, 0.0)
+    assert rate.gd == pytest.approx(rate.gd_theory, abs=1e-10)
+    assert rate.bngd == pytest.approx(rate.bngd_theory, abs=1e-10)
+    for row in windows:
+        assert row.gd == pytest.approx(row.gd_theory, abs=0.04)
+        assert row.bngd == pytest.approx(row.bngd_theory, abs=0.08)
+    assert len(summary.text(rows).splitlines()) == 1 + len(rows)
+    assert json.dumps(ledger.report([], 3, rows), allow_nan=False)
+
+
+def test_statuses_are_what_the_ledger_takes_them_for():
+    assert (Status.CONVERGED, Status.DIVERGED) == (0, 2)  # as the formula of cai.gd-edge says
