@@ -198,23 +198,23 @@ def cell_edges(centres: Any) -> tuple[FloatArray, bool]:
     geometric means, else arithmetic ones; the outer cells are symmetric, and none reaches below 0.
     """
     x = np.asarray(centres, dtype=np.float64)
-    if x.size == 1:
-        return (np.array([x[0] / 2, x[0] * 2]), True) if x[0] > 0 else (np.array([0.0, 1.0]), False)
     if not (np.diff(x) > 0).all():
         raise ValueError("coordinates of a map must ascend, got some that do not")
-    log = False
-    if x[0] > 0:
+    log = x.size == 1 and bool(x[0] > 0)
+    if x.size > 1 and x[0] > 0:
         ratios = np.log(x)
         log = bool(np.ptp(np.diff(ratios)) / np.ptp(ratios) <= np.ptp(np.diff(x)) / np.ptp(x))
     if x.size == 2 and x[0] > 0:
         log = bool(np.log10(x[1]) - np.log10(x[0]) >= 1)
     position = np.log(x) if log else x
     middle = position[:-1] + np.diff(position) / 2
-    first, last = position[0] - (middle[0] - position[0]), position[-1] + (position[-1] - middle[-1])
-    edges = np.concatenate([[first], middle, [last]])
-    if log:
-        return np.exp(np.clip(edges, *np.log(_DRAWABLE))), True
-    return np.maximum(edges, 0.0), False
+    half = middle[[0, -1]] - position[[0, -2]] if x.size > 1 else np.array([0.5, 0.5])
+    edges = np.concatenate([[position[0] - half[0]], middle, [position[-1] + half[1]]])
+    edges = np.exp(np.clip(edges, *np.log(_DRAWABLE))) if log else np.maximum(edges, 0.0)
+    if not ((np.diff(edges) > 0).all() and edges[-1] < np.inf):
+        low, high = _DRAWABLE
+        raise ValueError(f"coordinates of a map must lie in [{low:g}, {high:g}], got {x[0]:g} to {x[-1]:g}")
+    return edges, log
 
 
 @dataclass(frozen=True)
@@ -749,3 +749,102 @@ def bench_figure(result: dict[str, Any]) -> Figure:
     axes[0].set(ylabel="10$^9$ mode-steps / s", ylim=(0, None))
     axes[1].legend(loc="lower right", fontsize=7)
     return figure
+
+
+# -------------------------------------------------------------------- theory beside simulation
+
+
+# What a cell of `olsbn.compare` is drawn as: colour by what was found, red where theory says otherwise.
+_FOUND = {Status.CONVERGED: "#3f8f8b", Status.MAX_STEPS: "#d9d4c5", Status.DIVERGED: "#e3b5ae"}
+_OTHER, _WRONG = "#a8a8a8", "#c00000"
+
+
+def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    r"""Draw theory beside simulation, as `olsbn.compare` found them.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A result of `olsbn.compare`. With dims ``(eps_a, eps)``: a map of the statuses found, with an outline of the
+        cells that were predicted to converge. With ``(eps,)``: the final effective rate (for GD the contraction ratio)
+        of every cell, and the predicted one as a line.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        With a legend that counts agreement; nothing is saved.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a Dataset that is not such a result.
+    """
+    _check_variables(ds, "a result of compare", ("status", "status_theory", "status_check", "rate_check"))
+    dims = ds["status"].dims
+    if dims not in (("eps_a", "eps"), ("eps",)):
+        raise ValueError(
+            f"ds must have the dims (eps_a, eps) or (eps,), got {dims} (select one with ds.isel(trial=0, dim=0))"
+        )
+    alone = ax is None
+    if ax is None:
+        ax = _new_axes((6.4, 5.4) if len(dims) == 2 else (6.4, 4.4))
+    keys = _comparison_map(ds, ax) if len(dims) == 2 else _comparison_line(ds, ax)
+    ax.set_xlabel(r"learning rate $\varepsilon$")
+    ax.set_title(f"{ds.attrs.get('title', '')}\n{ds.attrs.get('n_steps')} steps", fontsize="medium")
+    if alone:
+        ax.figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    else:
+        ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(0, -0.2), frameon=False, fontsize="small")
+    return ax
+
+
+def _comparison_map(ds: xr.Dataset, ax: Axes) -> list[Any]:
+    (x, x_log), (y, y_log) = cell_edges(ds["eps"].values), cell_edges(ds["eps_a"].values)
+    status, check = ds["status"].values, ds["status_check"].values
+    keys: list[Any] = []
+    ax.set_xscale("log" if x_log else "linear")
+    ax.set_yscale("log" if y_log else "linear")
+
+    def fill(mask: np.ndarray, label: str, **look: Any) -> None:
+        if mask.any():
+            ax.add_patch(PathPatch(_rectangles(mask, x, y), linewidth=0, **look))
+            keys.append(Patch(linewidth=0, label=f"{label}: {mask.sum()}", **look))
+
+    for code in Status:
+        fill(status == code, code.label.replace("_", " "), facecolor=_FOUND.get(code, _OTHER), zorder=1.0)
+    hatched: dict[str, Any] = {"fill": False, "edgecolor": "#505050", "zorder": 1.1}
+    fill(check == 2, f"within {ds.attrs.get('band', 0):g} decades of a predicted edge", hatch="////", **hatched)
+    fill(check == -1, "no prediction", hatch="....", **hatched)
+    fill(check == 0, "not as predicted", facecolor=_WRONG, zorder=1.2)
+    border = _border(ds["status_theory"].values == Status.CONVERGED, x, y)
+    ax.add_patch(PathPatch(border, fill=False, zorder=1.3, **_TIGHT))
+    agree = f"predicted to converge; {int((check == 1).sum())} of {int((check >= 0).sum() - (check == 2).sum())} cells"
+    keys.insert(0, Line2D([], [], **_TIGHT, label=f"{agree} outside the band as predicted"))
+    ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), ylabel=r"learning rate $\varepsilon_a$ of the scale")
+    return keys
+
+
+def _comparison_line(ds: xr.Dataset, ax: Axes) -> list[Any]:
+    gd = "eps_eff_theory" not in ds
+    theory, found, check = ("rate_theory", "rate_sim", "rate_check") if gd else (
+        "eps_eff_theory", "eps_eff", "eps_eff_check"
+    )  # fmt: skip
+    eps, codes = ds["eps"].values, ds[check].values
+    value, predicted = (np.where(ds[name].values > 0, ds[name].values, np.nan) for name in (found, theory))
+    ax.set(xscale="log", yscale="linear" if gd else "log")
+    keys = ax.plot(eps, predicted, **(_TIGHT if gd else _APPROXIMATE), zorder=1.1, label="theory")
+    looks = {
+        1: ("as predicted", {"color": "#28507a"}),
+        2: ("near a predicted edge", {"color": "#28507a", "markerfacecolor": "white"}),
+        -1: ("not compared", {"color": _OTHER, "markersize": 3}),
+        0: ("not as predicted", {"color": _WRONG, "marker": "X", "markersize": 7}),
+    }
+    for code, (label, look) in looks.items():
+        here = (codes == code) & np.isfinite(value)
+        if here.any():
+            style = {"marker": "o", "markersize": 4, "linestyle": "none", "zorder": 1.2} | look
+            keys += ax.plot(eps[here], value[here], label=f"{label}: {here.sum()}", **style)
+    ax.set_ylabel(r"contraction ratio of $\sqrt{\mathrm{excess}}$" if gd else _QUANTITIES["eps_eff"].label)
+    return keys

@@ -1,0 +1,292 @@
+"""Pictures: where cells lie, what the legend says, that nothing depends on where the Dataset came from."""
+
+import matplotlib
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from PIL import Image
+
+import olsbn
+from olsbn import plotting
+from olsbn.schema import Status
+
+EPS, EPS_A = np.logspace(-3, 4, 22), np.array([0.3, 0.8, 1.3, 1.8, 2.3])
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    with matplotlib.rc_context({"backend": "agg"}):
+        yield
+        pyplot.close("all")
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return olsbn.OLSProblem.from_spectrum("logspace", dim=6, cond=30.0)
+
+
+@pytest.fixture(scope="module")
+def swept(problem):
+    return olsbn.sweep(problem, eps=EPS, eps_a=EPS_A, n_steps=300)
+
+
+@pytest.fixture(scope="module")
+def swept_gd(problem):
+    return olsbn.sweep(problem, method="gd", eps=EPS, n_steps=300)
+
+
+def mesh_of(ax):
+    return next(c for c in ax.collections if isinstance(c, QuadMesh))
+
+
+def legend_of(ax):
+    legends = [ax.get_legend(), *ax.figure.legends]
+    return [text.get_text() for legend in legends if legend for text in legend.get_texts()]
+
+
+def pixels(figure):
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba()).copy()
+
+
+# ---------------------------------------------------------------- cells
+
+
+def test_edges_of_a_logarithmic_grid_are_geometric_means():
+    x = np.array([1e-3, 1e-2, 1e-1, 1.0])
+    edges, log = plotting.cell_edges(x)
+    assert log
+    np.testing.assert_allclose(edges[1:-1], np.sqrt(x[1:] * x[:-1]), rtol=1e-13)
+    np.testing.assert_allclose(edges[[0, -1]], [x[0] / 10**0.5, x[-1] * 10**0.5], rtol=1e-13)
+
+
+def test_edges_of_a_linear_grid_are_midpoints_and_not_negative():
+    edges, log = plotting.cell_edges([0.0, 1.0, 2.0])
+    assert not log and edges.tolist() == [0.0, 0.5, 1.5, 2.5]
+    edges, log = plotting.cell_edges(np.linspace(0.1, 2.1, 11))
+    assert not log
+    np.testing.assert_allclose(edges, np.linspace(0, 2.2, 12), atol=1e-15)
+
+
+@pytest.mark.parametrize("x", [[5e-324, 1.0, 1e308], [2.5], [0.0], [1.0, 2.0], [1e-9, 1e9], [3.0, 1e300]])
+def test_edges_enclose_their_centres(x):
+    edges, log = plotting.cell_edges(x)
+    assert edges.size == len(x) + 1 and (np.diff(edges) > 0).all() and np.isfinite(edges).all()
+    shown = np.clip(x, 1e-290, 1e290) if log else np.array(x)
+    rounding = 1 + 1e-12  # of exp(log(x)) at the ends of the range
+    assert (edges[:-1] <= shown * rounding).all() and (shown <= edges[1:] * rounding).all()
+
+
+def test_edges_of_a_grid_that_does_not_ascend():
+    with pytest.raises(ValueError, match="ascend"):
+        plotting.cell_edges([1.0, 1.0, 2.0])
+
+
+def test_edges_beyond_what_an_axis_can_show():
+    for x in ([1e-320], [1e300, 1e304]):
+        with pytest.raises(ValueError, match=r"must lie in \[1e-290, 1e\+290\]"):
+            plotting.cell_edges(x)
+
+
+def test_cells_lie_where_the_coordinates_say(swept):
+    ax = plotting.plot_map(swept)
+    corners = mesh_of(ax).get_coordinates()
+    assert corners.shape == (EPS_A.size + 1, EPS.size + 1, 2)
+    np.testing.assert_allclose(corners[0, 1:-1, 0], np.sqrt(EPS[1:] * EPS[:-1]), rtol=1e-12)
+    np.testing.assert_allclose(corners[1:-1, 0, 1], (EPS_A[1:] + EPS_A[:-1]) / 2, rtol=1e-12)
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "linear")
+
+
+def test_colour_is_the_number_of_the_cell_and_statuses_have_none(swept):
+    drawn = mesh_of(plotting.plot_map(swept)).get_array()
+    ran = swept.status.isin([Status.CONVERGED, Status.MAX_STEPS]).values
+    np.testing.assert_array_equal(~np.ma.getmaskarray(drawn), ran)
+    np.testing.assert_array_equal(drawn[ran], np.log10(swept.excess.values[ran]))
+    assert not ran.all()  # the row above eps_a = 2 diverges
+    drawn = mesh_of(plotting.plot_map(swept, "steps_to_tol")).get_array()
+    reached = (swept.status == Status.CONVERGED).values
+    np.testing.assert_array_equal(~np.ma.getmaskarray(drawn), reached)
+    np.testing.assert_array_equal(drawn[reached], swept.steps_to_tol.values[reached])
+
+
+# ---------------------------------------------------------------- legend and title
+
+
+@pytest.fixture
+def mixed(swept):
+    ds = swept.copy(deep=True)
+    ds.status.values[0, :4] = Status.NOT_RUN
+    ds.status.values[1, :3] = Status.NON_FINITE
+    ds.status.values[2, :2] = Status.DEGENERATE
+    return ds
+
+
+def test_legend_counts_statuses(mixed):
+    texts = legend_of(plotting.plot_map(mixed))
+    for status in (Status.NOT_RUN, Status.NON_FINITE, Status.DEGENERATE, Status.DIVERGED):
+        count = int((mixed.status == status).sum())
+        assert f"{status.label.replace('_', ' ')}: {count} of {mixed.status.size} cells" in texts
+    reached = int((mixed.status == Status.CONVERGED).sum())
+    assert reached and f"reached $10^{{-10}}$: {reached} of {mixed.status.size} cells" in texts
+    texts = legend_of(plotting.plot_map(mixed, "steps_to_tol"))
+    assert (
+        f"tolerance not reached: {int((mixed.status == Status.MAX_STEPS).sum())} of {mixed.status.size} cells" in texts
+    )
+
+
+def test_every_hatched_area_covers_its_cells(mixed):
+    ax = plotting.plot_map(mixed)
+    hatched = [p for p in ax.patches if p.get_hatch()]
+    assert len(hatched) == 4
+    x, y = np.meshgrid(EPS, EPS_A)
+    covered = sum(
+        np.array([p.get_path().contains_point(point) for point in zip(x.flat, y.flat, strict=True)]).astype(int)
+        for p in hatched
+    )
+    flat = ~mixed.status.isin([Status.CONVERGED, Status.MAX_STEPS]).values
+    np.testing.assert_array_equal(covered.reshape(x.shape), flat.astype(int))
+
+
+def test_title_says_what_and_whether_it_is_complete(swept, mixed, problem):
+    title = plotting.plot_map(swept).get_title()
+    assert problem.label in title and "$d = 6$" in title and r"\kappa = 30$" in title and "300 steps" in title
+    assert "incomplete" not in title
+    assert f"incomplete: 4 of {mixed.status.size} cells not run" in plotting.plot_map(mixed).get_title()
+
+
+def test_theory_is_drawn_where_it_is(swept, swept_gd, problem):
+    regimes = olsbn.effective_rate_regimes(problem)
+    ax = plotting.plot_map(swept)
+    upright = [line.get_xdata()[0] for line in ax.lines if line.get_xdata()[0] == line.get_xdata()[1]]
+    assert upright == [regimes.eps_1, regimes.eps_2]
+    assert [line.get_ydata() for line in ax.lines if line.get_ydata()[0] == line.get_ydata()[1]] == [[2.0, 2.0]]
+    ax = plotting.plot_map(swept_gd)
+    assert [line.get_xdata()[0] for line in ax.lines] == [olsbn.spectral_report(problem).eps_max]
+    assert plotting.plot_map(swept, theory=False).lines[:] == []
+
+
+def test_one_tolerance_outline(swept):
+    """The outline passes between every two neighbours of which one reached the tolerance, and nowhere else."""
+    ax = plotting.plot_map(swept)
+    outline = next(p for p in ax.patches if not p.get_fill() and not p.get_hatch())
+    reached = (swept.status == Status.CONVERGED).values
+    edges = int((reached[1:] != reached[:-1]).sum() + (reached[:, 1:] != reached[:, :-1]).sum())
+    assert edges and len(outline.get_path().vertices) == 2 * edges
+
+
+# ---------------------------------------------------------------- axes, files
+
+
+def test_draws_into_given_axes_and_returns_them(swept, swept_gd, problem):
+    run = olsbn.run_bngd(problem, 1.0, n_steps=50)
+    for draw in (
+        lambda ax: plotting.plot_map(swept, ax=ax),
+        lambda ax: plotting.plot_map(swept_gd, "rate_sim", ax=ax),
+        lambda ax: plotting.plot_map(swept, "eps_eff", ax=ax),
+        lambda ax: plotting.plot_run(run, ax),
+    ):
+        ax = pyplot.figure().subplots()
+        assert draw(ax) is ax
+        assert isinstance(draw(None), Axes)
+        ax.figure.draw_without_rendering()
+
+
+def test_a_file_draws_the_same(swept, swept_gd, tmp_path):
+    both = plotting.beside(swept, swept_gd)
+    both.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    both.to_zarr(tmp_path / "a.zarr", consolidated=False)
+    nc, zarr = xr.open_dataset(tmp_path / "a.nc"), xr.open_zarr(tmp_path / "a.zarr", consolidated=False)
+    first = pixels(plotting.plot_map(both).figure)
+    for ds in (nc, zarr):
+        np.testing.assert_array_equal(pixels(plotting.plot_map(ds).figure), first)
+        for part, original in zip(plotting.apart(ds), (swept, swept_gd), strict=True):
+            xr.testing.assert_equal(part.load(), original)
+    nc.close()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf"])
+def test_redrawing_gives_the_same_bytes(swept, swept_gd, tmp_path, suffix):
+    both = plotting.beside(swept, swept_gd)
+    both.attrs["command"] = "olsbn map --data 'x y'"
+    plotting.save(plotting.map_figure(both), tmp_path / f"a{suffix}", both)
+    with matplotlib.rc_context({"font.size": 20, "font.family": "monospace", "savefig.dpi": 30}):  # a user's settings
+        plotting.save(plotting.map_figure(both), tmp_path / f"b{suffix}", both)
+    data = (tmp_path / f"a{suffix}").read_bytes()
+    assert data == (tmp_path / f"b{suffix}").read_bytes()
+    if suffix == ".png":
+        with Image.open(tmp_path / "a.png") as image:
+            info = image.info
+        assert info["Software"] == f"olsbn {olsbn.__version__}"
+        assert both.attrs["sweep_fingerprint"] in info["Description"] and "olsbn map --data" in info["Description"]
+    else:
+        assert both.attrs["sweep_fingerprint"].encode() in data and b"CreationDate" not in data
+
+
+def test_the_map_figure_tells_of_both(swept, swept_gd):
+    figure = plotting.map_figure(plotting.beside(swept, swept_gd))
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    n = {name: int((ds.status == Status.DIVERGED).sum()) for name, ds in (("BNGD", swept), ("GD", swept_gd))}
+    assert f"diverged: BNGD {n['BNGD']} of {swept.status.size}, GD {n['GD']} of {swept_gd.status.size} cells" in texts
+    top, bottom = figure.axes[:2]
+    assert top.get_xlim() == bottom.get_xlim()
+    half = swept.attrs["eig_max"] / 2
+    figure.draw_without_rendering()
+    natural = top.child_axes[0].get_xlim()
+    np.testing.assert_allclose(natural, np.array(top.get_xlim()) * half, rtol=1e-12)
+
+
+# ---------------------------------------------------------------- runs and robustness
+
+
+def test_run_shows_the_excess_and_the_slope_of_theory(problem):
+    run = olsbn.run_bngd(problem, 0.05, n_steps=400)
+    ax = plotting.plot_run(run)
+    curve, slope = ax.lines
+    np.testing.assert_array_equal(curve.get_ydata(), run.excess.values)
+    x, y = slope.get_data()
+    assert x[-1] == 400 and y[-1] == pytest.approx(run.excess.values[-1], rel=1e-12)
+    assert y[0] / y[-1] == pytest.approx(run.attrs["rate_theory"] ** (2 * (x[0] - x[-1])), rel=1e-9)
+
+
+@pytest.mark.parametrize(("eps", "n_steps"), [(0.0, 5), (1e300, 5), (1e-300, 5), (1.0, 0), (2.0, 60)])
+def test_odd_runs_are_drawn(problem, eps, n_steps):
+    runs = [olsbn.run_bngd(problem, eps, n_steps=n_steps), olsbn.run_gd(problem, eps, n_steps)]
+    plotting.run_figure(runs).draw_without_rendering()
+
+
+def test_robustness_shows_medians(tmp_path):
+    family = olsbn.ProblemFamily("logspace", cond=10.0)
+    ds = olsbn.sweep(family, dim=[2, 6, 18], trial=range(5), eps=np.logspace(-3, 5, 41), n_steps=300, tol=1e-6)
+    found = olsbn.robustness(ds)
+    for ax in (plotting.plot_robustness(ds), plotting.plot_robustness(found)):
+        curves = {line.get_label(): line.get_ydata() for line in ax.lines}
+        np.testing.assert_allclose(curves["BNGD"], found.width_decades.median("trial"))
+        np.testing.assert_allclose(curves["GD"], found.gd_width_decades.median("trial"))
+        assert "5 trials" in ax.get_title()
+    ds.status.values[0, 0, :3] = Status.NOT_RUN
+    assert "incomplete: 3 cells not run" in plotting.plot_robustness(ds).get_title()
+    single = plotting.plot_robustness(ds.isel(trial=1))
+    np.testing.assert_allclose(single.lines[0].get_ydata(), found.width_decades.isel(trial=1))
+    assert "one trial" in single.get_title()
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_what_is_refused(swept, problem):
+    family = olsbn.sweep(olsbn.ProblemFamily("identity"), dim=[2, 3], eps=[0.1, 1.0], n_steps=5)
+    with pytest.raises(ValueError, match=r"quantity must be one of excess, .*, got 'loss'"):
+        plotting.plot_map(swept, "loss")
+    with pytest.raises(TypeError, match=r"ds must be an xarray\.Dataset, got ndarray"):
+        plotting.plot_map(np.ones((2, 2)))
+    with pytest.raises(ValueError, match="without status"):
+        plotting.plot_map(olsbn.run_gd(problem, 0.1, 5))
+    with pytest.raises(ValueError, match=r"got \('dim', 'eps'\)"):
+        plotting.plot_map(family)
+    with pytest.raises(ValueError, match="without step"):
+        plotting.plot_run(swept)
+    with pytest.raises(ValueError, match="without dim"):
+        plotting.plot_robustness(swept)
