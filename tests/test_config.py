@@ -1,0 +1,98 @@
+"""Configs and command lines of sweeps: what is good is read as meant, what is not is refused in one line."""
+
+import numpy as np
+import pytest
+from malformed import COMMANDS, CONFIGS, GOOD
+
+from olsbn import config
+from olsbn.cli import main
+from olsbn.problems import OLSProblem, ProblemFamily
+
+
+def refused(capsys, *args):
+    """Return the one line with which a command is refused."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(arg) for arg in args])
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2 and out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("olsbn")
+    return line
+
+
+def test_there_are_a_hundred():
+    assert len(CONFIGS) + len(COMMANDS) == 100
+
+
+@pytest.mark.parametrize(("text", "message"), CONFIGS)
+def test_malformed_configs(text, message, tmp_path, capsys):
+    path = tmp_path / "sweep.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    line = refused(capsys, "sweep", path, "--out", tmp_path / "out.zarr")
+    assert message in line
+    if "fit on the disk" not in message:
+        assert str(path) in line
+        assert message in refused(capsys, "plan", path)
+    assert [p.name for p in tmp_path.iterdir()] == ["sweep.toml"]
+
+
+@pytest.mark.parametrize(("args", "message"), COMMANDS)
+def test_malformed_command_lines(args, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("olsbn.distributed._CONNECT", 0.5)
+    good = tmp_path / "good.toml"
+    good.write_text(GOOD)
+    line = refused(capsys, *[arg.format(config=good, out=tmp_path / "out") for arg in args])
+    assert message in line
+    assert [p.name for p in tmp_path.iterdir()] == ["good.toml"]
+
+
+def test_a_good_config(tmp_path):
+    (tmp_path / "c.toml").write_text(GOOD + "seed = 4\nw0 = 'gradient'")
+    spec = config.load(tmp_path / "c.toml")
+    assert spec.source == ProblemFamily("logspace", 10.0, 4, w0="gradient")
+    assert spec.axes == ("dim", "trial", "eps_a", "eps") and spec.shape == (2, 2, 2, 7)
+    assert spec.dims == (3, 5) and spec.trials == (0, 1)
+    np.testing.assert_array_equal(spec.eps, np.geomspace(1e-3, 1e3, 7))
+    assert (spec.method, spec.n_steps, spec.tol, spec.stop) == ("bngd", 20, 1e-10, "steps")
+
+
+@pytest.mark.parametrize(
+    ("eps", "values", "has_axis"),
+    [
+        ("0.5", [0.5], False),
+        ("2", [2.0], False),
+        ("'0.5'", [0.5], False),
+        ("[1, 0.5]", [1.0, 0.5], True),
+        ("'1:3:3@lin'", [1.0, 2.0, 3.0], True),
+        ("'0.01:1:3'", [0.01, 0.1, 1.0], True),
+        ("'0.5:0.5:1'", [0.5], True),
+    ],
+)
+def test_learning_rates(eps, values, has_axis, tmp_path):
+    (tmp_path / "c.toml").write_text(f"n_steps = 5\neps = {eps}\n[problem]\ndata = 'wine'")
+    spec = config.load(tmp_path / "c.toml")
+    np.testing.assert_allclose(spec.eps, values, rtol=1e-15)
+    assert spec.axes == (("eps",) if has_axis else ())
+
+
+def test_tables_are_found_beside_the_config(tmp_path):
+    (tmp_path / "t.csv").write_text("x,y\n1,2\n2,3\n3,5\n")
+    (tmp_path / "c.toml").write_text(
+        "n_steps = 5\neps = 0.1\n[problem]\ncsv = 't.csv'\ntarget = 'y'\nstandardize = true"
+    )
+    assert config.load(tmp_path / "c.toml").source == OLSProblem.from_csv(tmp_path / "t.csv", "y", True)
+
+
+def test_every_key_says_what_it_allows():
+    keys = set(config._Sweep.__struct_fields__) | {f"problem.{name}" for name in config._Problem.__struct_fields__}
+    assert set(config.ALLOWED) == keys
+
+
+def test_plan(tmp_path, capsys):
+    (tmp_path / "c.toml").write_text(GOOD)
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", str(tmp_path / "c.toml")])
+    out, err = capsys.readouterr()
+    assert not stop.value.code and err == ""
+    assert out.splitlines()[0] == "cells       56 (2 dim x 2 trial x 2 eps_a x 7 eps)"
+    assert f"disk        at most {56 * 65 / 1000:.3g} kB" in out
