@@ -30,7 +30,7 @@ STATUS_MEANING = {
     Status.MAX_STEPS: "all steps were run without reaching tol",
     Status.DIVERGED: f"relative excess passed {EXCESS_LIMIT:g}",
     Status.NON_FINITE: "arithmetic left the range of float64",
-    Status.DEGENERATE: "the start has sigma = 0 or lies on a saddle (a = 0 and w'g = 0): the update is undefined or zero",
+    Status.DEGENERATE: "the start has sigma = 0 or is a saddle (a = 0 and w'g = 0): no step is defined, or none moves",
 }
 
 # CF conventions, section 3.5: how a reader of the file decodes `status`.

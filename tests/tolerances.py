@@ -1,10 +1,10 @@
 """Every tolerance of the tests of the dynamics, with its reason. All are relative unless said."""
 
-# A run in deflated coordinates against 60 digits, over 50 steps: about 50 * d roundings of 1.1e-16 that add up at random,
-# where the dynamics itself does not amplify them.
+# A run in deflated coordinates against 60 digits, over 50 steps: about 50 * d roundings of 1.1e-16 that add up at
+# random, where the dynamics itself does not amplify them.
 TWIN = 1e-12
-# Where it does (a start perturbed by one rounding moves the 60-digit run by more than TWIN / AMPLIFIED), that many times
-# the movement is allowed: each of the 50 steps rounds, not the start alone.
+# Where it does (a start perturbed by one rounding moves the 60-digit run by more than TWIN / AMPLIFIED), that many
+# times the movement is allowed: each of the 50 steps rounds, not the start alone.
 AMPLIFIED = 30
 # Against the printed update in float64, which loses what cancels in u - q w: good where the excess is above 1e-6 only.
 PRINTED = 1e-9
