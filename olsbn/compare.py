@@ -70,7 +70,9 @@ def compare(
     above 2 it diverges like ``|1 - eps_a|^k``, both identities; else the number of steps is the larger of what the
     scale needs, ``ln(tol)/(2 ln|1 - eps_a|)``, and what the effective rate needs on its outer branches
     (`olsbn.spectral.eps_window`, asymptotic). The band is one of steps: cells whose predicted number of steps is within
-    a factor ``10**band`` of ``n_steps`` are in it; for eps that is the distance from the window's ends.
+    a factor ``10**band`` of ``n_steps`` are in it; for eps that is the distance from the window's ends. What no formula
+    tells is how close to the edge of stability a cell on the plateau settles: a few come so close that their top mode
+    outlasts the prediction, and count as disagreeing.
 
     Rates: tight, compared to 1e-10. Effective rates: asymptotic on the outer branches (their laws to first order),
     tried for eps_a in [0.1, 1.9]; on the plateau theory is the upper bound ``2/lambda*_d``, and

@@ -774,12 +774,20 @@ def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
-        With a legend that counts agreement; nothing is saved.
+        With counts in title and legend; nothing is saved.
 
     Raises
     ------
     ValueError, TypeError
         For a Dataset that is not such a result.
+
+    Examples
+    --------
+    >>> import numpy as np, olsbn
+    >>> problem = olsbn.OLSProblem.from_spectrum("logspace", dim=10, cond=20.0)
+    >>> ds = olsbn.sweep(problem, eps=np.logspace(-3, 3, 13), n_steps=3000, tol=1e-6)
+    >>> olsbn.plotting.plot_comparison(olsbn.compare(ds, problem)).get_yscale()
+    'log'
     """
     _check_variables(ds, "a result of compare", ("status", "status_theory", "status_check", "rate_check"))
     dims = ds["status"].dims
@@ -792,7 +800,11 @@ def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         ax = _new_axes((6.4, 5.4) if len(dims) == 2 else (6.4, 4.4))
     keys = _comparison_map(ds, ax) if len(dims) == 2 else _comparison_line(ds, ax)
     ax.set_xlabel(r"learning rate $\varepsilon$")
-    ax.set_title(f"{ds.attrs.get('title', '')}\n{ds.attrs.get('n_steps')} steps", fontsize="medium")
+    what = "status" if len(dims) == 2 else "rate" if "eps_eff_check" not in ds else "eps_eff"
+    check = ds[f"{what}_check"].values
+    agree, compared = int((check == 1).sum()), int(((check == 0) | (check == 1)).sum())
+    counted = f"{agree} of {compared} cells away from predicted edges agree"
+    ax.set_title(f"{ds.attrs.get('title', '')}\n{ds.attrs.get('n_steps')} steps; {counted}", fontsize="medium")
     if alone:
         ax.figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     else:
@@ -815,13 +827,12 @@ def _comparison_map(ds: xr.Dataset, ax: Axes) -> list[Any]:
     for code in Status:
         fill(status == code, code.label.replace("_", " "), facecolor=_FOUND.get(code, _OTHER), zorder=1.0)
     hatched: dict[str, Any] = {"fill": False, "edgecolor": "#505050", "zorder": 1.1}
-    fill(check == 2, f"within {ds.attrs.get('band', 0):g} decades of a predicted edge", hatch="////", **hatched)
+    fill(check == 2, "near a predicted edge", hatch="////", **hatched)
     fill(check == -1, "no prediction", hatch="....", **hatched)
     fill(check == 0, "not as predicted", facecolor=_WRONG, zorder=1.2)
     border = _border(ds["status_theory"].values == Status.CONVERGED, x, y)
     ax.add_patch(PathPatch(border, fill=False, zorder=1.3, **_TIGHT))
-    agree = f"predicted to converge; {int((check == 1).sum())} of {int((check >= 0).sum() - (check == 2).sum())} cells"
-    keys.insert(0, Line2D([], [], **_TIGHT, label=f"{agree} outside the band as predicted"))
+    keys.insert(0, Line2D([], [], **_TIGHT, label="theory: converges inside"))
     ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), ylabel=r"learning rate $\varepsilon_a$ of the scale")
     return keys
 
@@ -835,7 +846,7 @@ def _comparison_line(ds: xr.Dataset, ax: Axes) -> list[Any]:
     value, predicted = (np.where(ds[name].values > 0, ds[name].values, np.nan) for name in (found, theory))
     ax.set(xscale="log", yscale="linear" if gd else "log")
     keys = ax.plot(eps, predicted, **(_TIGHT if gd else _APPROXIMATE), zorder=1.1, label="theory")
-    looks = {
+    looks: dict[int, tuple[str, dict[str, Any]]] = {
         1: ("as predicted", {"color": "#28507a"}),
         2: ("near a predicted edge", {"color": "#28507a", "markerfacecolor": "white"}),
         -1: ("not compared", {"color": _OTHER, "markersize": 3}),
@@ -844,7 +855,7 @@ def _comparison_line(ds: xr.Dataset, ax: Axes) -> list[Any]:
     for code, (label, look) in looks.items():
         here = (codes == code) & np.isfinite(value)
         if here.any():
-            style = {"marker": "o", "markersize": 4, "linestyle": "none", "zorder": 1.2} | look
-            keys += ax.plot(eps[here], value[here], label=f"{label}: {here.sum()}", **style)
+            point: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "none", "zorder": 1.2, **look}
+            keys += ax.plot(eps[here], value[here], label=f"{label}: {here.sum()}", **point)
     ax.set_ylabel(r"contraction ratio of $\sqrt{\mathrm{excess}}$" if gd else _QUANTITIES["eps_eff"].label)
     return keys
