@@ -14,8 +14,8 @@ test: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/installed-test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check olsbn tests experiments
+	$(BIN)/ruff format --check olsbn tests experiments
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg
 

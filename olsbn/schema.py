@@ -9,7 +9,13 @@ EXCESS_LIMIT = 1e30
 
 
 class Status(IntEnum):
-    """How a cell of a sweep, or a run, ended."""
+    """How a cell of a sweep, or a run, ended.
+
+    NOT_RUN: not computed yet. CONVERGED: relative excess <= tol was reached. MAX_STEPS: all steps were run without that.
+    DIVERGED: the relative excess passed `EXCESS_LIMIT` (times the start's, if that is above 1). NON_FINITE: arithmetic
+    left the range of float64. DEGENERATE: the start has sigma = 0, where no step is defined, or lies on a saddle (a = 0
+    and w'g = 0), where none moves.
+    """
 
     NOT_RUN = -1
     CONVERGED = 0
@@ -23,15 +29,6 @@ class Status(IntEnum):
         """The name users see: lower case, one word with underscores (CF flag_meanings)."""
         return self.name.lower()
 
-
-STATUS_MEANING = {
-    Status.NOT_RUN: "not computed yet",
-    Status.CONVERGED: "relative excess <= tol was reached",
-    Status.MAX_STEPS: "all steps were run without reaching tol",
-    Status.DIVERGED: f"relative excess passed {EXCESS_LIMIT:g}",
-    Status.NON_FINITE: "arithmetic left the range of float64",
-    Status.DEGENERATE: "the start has sigma = 0 or is a saddle (a = 0 and w'g = 0): no step is defined, or none moves",
-}
 
 # CF conventions, section 3.5: how a reader of the file decodes `status`.
 FLAG_VALUES = [int(s) for s in Status]
