@@ -11,7 +11,7 @@ EXCESS_LIMIT = 1e30
 class Status(IntEnum):
     """How a cell of a sweep, or a run, ended.
 
-    NOT_RUN: not computed yet. CONVERGED: relative excess <= tol was reached. MAX_STEPS: all steps were run without that.
+    NOT_RUN: not computed yet. CONVERGED: relative excess <= tol was reached. MAX_STEPS: all steps ran without that.
     DIVERGED: the relative excess passed `EXCESS_LIMIT` (times the start's, if that is above 1). NON_FINITE: arithmetic
     left the range of float64. DEGENERATE: the start has sigma = 0, where no step is defined, or lies on a saddle (a = 0
     and w'g = 0), where none moves.
