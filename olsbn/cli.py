@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -230,11 +230,14 @@ def make_problem(
 
     from olsbn import problems
 
-    if data is not None:
-        return problems.OLSProblem.from_dataset(pick("data set", data, list(problems._DATASETS)), standardize)
-    if csv is not None:
-        return problems.OLSProblem.from_csv(csv, target or "", standardize)
-    kind = pick("spectrum", spectrum or "", list(problems._SPECTRA))
+    if spectrum is None:
+        if data is not None:
+            problem = problems.OLSProblem.from_dataset(pick("data set", data, list(problems._DATASETS)), standardize)
+        else:
+            problem = problems.OLSProblem.from_csv(csv or "", target or "", standardize)
+        # titles and directories tell raw data from standardized
+        return replace(problem, label=f"{problem.label}-standardized") if standardize else problem
+    kind = pick("spectrum", spectrum, list(problems._SPECTRA))
     if cond is None and kind != "identity" and dim != 1:
         raise ValueError("--spectrum needs --cond K, the condition number")
     return problems.OLSProblem.from_spectrum(kind, dim or 0, 1.0 if cond is None else cond, 0 if seed is None else seed)
@@ -769,12 +772,9 @@ def sweep_command(config: str, out: str, workers: int | None, scheduler: str | N
 
         client = None
         if scheduler is not None:
-            import logging
-
             from olsbn import distributed
 
-            logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here, in one line
-            client = distributed.connect(scheduler)
+            client = distributed.connect(scheduler, quiet=True)
     goes_on = f"what is finished is kept in {out}, and the same command goes on from there"
     with _stops_in_time(f"interrupted; {goes_on}"), may_fail("the sweep"):
         try:
@@ -782,8 +782,6 @@ def sweep_command(config: str, out: str, workers: int | None, scheduler: str | N
                 spec, path, shard=part, workers=workers, client=client, progress=True, command=command_line(),
                 say=lambda text: click.echo(text, err=True),
             )  # fmt: skip
-        except ConnectionError as err:
-            raise click.ClickException(f"{err}; {goes_on}") from err
         except (StoreError, OSError) as err:
             if isinstance(err, OSError) and err.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise

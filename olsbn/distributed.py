@@ -7,6 +7,7 @@ has threads, and `dask worker --nthreads N` is all there is to set.
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import socket
 import time
@@ -25,12 +26,15 @@ _WORKERS = 60.0  # seconds to wait for a first worker, and for another one when 
 _LOST = 5.0  # seconds without a scheduler after which it counts as lost
 
 
-def connect(address: str) -> Any:
-    """Return a client of the scheduler at `address`."""
+def connect(address: str, *, quiet: bool = False) -> Any:
+    """Return a client of the scheduler at `address`; `quiet` leaves it to exceptions to say what went wrong."""
     try:
         from distributed import Client
     except ImportError as err:
         raise ImportError('Dask needs the extra "dask": pip install "olsbn[dask]"') from err
+    if quiet:
+        for name in ("distributed", "distributed.client", "tornado.application", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
         return Client(address, timeout=_CONNECT, set_as_default=False)
     except (OSError, ValueError, TypeError) as err:

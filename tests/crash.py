@@ -8,8 +8,8 @@ import fcntl
 import json
 import os
 import pathlib
-import random
 import signal
+import tempfile
 import time
 import traceback
 import warnings
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import zarr.storage._local as zarr_files
 
-from olsbn import OLSProblem, ProblemFamily, sweeps
+from olsbn import OLSProblem, ProblemFamily, config, sweeps
 from olsbn import store as stores
 from olsbn.grids import SweepSpec
 
@@ -230,13 +230,16 @@ def check_resume(spec, path, log, expected):
     return len(before), len(again)
 
 
-def random_points(names, n, seed):
-    """Choose n points: each name once or as often as it fits, then random occurrences."""
-    rng = random.Random(seed)
-    counts = {name: names.count(name) for name in names}
-    chosen = [(name, rng.randint(1, count)) for name, count in counts.items()]
-    rng.shuffle(chosen)
-    while len(chosen) < n:
-        name = rng.choice(names)
-        chosen.append((name, rng.randint(1, counts[name])))
-    return chosen[:n], len(counts)
+SLOW = 'n_steps = 150000\neps = "1e-2:1e2:40"\neps_a = [0.5, 1.0, 1.5]\ndim = [20, 30]\ntrials = 4\n'
+SLOW += '[problem]\nspectrum = "logspace"\ncond = 100.0\n'
+
+
+def slow_sweep():
+    """A sweep whose tiles take about a tenth of a second, by its config."""
+    return config.load(slow_config(Path(tempfile.gettempdir())))
+
+
+def slow_config(folder):
+    file = folder / f"slow-{os.getpid()}.toml"
+    file.write_text(SLOW)
+    return file
