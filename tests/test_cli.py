@@ -257,7 +257,7 @@ def test_map_of_a_table():
     np.savetxt("my data$.csv", np.column_stack([X, y]), delimiter=",", header="a,b,c,y", comments="")
     result = call("map", "--csv", "my data$.csv", "--target", "y", "--standardize", "--steps", 100, *FAST[:4])
     assert result.exit_code == 0, result.output
-    ds = xr.open_dataset("results/map-my_data_/map.nc")
+    ds = xr.open_dataset("results/map-my_data_-standardized/map.nc")
     assert ds.attrs["problem_fingerprint"] == olsbn.OLSProblem.from_samples(X, y, standardize=True).fingerprint
 
 
