@@ -68,6 +68,11 @@ class _Group(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(code if isinstance(code, int) else 0)
 
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        if cmd.help:  # click's mark for text that is not to be filled, which raw docstrings spell out
+            cmd.help = cmd.help.replace(r"\b", "\b")
+        super().add_command(cmd, name)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)

@@ -136,6 +136,14 @@ def test_bad_input_is_one_line_and_leaves_nothing(tables, command, args, words):
     assert listing() == before
 
 
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_every_command_has_help(command):
+    result = call(command, "--help")
+    assert result.exit_code == 0 and "\\b" not in result.stdout
+    if "Example" in result.stdout:
+        assert "\n    " in result.stdout.split("Example")[1].split("Options:")[0]  # indented, line by line
+
+
 def test_unknown_command():
     result = call("mpa")
     assert (result.exit_code, result.stdout) == (2, "")
