@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from olsbn._validate import FloatArray, as_real
-from olsbn.problems import OLSProblem, ProblemFamily
+from olsbn.problems import MACHEPS, OLSProblem, ProblemFamily
 from olsbn.schema import EXCESS_LIMIT, Status
 from olsbn.spectral import effective_rate_regimes, eps_window
 
@@ -41,7 +41,7 @@ def compare(
     problem : OLSProblem or ProblemFamily, optional
         What the sweep was made of, for a Dataset holds only its fingerprint. It may be left out for a family.
     band : float, optional
-        Width, to either side and in decades, of the band around predicted edges in which no agreement is asked for.
+        Width, to either side and in decades, of the band around BNGD's predicted edges in which no agreement is asked.
     rel : float, optional
         Relative error up to which the final effective rate counts as predicted.
 
@@ -66,9 +66,9 @@ def compare(
 
     Notes
     -----
-    Status of GD: an identity, from its closed form. Status of BNGD: for |1 - eps_a| >= 1 the scale does not converge,
-    above 2 it diverges like ``|1 - eps_a|^k``, both identities; else the number of steps is the larger of what the
-    scale needs, ``ln(tol)/(2 ln|1 - eps_a|)``, and what the effective rate needs on its outer branches
+    Status of GD: an identity, from its closed form; its band is a single step, for rounding. Status of BNGD: for
+    ``eps_a > 2`` the scale diverges like ``|1 - eps_a|^k`` (tight); for ``eps_a < 2`` the number of steps is the larger
+    of what the scale needs, ``ln(tol)/(2 ln|1 - eps_a|)``, and what the effective rate needs on its outer branches
     (`olsbn.spectral.eps_window`, asymptotic). The band is one of steps: cells whose predicted number of steps is within
     a factor ``10**band`` of ``n_steps`` are in it; for eps that is the distance from the window's ends. What no formula
     tells is how close to the edge of stability a cell on the plateau settles: a few come so close that their top mode
@@ -192,7 +192,10 @@ def _compare_one(ds: xr.Dataset, problem: OLSProblem, band: float, rel: float) -
             steps, limit_steps = _bngd_steps(problem, eps, eps_a[:, None].astype(float), n_steps, tol)
         theory = np.where(steps <= n_steps, Status.CONVERGED, Status.MAX_STEPS)
         theory = np.where(limit_steps <= n_steps, Status.DIVERGED, theory)
-        near = np.minimum(*(np.abs(np.log10(k / max(n_steps, 1))) for k in (steps, limit_steps))) < band
+        if gd:
+            near = np.minimum(np.abs(steps - n_steps), np.abs(limit_steps - n_steps)) <= 1
+        else:
+            near = np.minimum(*(np.abs(np.log10(k / max(n_steps, 1))) for k in (steps, limit_steps))) < band
         unknown = np.isnan(steps) & ~(limit_steps <= n_steps)
         theory = np.where(unknown, Status.NOT_RUN, theory)
         if _degenerate(problem) and not gd:
@@ -289,9 +292,15 @@ def _bngd_steps(
     outer = np.where(eps == 0, 0.0 if window.lower == 0 else np.inf, outer)
     factor = np.abs(1 - eps_a)
     start = max(1.0, problem.a0**2 / problem.explained_var)
-    scale = np.where(factor >= 1, np.inf, np.maximum(0.0, np.log(tol / start) / (2 * np.log(factor))))
+    scale = np.maximum(0.0, np.log(tol / start) / (2 * np.log(factor)))
     limit = np.where(factor > 1, math.log(EXCESS_LIMIT) / (2 * np.log(factor)), np.inf)
-    steps = np.where(np.isinf(scale), np.inf, np.maximum(outer, scale))
+    if window.upper == math.inf:  # w starts at its end: what a has to start with is all that grows, if not rounding
+        along = math.fsum(problem.eigvals * problem.u * problem.w0)
+        off = abs(problem.a0 / math.sqrt(problem.explained_var) - math.copysign(1.0, along))
+        if off < 16 * MACHEPS:
+            limit = np.full_like(limit, np.inf)
+    # from eps_a = 2 on the scale keeps or multiplies what the transient of w leaves in it, however much that is
+    steps = np.where(factor < 1, np.maximum(outer, scale), np.where(outer > n_steps, outer, np.nan))
     return np.broadcast_to(steps, (eps_a.size, eps.size)), np.broadcast_to(limit, (eps_a.size, eps.size))
 
 
