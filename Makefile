@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .PHONY: map test lint bench clean
 
 map: $(VENV)/installed
-	$(BIN)/olsbn map --data diabetes --out figures/map-diabetes
+	$(BIN)/olsbn map --data diabetes --standardize --out figures/map-diabetes
 
 test: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest -n auto

@@ -41,7 +41,6 @@ STYLE: dict[str, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 200,
     "hatch.linewidth": 0.6,
-    "pdf.fonttype": 42,
     "path.simplify": True,
 }
 
@@ -701,6 +700,7 @@ def save(figure: Figure, path: Path, ds: xr.Dataset) -> None:
     }[path.suffix]
     with style():
         figure.savefig(path, metadata=metadata)
+    figure.set_layout_engine("none")  # laid out now: the next format need not find the same places again
 
 
 def _new_axes(size: tuple[float, float]) -> Axes:

@@ -226,6 +226,10 @@ def test_counterexample_holds_where_the_statement_fails(refutes, measured, holds
     assert _toy("counterexample", 1.0, measured, refutes=refutes).check().holds is holds
 
 
+def test_what_is_not_a_number_refutes_nothing():
+    assert not _toy("counterexample", 1.0, math.nan, refutes="upper").check().holds
+
+
 def test_counterexample_needs_one_instance_only():
     claim = _toy("counterexample", 0.5, lambda x: x, refutes="upper", n_random=50, n_search=0)
     result = claim.check()

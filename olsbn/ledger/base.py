@@ -144,8 +144,8 @@ class Claim:
     measured: Callable[[Any], Any] = field(repr=False)
     allowed: Callable[[Any], Any] = field(repr=False, default=lambda instance: 0.0)
     refutes: str = ""
-    n_random: int = 20
-    n_search: int = 40
+    n_random: int = 30
+    n_search: int = 80
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, KINDS)
@@ -175,8 +175,8 @@ class Claim:
                 error = np.abs(measured - theory)
                 # 0/0 is exact agreement where nothing is allowed
                 margin = np.where(error == 0, 1.0, 1 - error / (ORDER if kind == "order" else allowed))
-        margin = np.where(np.isnan(margin), -np.inf, margin)
-        return theory, measured, -margin if self.refutes else margin
+        margin = -margin if self.refutes else margin
+        return theory, measured, np.where(np.isnan(margin), -np.inf, margin)
 
     def check(self, seed: int = 0, effort: float = 1.0) -> Result:
         """Try the claim on random problems and search for the worst; see `Result`.
@@ -194,88 +194,73 @@ class Claim:
         )
         if not (effort := as_real("effort", effort)) > 0:
             raise ValueError(f"effort must be > 0, got {effort!r}")
-        tally = _Tally(self)
-        for _ in range(max(2, round(self.n_random * effort))):
-            tally.add(rng.random(_N_PARAMS))
-        n_search = round(self.n_search * effort)
-        size = 0.3
-        for step in range(n_search if tally.found else 0):
-            if step and step == n_search // 2:
-                tally.restart()  # once more from the second worst, lest the first was a dead end
-                size = 0.3
-            point = tally.at.copy()
-            moved = rng.random(tally.used) < max(0.3, 1.5 / tally.used)
-            moved[rng.integers(tally.used)] = True
-            point[: tally.used][moved] += size * rng.standard_normal(int(moved.sum()))
-            point = np.abs(point) % 2
-            point = np.clip(np.where(point > 1, 2 - point, point), 0, 1 - 2.0**-53)  # folded back into the cube
-            size = min(0.5, 2 * size) if tally.add(point) else max(1e-4, 0.7 * size)
-        return tally.result(seed, time.perf_counter() - began)
+        tried = [self._try(rng.random(_N_PARAMS)) for _ in range(max(2, round(self.n_random * effort)))]
+        # Two searches, from the two worst problems, lest one ends in a corner of its own.
+        for start in sorted(filter(None, tried), key=self._rank)[:2]:
+            tried += self._search(start, round(self.n_search * effort / 2), rng)
+        found = sorted(filter(None, tried), key=self._rank)
+        worst = found[0] if found else _Trial(-math.inf, math.nan, math.nan, np.empty(0), 0)
+        return Result(
+            id=self.id,
+            source=self.source,
+            citation=self.citation,
+            kind=self.kind,
+            statement=self.statement,
+            formula=self.formula,
+            problems=self.problems,
+            n_problems=len(tried),
+            n_skipped=len(tried) - len(found),
+            theory=worst.theory,
+            measured=worst.measured,
+            margin=worst.margin,
+            holds=worst.margin > 0 if self.refutes else worst.margin >= 0,
+            seed=seed,
+            seconds=time.perf_counter() - began,
+            worst=tuple(worst.point[: worst.used].tolist()),
+        )
 
-
-class _Tally:
-    """The instances tried so far and the one that decides: the worst, or the clearest counterexample."""
-
-    def __init__(self, claim: Claim) -> None:
-        self._claim = claim
-        self.n_tried = self.n_skipped = self.used = 0
-        self.found: list[tuple[float, float, float, FloatArray]] = []  # margin, theory, measured, point: worst first
-        self._start = 0
-
-    def _rank(self, margin: float) -> float:
-        """Smaller is nearer to failing; a counterexample has to be found, so there larger counts."""
-        return -margin if self._claim.refutes else margin
-
-    @property
-    def at(self) -> FloatArray:
-        """The point where the search stands."""
-        return self.found[min(self._start, len(self.found) - 1)][3]
-
-    def restart(self) -> None:
-        self._start = 1
-
-    def add(self, point: FloatArray) -> bool:
-        """Try the claim at a point; return whether it is the worst so far (from where the search stands)."""
-        self.n_tried += 1
+    def _try(self, point: FloatArray) -> _Trial | None:
+        """Try the claim at a point of the cube; None where nothing can be measured."""
         cube = Cube(point)
         try:
-            theory, measured, margin = self._claim.margins(self._claim.instance(cube))
+            theory, measured, margin = self.margins(self.instance(cube))
         except Skip:
-            self.n_skipped += 1
-            return False
-        self.used = max(self.used, cube.used)
-        at = int(np.argmax(margin) if self._claim.refutes else np.argmin(margin))
-        entry = (float(margin[at]), float(theory[at]), float(measured[at]), point)
-        better = not self.found or self._rank(entry[0]) < self._rank(
-            self.found[min(self._start, len(self.found) - 1)][0]
-        )
-        self.found.append(entry)
-        self.found.sort(key=lambda e: self._rank(e[0]))
-        if better:
-            self._start = 0 if self.found[0] is entry else self._start
-        return better
+            return None
+        at = int(np.argmax(margin) if self.refutes else np.argmin(margin))
+        return _Trial(float(margin[at]), float(theory[at]), float(measured[at]), point, cube.used)
 
-    def result(self, seed: int, seconds: float) -> Result:
-        claim = self._claim
-        margin, theory, measured, point = self.found[0] if self.found else (-math.inf, math.nan, math.nan, None)
-        return Result(
-            id=claim.id,
-            source=claim.source,
-            citation=claim.citation,
-            kind=claim.kind,
-            statement=claim.statement,
-            formula=claim.formula,
-            problems=claim.problems,
-            n_problems=self.n_tried,
-            n_skipped=self.n_skipped,
-            theory=theory,
-            measured=measured,
-            margin=margin,
-            holds=margin > 0 if claim.refutes else margin >= 0,
-            seed=seed,
-            seconds=seconds,
-            worst=tuple(point[: self.used].tolist()) if point is not None else (),
-        )
+    def _rank(self, trial: _Trial) -> float:
+        """Smaller is nearer to failing; a counterexample has to be found, so there larger counts."""
+        return -trial.margin if self.refutes else trial.margin
+
+    def _search(self, at: _Trial, n: int, rng: np.random.Generator) -> list[_Trial | None]:
+        """Move some coordinates at random, further after a success, less far after a failure, and keep what is worse."""
+        tried: list[_Trial | None] = []
+        size = 0.3
+        for _ in range(n):
+            moved = rng.random(at.used) < max(0.3, 1.5 / at.used)
+            moved[rng.integers(at.used)] = True
+            point = at.point.copy()
+            point[: at.used][moved] += size * rng.standard_normal(int(moved.sum()))
+            point = np.abs(point) % 2  # folded back into the cube
+            point = np.minimum(np.where(point > 1, 2 - point, point), 1 - 2.0**-53)
+            trial = self._try(point)
+            tried.append(trial)
+            worse = trial is not None and self._rank(trial) < self._rank(at)
+            size = min(0.5, 2 * size) if worse else max(1e-4, 0.7 * size)
+            at = trial if trial is not None and worse else at
+        return tried
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What came out at a point of the cube, of which the first `used` coordinates counted."""
+
+    margin: float
+    theory: float
+    measured: float
+    point: FloatArray
+    used: int
 
 
 @dataclass(frozen=True)
