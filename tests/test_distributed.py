@@ -1,0 +1,113 @@
+"""Dask: the same bytes, and nothing finished is lost with a worker, the scheduler or the client."""
+
+import signal
+import time
+
+import crash
+import pytest
+from dask_cluster import Cluster
+
+from olsbn import sweeps
+from olsbn.store import Store, StoreError
+from olsbn.sweeps import digest
+
+distributed = pytest.importorskip("distributed")
+
+
+@pytest.fixture(scope="module")
+def client():
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="inproc://"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with Cluster(2, tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    return digest(crash.fill(crash.small_sweep(), tmp_path_factory.mktemp("x") / "x.zarr")[0].dataset())
+
+
+def test_with_a_store(client, expected, tmp_path):
+    store, n_run = sweeps.fill(crash.small_sweep(), tmp_path / "s.zarr", client=client, progress=False)
+    assert n_run == 12 and digest(store.dataset()) == expected
+    assert sweeps.fill(crash.small_sweep(), tmp_path / "s.zarr", client=client, progress=False)[1] == 0
+
+
+def test_without_a_store(client, expected):
+    spec = crash.small_sweep()
+    ds = sweeps.sweep(
+        spec.source, eps=spec.eps, eps_a=spec.eps_a, dim=spec.dims, trial=spec.trials, n_steps=spec.n_steps,
+        tol=spec.tol, client=client, progress=False,
+    )  # fmt: skip
+    assert digest(ds) == expected
+
+
+def test_workers_must_see_the_store(client, tmp_path, monkeypatch):
+    from olsbn import distributed as ours
+
+    ours._stored.cache_clear()
+    monkeypatch.setattr(ours, "_stored", lambda *args: Store(tmp_path / "elsewhere"))
+    with pytest.raises(StoreError, match=r"the worker .* does not see the store .* does not exist"):
+        sweeps.fill(crash.small_sweep(), tmp_path / "s.zarr", client=client, progress=False)
+
+
+def test_workers_must_run_the_same_engine_on_the_same_inputs(tmp_path):
+    from olsbn import distributed as ours
+
+    store, _ = crash.fill(crash.small_sweep(), tmp_path / "s.zarr")
+    right = str(store.path), store.attrs["sweep_fingerprint"], store.attrs["engine"]
+    assert ours._cannot_write(*right) == ""
+    assert "has another version of the engine" in ours._cannot_write(*right[:2], "another")
+    assert "other inputs" in ours._cannot_write(right[0], "another", right[2])
+
+
+def test_errors_of_a_tile_arrive(client, tmp_path, monkeypatch):
+    def full(store, tile, result):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Store, "write", full)
+    with pytest.raises(OSError, match=r"No space left on device; 0 of 12 tiles are kept"):
+        sweeps.fill(crash.small_sweep(), tmp_path / "s.zarr", client=client, progress=False)
+
+
+def test_kills(cluster, tmp_path):
+    """The client, then a worker, then the scheduler: each costs at most the tiles in flight."""
+    spec, config = crash.slow_sweep(), crash.slow_config(tmp_path)
+    path = tmp_path / "s.zarr"
+    kept = []
+    for victim in ("client", "worker", "scheduler"):
+        child = cluster.command(config, path)
+        until = time.monotonic() + 60
+        while time.monotonic() < until and len(crash.finished(path) if path.exists() else []) < len(kept) + 3:
+            time.sleep(0.02)
+        if victim == "client":
+            child.kill()
+        else:
+            cluster.kill(victim)
+        if victim == "worker":  # the other one goes on, until Ctrl-C
+            time.sleep(0.5)
+            child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=60)
+        code, words = {
+            "client": (-signal.SIGKILL, ()),
+            "worker": (130, ("interrupted; what is finished is kept",)),
+            "scheduler": (1, ("the Dask scheduler was lost", "tiles are kept")),
+        }[victim]
+        assert child.returncode == code and len(err.splitlines()) == bool(words)
+        assert all(text in err for text in words)
+        before, kept = kept, crash.finished(path)
+        assert len(kept) >= len(before) + 3 and all(tile in kept for tile in before)
+    before = kept
+    digest_now, again = crash.resumed(spec, path, tmp_path / "log")
+    assert not [tile for tile in again if tile in before]
+    whole, _ = crash.fill(spec, tmp_path / "whole.zarr")
+    assert digest_now == digest(whole.dataset())
