@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -71,20 +72,27 @@ class Store:
     def create(cls, path: Path, spec: SweepSpec, command: str = "") -> None:
         """Make a store with no cell run. It appears at `path` all at once; if one is there already, it stays."""
         _sweep_abandoned(path)
-        work = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-        try:
-            (work / _LOCK).parent.mkdir(parents=True)
-            with _locked(work / _LOCK):
-                _write_empty(work, spec, command)
-                try:
-                    work.rename(path)
-                except OSError as err:
-                    if err.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                        raise
-        except OSError as err:
-            raise OSError(err.errno, f"{err.strerror or err}; the store could not be made", str(path)) from err
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+        for _ in range(10):
+            work = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+            try:
+                work.mkdir()
+                (work / _LOCK).parent.mkdir()
+                with _locked(work / _LOCK) as mine:
+                    if mine is not None:
+                        _write_empty(work, spec, command)
+                        try:
+                            work.rename(path)
+                        except OSError as err:
+                            if err.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                                raise
+                        return
+            except OSError as err:
+                if not isinstance(err, FileNotFoundError) or not path.parent.exists():
+                    raise OSError(err.errno, f"{err.strerror or err}; the store could not be made", str(path)) from err
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+            # another process that sweeps what killed ones have left behind took the new directory for such
+        raise StoreError(f"{path} could not be made: other processes were making it all the time")
 
     @cached_property
     def spec(self) -> SweepSpec:
@@ -389,10 +397,16 @@ def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sweep_abandoned(path: Path) -> None:
     """Remove stores that were being made when their process was killed."""
-    for work in path.parent.glob(f".{path.name}.*.partial"):
-        with contextlib.suppress(OSError), _locked(work / _LOCK) as free:
-            if free is not None:
-                shutil.rmtree(work, ignore_errors=True)
+    for work in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        with contextlib.suppress(OSError):
+            if not (work / _LOCK).exists():  # killed, or a moment before, in which case it is made once more
+                with contextlib.suppress(FileNotFoundError):
+                    (work / _LOCK).parent.rmdir()
+                work.rmdir()
+                continue
+            with _locked(work / _LOCK) as free:
+                if free is not None:
+                    shutil.rmtree(work, ignore_errors=True)
 
 
 # -------------------------------------------------------------------- damage
