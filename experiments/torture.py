@@ -10,7 +10,6 @@ import collections
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -290,7 +289,9 @@ def fill_many(n_cells, path):
     problem = OLSProblem([1.0, 2.0], [1.0, 1.0])
     ds = sweep(problem, eps=np.geomspace(1e-3, 1e3, side), eps_a=np.linspace(0.1, 1.9, side), n_steps=3, store=path)
     assert ds.sizes["eps"] == side
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # not ru_maxrss, which a child has from the process that started it
+    (peak,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line[:5] == "VmHWM")
+    return int(peak) / 1024
 
 
 SECTIONS = (kills, same_hash, dask_kills, malformed, flips, disks, writers, memory)
