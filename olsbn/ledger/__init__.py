@@ -1,7 +1,7 @@
 """The ledger: every claim of the sources as an executable statement.
 
-One module a source, with its claims in ``CLAIMS``. A new source needs an entry in `by_source` and in `SOURCES`, and tests
-that feed it false variants of its claims (``dataclasses.replace``).
+One module a source, with its claims in ``CLAIMS``. A new source needs an entry in `by_source` and in `SOURCES`, and
+tests that feed the ledger false variants of its claims (``dataclasses.replace``).
 """
 
 from __future__ import annotations

@@ -234,7 +234,7 @@ class Claim:
         return -trial.margin if self.refutes else trial.margin
 
     def _search(self, at: _Trial, n: int, rng: np.random.Generator) -> list[_Trial | None]:
-        """Move some coordinates at random, further after a success, less far after a failure, and keep what is worse."""
+        """Move some coordinates at random, further after a success than after a failure, and keep what is worse."""
         tried: list[_Trial | None] = []
         size = 0.3
         for _ in range(n):

@@ -85,7 +85,7 @@ def _one_step(cube: Cube) -> SimpleNamespace:
     norm = np.linalg.norm
     chi = eps * abs(a) / s
     reach = norm(w_next) + chi * top * (norm(p.u) + abs(q) * norm(w))
-    amplification = amplified(w) * amplified(w_next) * amplified(p.u)
+    amplification = amplified(w) + amplified(w_next) + amplified(p.u)
     return SimpleNamespace(
         p=p, w=w, a=a, eps=eps, eps_a=eps_a, s=s, q=q, e=e, w_next=w_next, a_next=a_next, s_next=s_next, q_next=q_next,
         eps_eff=eps * (a / s) * q, chi=chi, d=problem.dim, top=top,

@@ -51,7 +51,8 @@ def _one_step(cube: Cube) -> SimpleNamespace:
         raise Skip  # GDNP divides by w'g
     a = float(w @ p.g / s)  # the optimal scale
     eps = s / (a * q * top)  # so that eps (a/sigma) q = 1/L
-    amplification = top * float(w @ w) / s**2
+    # sigma^2 is a sum of terms of size ||H|| ||w||^2, w'g one of size ||w|| ||g||
+    amplification = top * float(w @ w) / s**2 + math.sqrt(float(w @ w) * float(p.g @ p.g)) / abs(float(w @ p.g))
     size = np.linalg.norm(w) + np.linalg.norm(p.u) / abs(q) + np.linalg.norm(w)
     return SimpleNamespace(p=p, w=w, a=a, eps=eps, top=top, ops=20 * problem.dim * amplification, size=size)
 
