@@ -52,6 +52,7 @@ _ROWS = 16
 _HUGE = 2.0**300  # a step this long would overflow the sums: the lane is rescaled by a power of two
 _LEVEL_RATIO = 1e-3  # the contraction ratio is sampled each time the excess has fallen by this
 _MAX_SAMPLES = 128
+_LINEAR = 1e-24  # beta, and so the ratio, still moves like the root of the excess: by less than 1e-12 from here on
 _FILTER_STEPS = 12  # of the search for a hidden slower mode
 
 
@@ -509,7 +510,7 @@ def bngd_tile(  # type: ignore[no-untyped-def]
                 numbers[c, 3] = _squared_norm(lanes, state, silent_state, u, j)
                 numbers[c, 4] = np.nan
                 n = n_samples[j]
-                if n >= 4:
+                if n >= 4 and excess <= _LINEAR:
                     last = math.sqrt(excess / lanes[_PREVIOUS * LANES + j])
                     # over the whole run and over its later part: the first alone mistakes a fast start for the rest
                     whole = _settled(samples[j, n // 3], samples[j, 2 * n // 3], last)
