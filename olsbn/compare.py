@@ -309,10 +309,9 @@ def _check_eps_eff(
 ) -> dict[str, np.ndarray]:
     regimes = effective_rate_regimes(problem)
     # The outer laws with what is next in order: all later steps, and for large eps what the start has in ||w||^2.
-    crossing = math.sqrt(regimes.eps_1) * math.sqrt(regimes.eps_2)  # where eps C = ||w_0||
     small = regimes.small_slope * eps / (1 + eps / regimes.small_scale)
-    large = regimes.large_product / eps / (1 + regimes.large_scale / eps + (crossing / eps) ** 2)
-    edges = (regimes.eps_1, regimes.eps_2) if regimes.eps_1 <= regimes.eps_2 else (crossing,)
+    large = regimes.large_product / eps / (1 + regimes.large_scale / eps + (regimes.crossing / eps) ** 2)
+    edges = (regimes.eps_1, regimes.eps_2) if regimes.eps_1 <= regimes.eps_2 else (regimes.crossing,)
     regime = np.where(eps < edges[0], SMALL, np.where(eps > edges[-1], LARGE, PLATEAU))
     theory = np.where(regime == SMALL, small, np.where(regime == LARGE, large, regimes.plateau))
     unknown = np.isnan(theory) | (not regimes.generic and regime != SMALL) | (eps == 0)

@@ -108,7 +108,7 @@ def run_bngd(
     --------
     >>> import olsbn
     >>> problem = olsbn.OLSProblem.from_spectrum("logspace", dim=10, cond=100.0)
-    >>> run = olsbn.run_bngd(problem, eps=1.0, n_steps=2000)
+    >>> run = olsbn.run_bngd(problem, eps=1.0, n_steps=5000)
     >>> run.attrs["status"], abs(run.attrs["rate_sim"] / run.attrs["rate_theory"] - 1) < 1e-10
     ('converged', True)
     """

@@ -520,13 +520,26 @@ class EffectiveRateRegimes:
             large = np.where(eps > 0, self.large_product / eps, np.inf)
             return np.minimum(np.minimum(self.small_slope * eps, self.plateau), large)[()]
 
+    @property
+    def crossing(self) -> float:
+        """Where the two asymptotes meet, ``||w0||/C``: the first step is then as long as the start."""
+        return math.sqrt(self.eps_1) * math.sqrt(self.eps_2)
+
     def small_until(self, rel: float) -> float:
-        """Return the eps below which the small-eps law is right to the relative error `rel`, and below eps_1."""
-        return min(as_real("rel", rel) * self.small_scale, self.eps_1)
+        """Return the eps, at most eps_1, below which each error of the small-eps law is at most `rel`.
+
+        There are two: ``eps/small_scale`` from the way to the minimiser, and ``(eps/crossing)^2`` from the first step.
+        """
+        rel = as_real("rel", rel)
+        return min(rel * self.small_scale, math.sqrt(rel) * self.crossing, self.eps_1)
 
     def large_from(self, rel: float) -> float:
-        """Return the eps above which the large-eps law is right to the relative error `rel`, and above eps_2."""
-        return max(self.large_scale / as_real("rel", rel), self.eps_2)
+        """Return the eps, at least eps_2, above which each error of the large-eps law is at most `rel`.
+
+        There are two: ``large_scale/eps`` from the steps after the first, and ``(crossing/eps)^2`` from the start.
+        """
+        rel = as_real("rel", rel)
+        return max(self.large_scale / rel, self.crossing / math.sqrt(rel), self.eps_2)
 
 
 def effective_rate_regimes(problem: OLSProblem) -> EffectiveRateRegimes:

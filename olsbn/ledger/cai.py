@@ -798,10 +798,9 @@ def _small(cube: Cube, linear: bool = False) -> SimpleNamespace:
     """
     i = _regime(cube)
     r = i.regimes
-    crossing = math.sqrt(r.eps_1 * r.eps_2)  # ||w_0||/C
-    eps = min(r.small_until(DIGITS / 10), crossing / 100)
+    eps = r.small_until(DIGITS / 10)
     if linear:
-        eps = min(eps, crossing**2 / r.small_scale / 100)
+        eps = min(eps, r.crossing**2 / r.small_scale / 100)
         if not eps / r.small_scale > _VISIBLE:
             raise Skip
     return _settle(i, np.array([eps, eps / 2]))
@@ -811,10 +810,9 @@ def _large(cube: Cube, linear: bool = False) -> SimpleNamespace:
     """The same for large eps, one twice the other: there the rest of ||w||^2 is small against (eps C)^2."""
     i = _regime(cube)
     r = i.regimes
-    crossing = math.sqrt(r.eps_1 * r.eps_2)
-    eps = max(r.large_from(DIGITS / 10), 100 * crossing)
+    eps = r.large_from(DIGITS / 10)
     if linear:
-        eps = max(eps, 100 * crossing**2 / r.large_scale)
+        eps = max(eps, 100 * r.crossing**2 / r.large_scale)
         if not r.large_scale / eps > _VISIBLE:
             raise Skip
     return _settle(i, np.array([eps, 2 * eps]))
