@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import math
 import os
@@ -15,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -150,15 +149,6 @@ def _sentence(err: BaseException) -> str:
     return str(err)
 
 
-def pick(what: str, value: str, known: list[str]) -> str:
-    """Return `value` if it is known, else say which known name is nearest."""
-    if value in known:
-        return value
-    near = difflib.get_close_matches(value, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? (known: {', '.join(known)})" if near else f"known: {', '.join(known)}"
-    raise ValueError(f"unknown {what} {value!r}; {hint}")
-
-
 def command_line() -> str:
     """Return the command as typed, for the provenance of results."""
     return shlex.join(["olsbn", *click.get_current_context().find_root().obj])
@@ -230,90 +220,27 @@ def make_problem(
         raise ValueError("--csv needs --target COL, the name of the target's column")
     if spectrum is not None and dim is None:
         raise ValueError("--spectrum needs --dim D, the number of inputs")
+    from olsbn import problems
+    from olsbn.config import check_memory, nearest
+
     if dim is not None:
         check_memory("--dim", dim, _BYTES_A_MODE)
 
-    from olsbn import problems
-
     if spectrum is None:
         if data is not None:
-            problem = problems.OLSProblem.from_dataset(pick("data set", data, list(problems._DATASETS)), standardize)
+            problem = problems.OLSProblem.from_dataset(nearest("data set", data, list(problems._DATASETS)), standardize)
         else:
             problem = problems.OLSProblem.from_csv(csv or "", target or "", standardize)
         # titles and directories tell raw data from standardized
         return replace(problem, label=f"{problem.label}-standardized") if standardize else problem
-    kind = pick("spectrum", spectrum, list(problems._SPECTRA))
+    kind = nearest("spectrum", spectrum, list(problems._SPECTRA))
     if cond is None and kind != "identity" and dim != 1:
         raise ValueError("--spectrum needs --cond K, the condition number")
     return problems.OLSProblem.from_spectrum(kind, dim or 0, 1.0 if cond is None else cond, 0 if seed is None else seed)
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Learning rates as given on the command line: LO:HI:N, or one number."""
-
-    lo: float
-    hi: float
-    n: int
-    log: bool
-
-    @classmethod
-    def parse(cls, option: str, text: str, *, log: bool) -> Grid:
-        """Read ``LO:HI:N``, ``LO:HI:N@lin``, ``LO:HI:N@log`` or a number."""
-        body, at, spacing = text.partition("@")
-        form = f"{option} must be LO:HI:N (or LO:HI:N@lin, LO:HI:N@log, or one number), got {text!r}"
-        if at and spacing not in ("lin", "log"):
-            raise ValueError(form)
-        log = spacing == "log" if at else log
-        parts = body.split(":")
-        try:
-            lo, hi, n = float(parts[0]), float(parts[-1]), 1
-            if len(parts) == 3:
-                hi, n = float(parts[1]), int(parts[2])
-            elif len(parts) != 1 or at:
-                raise ValueError
-        except ValueError:
-            raise ValueError(form) from None
-        for value in (lo, hi):
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{option} must be finite and >= 0, got {value!r} in {text!r}")
-            if value and not 1e-290 <= value <= 1e290:
-                raise ValueError(f"{option} must be 0 or in [1e-290, 1e290], got {value!r} in {text!r}")
-        if len(parts) == 1:
-            return cls(lo, hi, 1, False)
-        if n < 1:
-            raise ValueError(f"{option} must have N >= 1 values, got {n} in {text!r}")
-        if not (lo < hi or (n == 1 and lo == hi)):
-            raise ValueError(f"{option} must have LO < HI (and N >= 2), got {text!r}")
-        if log and n > 1 and lo == 0:
-            raise ValueError(
-                f"{option} must have LO > 0 with logarithmic spacing, got {text!r} (append @lin for equal steps)"
-            )
-        return cls(lo, hi, n, log)
-
-    def values(self) -> np.ndarray:
-        """Return the values, ends exact."""
-        import numpy as np
-
-        values = np.geomspace(self.lo, self.hi, self.n) if self.log else np.linspace(self.lo, self.hi, self.n)
-        if not (np.diff(values) > 0).all():
-            raise ValueError(f"a grid must have values that differ, got {self.n} between {self.lo!r} and {self.hi!r}")
-        return values
-
-
 # Bytes needed, with some room: a cell while a map is computed and drawn, a mode of a problem.
 _BYTES_A_CELL, _BYTES_A_MODE = 600, 600
-
-
-def check_memory(what: str, number: int, bytes_each: int) -> None:
-    """Refuse what would not fit into half of the memory of this machine."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        memory = 8 << 30
-    most = memory // 2 // bytes_each
-    if number > most:
-        raise ValueError(f"{what} must be at most {most} to fit into the memory of this machine, got {number}")
 
 
 # ---------------------------------------------------------------- results
@@ -393,7 +320,7 @@ def save_netcdf(ds: xr.Dataset, path: Path) -> None:
 
 
 # 50 a decade, such that the edge eps_a = 2 lies between two rows of cells.
-_EPS_A = Grid(2 * 10**-3.29, 2 * 10**0.29, 180, True)
+_EPS_A = 2 * 10**-3.29, 2 * 10**0.29, 180, True
 
 
 @main.command("map")
@@ -417,13 +344,20 @@ def map_command(
       olsbn map --spectrum logspace --dim 100 --cond 1000 --eps 1e-4:1e8:201 --eps-a 0.01:2.5:100@log
     """
     with bad_input():
+        from olsbn.config import Grid, check_memory
+
         if workers is not None and workers < 1:
             raise ValueError(f"--workers must be >= 1, got {workers}")
         grid = Grid.parse("--eps", eps, log=True) if eps is not None else None
-        grid_a = Grid.parse("--eps-a", eps_a, log=False) if eps_a is not None else _EPS_A
-        for name, axis in (("--eps", grid), ("--eps-a", grid_a)):
-            if axis is not None and axis.n < 2:
+        grid_a = Grid.parse("--eps-a", eps_a, log=False) if eps_a is not None else Grid(*_EPS_A)
+        for name, axis, text in (("--eps", grid, eps), ("--eps-a", grid_a, eps_a)):
+            if axis is None:
+                continue
+            if axis.n < 2:
                 raise ValueError(f"{name} must be LO:HI:N with N >= 2 for a map, got one value (see: olsbn run)")
+            for value in (axis.lo, axis.hi):  # what the axis of a picture can show
+                if value and not 1e-290 <= value <= 1e290:
+                    raise ValueError(f"{name} must be 0 or in [1e-290, 1e290], got {value!r} in {text!r}")
         check_memory("the number of cells", (grid.n if grid else 241) * grid_a.n, _BYTES_A_CELL)
         problem = make_problem(**named)
         from olsbn import plotting
@@ -551,7 +485,9 @@ def run_command(
       olsbn run --spectrum logspace --dim 100 --cond 1000 --method bngd --eps 10 --eps-a 0.5
     """
     with bad_input():
-        pick("method", method, ["gd", "bngd", "both"])
+        from olsbn.config import nearest
+
+        nearest("method", method, ["gd", "bngd", "both"])
         if method == "gd" and eps_a is not None:
             raise ValueError("--eps-a goes with BNGD, got it with --method gd, which has no BN scale")
         problem = make_problem(**named)
@@ -987,12 +923,13 @@ def verify_command(
     with bad_input():
         from olsbn import ledger
         from olsbn._validate import as_count, as_real
+        from olsbn.config import nearest
 
         as_count("--seed", seed)
         if not as_real("--effort", effort) > 0:
             raise ValueError(f"--effort must be > 0, got {effort}")
         known = list(ledger.by_source())
-        claims = ledger.claims([pick("source", name, known) for name in sources] or None)
+        claims = ledger.claims([nearest("source", name, known) for name in sources] or None)
         if target is not None and (not Path(target).parent.is_dir() or Path(target).is_dir()):
             raise ValueError(f"--json must be a file in a directory that exists, got {target}")
     from olsbn.tiles import meter

@@ -181,7 +181,10 @@ class Grid:
         """Return the values, ends exact."""
         import numpy as np
 
-        return np.geomspace(self.lo, self.hi, self.n) if self.log else np.linspace(self.lo, self.hi, self.n)
+        values = np.geomspace(self.lo, self.hi, self.n) if self.log else np.linspace(self.lo, self.hi, self.n)
+        if not (np.diff(values) > 0).all():
+            raise ValueError(f"a grid must have values that differ, got {self.n} between {self.lo!r} and {self.hi!r}")
+        return values
 
 
 # -------------------------------------------------------------------- from TOML to a sweep
