@@ -44,7 +44,7 @@ VARIABLES: dict[str, tuple[str, float]] = {
 _TILE_CELLS = 65536
 _TILE_MODE_STEPS = 4e9
 _TILE_CELLS_LEAST = 32
-_TILE_MODE_STEPS_LEAST = 5e7
+_TILE_MODE_STEPS_LEAST = 2e8  # some blocks for each thread, so that lanes of cells that end early are filled again
 _TILES = 30_000
 
 Arrays = dict[str, np.ndarray]
