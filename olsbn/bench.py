@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class Work:
     @property
     def problem(self) -> OLSProblem:
         """The problem all contestants run."""
-        return OLSProblem.from_spectrum("logspace", self.dim, 100.0)
+        return _problem(self.dim)
 
     @property
     def eps(self) -> Any:
@@ -56,6 +56,19 @@ class Work:
     def mode_steps(self) -> float:
         """Cells times modes times steps."""
         return float(self.dim) * self.cells * self.steps
+
+
+# What precedes the iteration is made once: it is the same for all.
+@lru_cache
+def _problem(dim: int) -> OLSProblem:
+    return OLSProblem.from_spectrum("logspace", dim, 100.0)
+
+
+@lru_cache(maxsize=1)
+def _dense(dim: int) -> tuple[Any, Any]:
+    """Return a dense H with the problem's spectrum and its eigenvectors."""
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(dim, dim)))[0]
+    return (rotation * _problem(dim).eigvals) @ rotation.T, rotation
 
 
 # -------------------------------------------------------------------- contestants: work -> excess of every cell
@@ -121,8 +134,7 @@ def batched_numpy(work: Work) -> Any:
 def dense_loop(work: Work) -> Any:
     """The printed update with a dense H, a Python loop over cells and steps."""
     p = work.problem
-    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(work.dim, work.dim)))[0]
-    H = (rotation * p.eigvals) @ rotation.T
+    H, rotation = _dense(work.dim)
     g, E = rotation @ (p.eigvals * p.u), p.explained_var
     excess = np.empty(work.cells)
     for c, eps in enumerate(work.eps):
@@ -238,20 +250,18 @@ def limit(threads: int) -> Callable[[], float]:
 
 
 def _seconds(run: Callable[[], Any]) -> float:
+    time.sleep(0.1)  # threads of the contestant before go on spinning for a while
     began = time.perf_counter()
     run()
     return time.perf_counter() - began
 
 
 def _sized(dim: int, mode_steps: float, run: Callable[[Work], Any]) -> Work:
-    """Return a load on which `run` takes about half a second, of 4096 cells x 1000 steps at most in proportion."""
-    cells = int(max(4, min(4096, 4096 * 100 / dim)))
-    work = Work(dim, cells, 1000)
+    """Return the load 4096 cells x 100 modes x 1000 steps in another shape, with fewer steps for slow contestants."""
+    cells = max(64, min(4096, 4096 * 100 // dim // 64 * 64))
     if run is dense_loop:
-        work = Work(dim, 4, max(2, int(2e6 / dim / dim)))
-    elif mode_steps < work.mode_steps:
-        work = Work(dim, cells, max(2, int(mode_steps / dim / cells)))
-    return work
+        cells, mode_steps = 4, min(mode_steps, max(8.0 * dim, 2e9 / dim / dim))
+    return Work(dim, cells, max(2, min(1000, int(mode_steps / dim / cells))))
 
 
 def table(
@@ -276,6 +286,7 @@ def table(
         rates[LIMIT] = []
         pipes = limit(processors())
         for _ in range(repeats):
+            time.sleep(0.1)
             rates[LIMIT].append(pipes())
             for name, run in runs.items():
                 rates[name].append(loads[name].mode_steps / _seconds(partial(run, loads[name])))
@@ -300,12 +311,13 @@ def curves(repeats: int) -> dict[str, list[tuple[float, float]]]:
         engine(Work(work.dim, work.cells, 1), workers)
         return statistics.median(work.mode_steps / _seconds(lambda: engine(work, workers)) for _ in range(repeats))
 
+    def load(dim: int) -> Work:
+        cells = 2048 if dim <= 1000 else 128
+        return Work(dim, cells, int((4e8 if dim <= 1000 else 4e9) / dim / cells))
+
     dims = (2, 4, 8, 16, 20, 50, 100, 300, 1000, 10_000, 100_000)
     return {
-        "dim": [
-            (d, rate(Work(d, 2048 if d <= 1000 else 128, max(4, int(4e8 / d / (2048 if d <= 1000 else 128))))))
-            for d in dims
-        ],
+        "dim": [(d, rate(load(d))) for d in dims],
         "cells": [(n, rate(Work(100, n, 4000))) for n in (1, 8, 32, 64, 256, 1024, 4096, 16384)],
         "steps": [(k, rate(Work(100, 4096, k))) for k in (1, 10, 100, 1000, 10_000)],
         "threads": [(t, rate(Work(100, 8192, 1000), t)) for t in range(1, processors() + 1)],

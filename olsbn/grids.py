@@ -40,11 +40,13 @@ VARIABLES: dict[str, tuple[str, float]] = {
 
 # A tile is at most this many cells, and about this much work (1 to 3 s on a core), so that a sweep shows progress,
 # loses little when it is killed and keeps all threads busy to the end; it is no smaller than one block of the kernel,
-# and there are not so many of them that a store drowns in files.
+# and there are not so many of them that a store drowns in files. It is no smaller than some blocks either, for lanes of
+# cells that end early have to be filled again, unless that left less than a few tiles.
 _TILE_CELLS = 65536
 _TILE_MODE_STEPS = 4e9
 _TILE_CELLS_LEAST = 32
-_TILE_MODE_STEPS_LEAST = 2e8  # some blocks for each thread, so that lanes of cells that end early are filled again
+_TILE_MODE_STEPS_LEAST = 2e8
+_TILES_LEAST = 8
 _TILES = 30_000
 
 Arrays = dict[str, np.ndarray]
@@ -247,7 +249,8 @@ class SweepSpec:
         work = largest * (min(self.n_steps, 500) if self.method == "gd" else self.n_steps) + 1
         cells = int(min(_TILE_CELLS, max(_TILE_CELLS_LEAST, _TILE_MODE_STEPS // work)))
         # at least a few tiles for each thread, whatever their number may be on another machine
-        cells = min(cells, max(_TILE_CELLS_LEAST, int(_TILE_MODE_STEPS_LEAST // work), -(-self.n_cells // 64)))
+        enough = min(int(_TILE_MODE_STEPS_LEAST // work), -(-self.n_cells // _TILES_LEAST))
+        cells = min(cells, max(_TILE_CELLS_LEAST, enough, -(-self.n_cells // 64)))
         cells = min(_TILE_CELLS, max(cells, -(-self.n_cells // _TILES)))
         columns = _even(self.eps.size, cells)
         rows = _even(self.eps_a.size, cells // columns)

@@ -747,7 +747,7 @@ def bench_figure(result: dict[str, Any]) -> Figure:
         ax.set_title(title, fontsize=8)
         ax.grid(alpha=0.3, lw=0.5)
     axes[0].set(ylabel="10$^9$ mode-steps / s", ylim=(0, None))
-    axes[1].legend(loc="lower right", fontsize=7)
+    figure.legend(handles=axes[0].get_lines(), loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 

@@ -328,12 +328,17 @@ def _hidden_ratio(lanes, state, modes, silent_state, silent_modes, j, x, silent_
 
 
 @_helper
-def _load_cell(lanes, state, silent_state, j, start, silent_start, beta0, alpha0, eps):  # type: ignore[no-untyped-def]
-    """Put a new cell into lane j. Its first pass over the modes moves nothing and only makes the sums of step 0."""
+def _load_start(state, silent_state, j, start, silent_start):  # type: ignore[no-untyped-def]
+    """Put the start into lane j."""
     for i in range(start.size):
         state[i, j] = start[i]
     for i in range(silent_start.size):
         silent_state[i, j] = silent_start[i]
+
+
+@_helper
+def _begin(lanes, j, beta0, alpha0, eps):  # type: ignore[no-untyped-def]
+    """Begin a cell in lane j. Its first pass over the modes moves nothing and only makes the sums of step 0."""
     for row in range(_ROWS):
         lanes[row * LANES + j] = 0.0
     lanes[_NEXT_BETA * LANES + j] = beta0
@@ -419,8 +424,8 @@ def bngd_tile(  # type: ignore[no-untyped-def]
         Steps of cell 0 to record, and there: excess, n, a/sqrt(E), eps_eff, squared norm of w.
     """
     n_cells = eps.size
-    state = np.zeros((start.size, LANES))
-    silent_state = np.zeros((silent_start.size, LANES))
+    state = np.empty((start.size, LANES))
+    silent_state = np.empty((silent_start.size, LANES))
     lanes = np.zeros(_ROWS * LANES)
     cell = np.full(LANES, -1)
     began = np.zeros(LANES, dtype=np.int64)
@@ -437,9 +442,13 @@ def bngd_tile(  # type: ignore[no-untyped-def]
     next_cell = 0
     n_recorded = 0
     now = 0
+    for i in range(start.size):  # all lanes at once: a lane at a time would touch every cache line for each
+        state[i, :] = start[i]
+    for i in range(silent_start.size):
+        silent_state[i, :] = silent_start[i]
     for j in range(LANES):
         if next_cell < n_cells:
-            _load_cell(lanes, state, silent_state, j, start, silent_start, beta0, alpha0, eps[next_cell])
+            _begin(lanes, j, beta0, alpha0, eps[next_cell])
             cell[j], began[j], hit[j], exponent[j], n_samples[j] = next_cell, 0, -1, 0, 0
             next_cell += 1
             active += 1
@@ -522,7 +531,8 @@ def bngd_tile(  # type: ignore[no-untyped-def]
                             numbers[c, 4] = last
 
                 if next_cell < n_cells:
-                    _load_cell(lanes, state, silent_state, j, start, silent_start, beta0, alpha0, eps[next_cell])
+                    _load_start(state, silent_state, j, start, silent_start)
+                    _begin(lanes, j, beta0, alpha0, eps[next_cell])
                     cell[j], began[j], hit[j], exponent[j], n_samples[j] = next_cell, now + 1, -1, 0, 0
                     next_cell += 1
                     j += 1
