@@ -30,6 +30,9 @@ from olsbn.sweeps import processors, sweep
 DIMS = (10, 30, 100, 1000, 10000)
 ENGINE, ENGINE_ONE, LIMIT = "olsbn", "olsbn, 1 thread", "limit"
 
+# Seconds before a measurement: the threads of the contestant before go on spinning for a while.
+_REST = 0.1
+
 # What one mode of one cell costs a step: 5 multiplications and 6 additions (see `_make_mode_pass`).
 _MULTIPLICATIONS, _ADDITIONS = 5, 6
 
@@ -235,9 +238,10 @@ def limit(threads: int) -> Callable[[], float]:
     """Return a function that measures how many mode-steps a second the arithmetic pipes take, on that many threads."""
     kernel, per_element = _pipe_kernel(repeats=10)
     kernel(np.ones(64), 1, 0.25, 0.5)
-    n = 40_000
+    n = 100_000
 
     def measure() -> float:
+        time.sleep(_REST)
         began = time.perf_counter()
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(lambda _: kernel(np.ones(64), n, 0.25, 0.5), range(threads)))
@@ -250,7 +254,7 @@ def limit(threads: int) -> Callable[[], float]:
 
 
 def _seconds(run: Callable[[], Any]) -> float:
-    time.sleep(0.1)  # threads of the contestant before go on spinning for a while
+    time.sleep(_REST)
     began = time.perf_counter()
     run()
     return time.perf_counter() - began
@@ -286,7 +290,6 @@ def table(
         rates[LIMIT] = []
         pipes = limit(processors())
         for _ in range(repeats):
-            time.sleep(0.1)
             rates[LIMIT].append(pipes())
             for name, run in runs.items():
                 rates[name].append(loads[name].mode_steps / _seconds(partial(run, loads[name])))
