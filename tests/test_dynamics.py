@@ -134,6 +134,31 @@ def test_rate_equals_theory(method):
     np.testing.assert_allclose(sim, theory, rtol=tol.RATE)
 
 
+LINEAR = OLSProblem.from_spectrum("linspace", 100, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("problem", "eps", "eps_a", "n_steps"),
+    [
+        # the mode at the edge of stability, damped to rounding on the way, leads only thousands of steps later
+        (
+            lambda: OLSProblem.from_dataset("diabetes"),
+            np.geomspace(5.8e-4, 6.8e-4, 40),
+            np.linspace(0.01, 1.9, 40),
+            2000,
+        ),
+        # samples that looked settled after a fast start, or while the effective rate moved with the root of the excess
+        (lambda: LINEAR, np.geomspace(0.05, 0.5, 81), np.linspace(0.2, 1.8, 41), 2000),
+        (lambda: LINEAR, np.geomspace(0.05, 0.5, 81), np.linspace(0.2, 1.8, 41), 4000),
+    ],
+)
+def test_rates_that_once_were_wrong(problem, eps, eps_a, n_steps):
+    ds = olsbn.sweep(problem(), eps=eps, eps_a=eps_a, n_steps=n_steps)
+    settled = np.isfinite(ds.rate_sim.values)
+    assert settled.sum() > 100
+    np.testing.assert_allclose(ds.rate_sim.values[settled], ds.rate_theory.values[settled], rtol=tol.RATE / 10)
+
+
 def test_rate_is_missing_where_there_is_none():
     problem = OLSProblem.from_spectrum("logspace", 20, 100.0)
     ds = olsbn.sweep(problem, eps=[0.0, 1.0], eps_a=[1.0, 2.0], n_steps=500)
