@@ -473,6 +473,7 @@ def write_into(path: Path, text: str) -> None:
 
 def save(result: dict[str, Any], folder: Path) -> None:
     """Write the numbers and, where there are curves, their figure."""
+    folder.mkdir(exist_ok=True)
     (folder / "bench.json").write_text(json.dumps(result, indent=1))
     if "curves" in result:
         from olsbn import plotting

@@ -436,6 +436,7 @@ def map_summary(problem: OLSProblem, ds: xr.Dataset) -> str:
         if good.any():
             width = f"{np.diff(np.log10(edges))[good].sum():.2f} decades, " if log else ""
             measured = f"{width}{eps[good][0]:.3g} to {eps[good][-1]:.3g}"
+            measured += ", cut off by the grid" if good[0] or good[-1] else ""
         theory = "nothing to predict"
         if steps:
             window = eps_window(problem, tol, steps, method)
@@ -446,7 +447,7 @@ def map_summary(problem: OLSProblem, ds: xr.Dataset) -> str:
     for name, best in (("BNGD", report.rate_bngd_opt), ("GD", report.rate_gd_opt)):
         prefix = "gd_" if name == "GD" else ""
         steady = ds[f"{prefix}status"].isin([schema.Status.CONVERGED, schema.Status.MAX_STEPS])
-        rate = ds[f"{prefix}rate_sim"].where(steady)
+        rate = ds[f"{prefix}rate_sim"].where(steady & (ds[f"{prefix}rate_sim"] < 1))
         measured = _ratio(float(rate.min())) if np.isfinite(rate).any() else "none measured"
         lines.append(f"  {name:<9} {measured} (theory: {_ratio(best)})")
     return "\n".join(lines)
@@ -495,6 +496,8 @@ def run_command(
         from olsbn.dynamics import run_bngd, run_gd
         from olsbn.sweeps import SweepSpec, theory_attrs
 
+        if steps < 1:
+            raise ValueError(f"--steps must be >= 1 for a picture of a run, got {steps}")
         rates = {m: default_rate(problem, m) if eps is None else eps for m in ("bngd", "gd") if method in (m, "both")}
         scale = 1.0 if eps_a is None else eps_a
         for name, rate in rates.items():
@@ -621,8 +624,8 @@ def bench_command(quick: bool, repeats: int, out: Path | None, update: Path | No
 
         if update is not None:
             bench.marked(update)
-        if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
+        if out is not None and (not out.parent.is_dir() or (out.exists() and not out.is_dir())):
+            raise ValueError(f"--out must be a directory, new or old, in one that exists, got {out}")
     result = bench.run(repeats, quick, lambda text: click.echo(f"measuring: {text}", err=True))
     text = bench.report(result)
     click.echo(text)
@@ -825,13 +828,14 @@ def status_command(store: str) -> None:
 @main.command("plot")
 @click.argument("store", metavar="STORE")
 @click.option("--out", metavar="FILE", help="A .png or .pdf file (default: beside the store).")
-@click.option("--quantity", default="excess", show_default=True, metavar="Q", help="What a map shows.")
+@click.option("--quantity", metavar="Q", help="What a map shows: excess (default), steps_to_tol, rate_sim or eps_eff.")
 @click.option("--dim", type=int, metavar="D", help="Draw the map of this dimension.")
-@click.option("--trial", type=int, metavar="T", help="Draw the map of this trial.")
-def plot_command(store: str, out: str | None, quantity: str, dim: int | None, trial: int | None) -> None:
+@click.option("--trial", type=int, metavar="T", help="Only this trial (default for a map: the first).")
+def plot_command(store: str, out: str | None, quantity: str | None, dim: int | None, trial: int | None) -> None:
     """Draw what is in a store: a map, or robustness against the dimension where there are several."""
     path = Path(store)
-    target = Path(out) if out is not None else path.with_suffix(".png")
+    picked = "".join(f"-{name}{value}" for name, value in (("dim", dim), ("trial", trial)) if value is not None)
+    target = Path(out) if out is not None else path.with_name(f"{path.stem}{picked}.png")
     with bad_input():
         if target.suffix not in (".png", ".pdf"):
             raise ValueError(f"--out must end in .png or .pdf, got {target}")
@@ -846,13 +850,23 @@ def plot_command(store: str, out: str | None, quantity: str, dim: int | None, tr
                     raise ValueError(f"--{name} must be one of those in the store, got {value}")
                 ds = ds.sel({name: value})
         if "dim" in ds.dims:
+            if quantity is not None:
+                raise ValueError("--quantity goes with a map; this store has several dimensions (pick one with --dim)")
             axes = plotting.plot_robustness(measures.robustness(ds))
         else:
             if "trial" in ds.dims:
                 ds = ds.isel(trial=0)
+            problem = measures.single_problem(ds)
+            if problem is not None:
+                from olsbn.grids import theory_attrs
+
+                label = (
+                    f"{problem.label}, trial {int(ds.coords['trial']) if 'trial' in ds.coords else ds.attrs['trial']}"
+                )
+                ds.attrs |= {"problem": label, "rank": problem.dim, **theory_attrs(problem)}
             if "eps_a" in ds.dims and "eps" not in ds.dims:
                 raise ValueError(f"{store} must have an axis eps to be drawn, got {', '.join(map(str, ds.dims))}")
-            axes = plotting.plot_map(ds.load(), quantity)
+            axes = plotting.plot_map(ds.load(), quantity or "excess")
     with may_fail(f"writing {target}"):
         figure: Any = axes.figure
         plotting.save(figure, target, ds)

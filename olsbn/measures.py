@@ -229,6 +229,17 @@ def _family(ds: xr.Dataset) -> ProblemFamily | None:
     return None if facts["kind"] is None else ProblemFamily(**facts)  # type: ignore[arg-type]
 
 
+def _place(ds: xr.Dataset, name: str) -> Any:
+    """Return the dimensions or trials of a sweep: an axis, one picked from it, or what had no axis."""
+    return ds[name].values if name in ds.coords else ds.attrs.get(name, 0)
+
+
+def single_problem(ds: xr.Dataset) -> OLSProblem | None:
+    """Return the problem of the family whose one dimension and trial are left in `ds`; None for no family."""
+    family = _family(ds)
+    return None if family is None else family(int(_place(ds, "dim")), int(_place(ds, "trial")))
+
+
 def _predicted(ds: xr.Dataset, source: OLSProblem | ProblemFamily) -> dict[str, xr.DataArray]:
     import xarray as xr
 
@@ -238,7 +249,7 @@ def _predicted(ds: xr.Dataset, source: OLSProblem | ProblemFamily) -> dict[str, 
     if isinstance(source, OLSProblem) and source.fingerprint != ds.attrs.get("problem_fingerprint"):
         raise ValueError(f"problem must be the one that was swept, {ds.attrs.get('problem')}, got {source!r}")
     axes = [d for d in ("dim", "trial") if d in ds.dims]
-    grids = {d: np.atleast_1d(ds[d].values if d in ds.dims else ds.attrs.get(d, 0)) for d in ("dim", "trial")}
+    grids = {d: np.atleast_1d(_place(ds, d)) for d in ("dim", "trial")}
     names = ("gd_width_decades", "width_theory", "plateau_theory", "rate_best_theory")
     table = np.full((len(names), grids["dim"].size, grids["trial"].size), np.nan)
     for i, dim in enumerate(grids["dim"]):

@@ -327,3 +327,13 @@ def test_over_trials():
         olsbn.over_trials(found)
     with pytest.raises(ValueError, match=r"quantiles must lie in \[0, 1\]"):
         olsbn.over_trials(ds, [2.0])
+
+
+def test_robustness_of_one_trial_is_that_trial():
+    """A trial picked from the axis keeps its own theory."""
+    family = olsbn.ProblemFamily("linspace", 50.0)
+    ds = olsbn.sweep(family, dim=[5, 20], trial=[0, 3], eps=np.geomspace(1e-3, 1e3, 25), n_steps=500, tol=1e-3)
+    whole, one = olsbn.robustness(ds).isel(trial=1), olsbn.robustness(ds.isel(trial=1))
+    for name in ("width_theory", "plateau_theory", "rate_best_theory", "gd_width_decades"):
+        np.testing.assert_array_equal(one[name], whole[name])
+    assert not np.array_equal(one.width_theory, olsbn.robustness(ds.isel(trial=0)).width_theory)
