@@ -80,7 +80,8 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"an array of {value.dtype}, shape {value.shape}"
+    if getattr(value, "ndim", 0):  # arrays and tables
+        dtype = getattr(value, "dtype", None) or np.asarray(value).dtype
+        return f"an array of {dtype}, shape {value.shape}"
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."
