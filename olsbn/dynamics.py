@@ -11,7 +11,7 @@ from olsbn import schema
 from olsbn._validate import as_count, as_floats, as_rate
 from olsbn.grids import SweepSpec, Tile, describe, provenance, variable_attrs
 from olsbn.problems import OLSProblem
-from olsbn.tiles import decoupled, deflated, run_tile
+from olsbn.tiles import bngd_cells, decoupled, deflated, run_tile
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -60,7 +60,7 @@ def run_gd(
 
     spec = _one_cell(problem, "gd", eps, 1.0, n_steps, tol)
     steps = _steps(record, n_steps)
-    cell = _cell(spec)
+    cell = {name: values.item() for name, values in run_tile(spec, Tile(0, 0, (0, 1), (0, 1))).items()}
     x = decoupled(problem)
     with np.errstate(all="ignore"):
         trace = np.empty((steps.size, 2))
@@ -112,22 +112,17 @@ def run_bngd(
     >>> run.attrs["status"], abs(run.attrs["rate_sim"] / run.attrs["rate_theory"] - 1) < 1e-10
     ('converged', True)
     """
-    from olsbn.kernels import cpu
-
     spec = _one_cell(problem, "bngd", eps, eps_a, n_steps, tol)
     steps = _steps(record, n_steps)
-    cell = _cell(spec)
+    trace = np.full((steps.size, 5), np.nan)
+    with np.errstate(all="ignore"):
+        found = bngd_cells(problem, spec, spec.eps, spec.eps_a, np.zeros(1, np.uint8), (steps, trace))
+    cell = {name: values.item() for name, values in found.items()}
     x = deflated(problem)
     if x.degenerate:
         columns = {name: np.full(steps.size, cell[name]) for name in ("excess", "a", "w_norm", "eps_eff")}
         columns["residual"] = columns["excess"].copy()  # on a saddle w'g = 0, so the residual is all of u
         return _dataset(spec, steps, columns, cell)
-    trace = np.full((steps.size, 5), np.nan)
-    cpu.bngd_tile(
-        *x.kernel_arguments(), np.ldexp(spec.eps, x.eps_exp), spec.eps_a, spec.n_steps, spec.tol, False,
-        schema.EXCESS_FLOOR, x.limit(), np.zeros(1, np.uint8), np.zeros((1, 4), np.int64), np.zeros((1, 5)),
-        steps, trace,
-    )  # fmt: skip
     with np.errstate(all="ignore"):
         columns = {
             "excess": trace[:, 0],
@@ -146,11 +141,6 @@ def _one_cell(problem: OLSProblem, method: str, eps: Any, eps_a: Any, n_steps: i
         if as_rate(name, value).ndim:
             raise TypeError(f"{name} must be a number, got an array of shape {np.shape(value)} (use sweep for a grid)")
     return SweepSpec.checked(problem, method, eps, eps_a, None, None, n_steps, tol, "steps")
-
-
-def _cell(spec: SweepSpec) -> dict[str, Any]:
-    """Return how the run ends, from the same code as a sweep."""
-    return {name: values.item() for name, values in run_tile(spec, Tile(0, 0, (0, 1), (0, 1))).items()}
 
 
 def _steps(record: Any, n_steps: int) -> np.ndarray:

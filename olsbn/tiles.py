@@ -32,7 +32,7 @@ def run_tile(spec: SweepSpec, tile: Tile, cancel: np.ndarray | None = None) -> A
     cells that had not ended have the status "not run".
     """
     eps, eps_a = (grid.ravel() for grid in np.meshgrid(spec.eps[slice(*tile.eps)], spec.eps_a[slice(*tile.eps_a)]))
-    compute = _gd_cells if spec.method == "gd" else _bngd_cells
+    compute = _gd_cells if spec.method == "gd" else bngd_cells
     cancel = np.zeros(1, np.uint8) if cancel is None else cancel
     result = {name: np.full(tile.shape, VARIABLES[name][1], VARIABLES[name][0]) for name in spec.variables}
     for i in range(tile.n_trials):
@@ -45,7 +45,15 @@ def run_tile(spec: SweepSpec, tile: Tile, cancel: np.ndarray | None = None) -> A
     return result
 
 
-def _bngd_cells(problem: OLSProblem, spec: SweepSpec, eps: FloatArray, eps_a: FloatArray, cancel: np.ndarray) -> Arrays:
+def bngd_cells(
+    problem: OLSProblem,
+    spec: SweepSpec,
+    eps: FloatArray,
+    eps_a: FloatArray,
+    cancel: np.ndarray,
+    recorded: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Arrays:
+    """Run BNGD on cells of one problem; `recorded` is the kernel's (record, trace), filled from the first cell."""
     from olsbn.kernels import cpu
 
     x = deflated(problem)
@@ -53,10 +61,10 @@ def _bngd_cells(problem: OLSProblem, spec: SweepSpec, eps: FloatArray, eps_a: Fl
     counts, numbers = np.zeros((n, 4), np.int64), np.full((n, 5), np.nan)
     if x.degenerate:
         return _degenerate_cells(problem, n)
-    nothing = np.empty(0, np.int64), np.empty((0, 5))
+    recorded = recorded or (np.empty(0, np.int64), np.empty((0, 5)))
     cpu.bngd_tile(
         *x.kernel_arguments(), np.ldexp(eps, x.eps_exp), eps_a, spec.n_steps, spec.tol, spec.stop == "tol",
-        schema.EXCESS_FLOOR, x.limit(), cancel, counts, numbers, *nothing,
+        schema.EXCESS_FLOOR, x.limit(), cancel, counts, numbers, *recorded,
     )  # fmt: skip
     eps_eff = np.ldexp(numbers[:, 1], x.eigval_exp)
     return {
