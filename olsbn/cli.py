@@ -646,11 +646,21 @@ class _Stopped(BaseException):
 @contextmanager
 def _stops_in_time(message: str) -> Iterator[None]:
     """On SIGINT or SIGTERM say `message` and leave, at the latest after a second and a half: the store is safe."""
+    context, said = click.get_current_context(), threading.Event()
+
+    def say() -> None:
+        if not said.is_set():
+            said.set()
+            _complain(message, context)
+
+    def leave(code: int) -> None:
+        say()
+        os._exit(code)
 
     def stop(number: int, _: object) -> NoReturn:
         code = 128 + number
         # what cannot be interrupted (a kernel that is being compiled, a worker that does not answer) is not waited for
-        timer = threading.Timer(1.5, os._exit, (code,))
+        timer = threading.Timer(1.5, leave, (code,))
         timer.daemon = True
         timer.start()
         for again in (signal.SIGINT, signal.SIGTERM):
@@ -661,8 +671,8 @@ def _stops_in_time(message: str) -> Iterator[None]:
     try:
         yield
     except _Stopped as stopped:
-        _complain(message)
-        click.get_current_context().exit(stopped.args[0])
+        say()
+        context.exit(stopped.args[0])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -6,13 +6,14 @@ has threads, and `dask worker --nthreads N` is all there is to set.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from olsbn.tiles import meter, run_tile
 _CONNECT = 10.0  # seconds to reach a scheduler
 _WORKERS = 60.0  # seconds to wait for a first worker, and for another one when all are gone
 _LOST = 5.0  # seconds without a scheduler after which it counts as lost
+_SCHEDULER_LOST = "the Dask scheduler was lost"
 
 
 def connect(address: str, *, quiet: bool = False) -> Any:
@@ -47,7 +49,13 @@ def fill(client: Any, store: Store, tiles: Sequence[Tile], *, progress: bool | N
         return
     _await_workers(client)
     arguments = str(store.path.resolve()), store.attrs["sweep_fingerprint"], engine()
-    for worker, complaint in client.run(_cannot_write, *arguments).items():
+    with _scheduler_needed(client):
+        complaints = client.run(_cannot_write, *arguments, on_error="return")
+    for worker, complaint in complaints.items():
+        if isinstance(complaint, OSError):  # it has just left; its tiles will go to others
+            continue
+        if isinstance(complaint, Exception):
+            raise StoreError(f"the worker {worker} cannot run olsbn: {complaint}")
         if complaint:
             raise StoreError(f"the worker {worker} {complaint}")
     with meter(sum(tile.n_cells for tile in tiles), progress) as advance:
@@ -61,7 +69,9 @@ def run_tiles(
     """Compute tiles on the workers of `client` and yield each with its result, in no fixed order."""
     _await_workers(client)
     with meter(sum(tile.n_cells for tile in tiles), progress) as advance:
-        for tile, result in _on_workers(client, lambda tile: (run_tile, spec, tile), tiles):
+        for tile, future in _on_workers(client, lambda tile: (run_tile, spec, tile), tiles):
+            with _scheduler_needed(client):
+                result = future.result()
             advance(tile.n_cells)
             yield tile, result
 
@@ -99,7 +109,10 @@ def _stored(path: str, fingerprint: str) -> Store:
 def _on_workers(
     client: Any, task: Callable[[Tile], tuple[Any, ...]], tiles: Sequence[Tile]
 ) -> Iterator[tuple[Tile, Any]]:
-    """Run ``function(*arguments)``, as told by `task`, for every tile; keep only a few tiles a thread waiting."""
+    """Run ``function(*arguments)``, as told by `task`, for every tile, and yield each with its finished future.
+
+    Only a few tiles a thread are kept waiting. An error of a tile is raised.
+    """
     run = uuid.uuid4().hex[:8]  # keys of its own: results of an earlier run are never taken for this one's
     waiting: dict[Any, Tile] = {}
     done: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -110,7 +123,8 @@ def _on_workers(
             while len(waiting) < 8 + 3 * threads and (item := next(todo, None)) is not None:
                 function, *arguments = task(item[1])
                 key = f"olsbn-{run}-{item[0]}"
-                future = client.submit(function, *arguments, key=key, pure=False)
+                with _scheduler_needed(client):
+                    future = client.submit(function, *arguments, key=key, pure=False)
                 waiting[future] = item[1]
                 future.add_done_callback(done.put)
             if not waiting:
@@ -121,22 +135,36 @@ def _on_workers(
                 _check_alive(client)
             else:
                 tile = waiting.pop(future)
-                yield tile, _result(future)
+                _check_finished(future)
+                yield tile, future
             if time.monotonic() > looked + 5:
                 threads, looked = _threads(client), time.monotonic()
                 if threads == 0:
                     _await_workers(client)
     finally:
         if client.status == "running":
-            with contextlib.suppress(Exception):
+            with suppress(Exception):
                 client.cancel(list(waiting), force=True)
 
 
-def _result(future: Any) -> Any:
+@contextmanager
+def _scheduler_needed(client: Any) -> Iterator[None]:
+    """Say in one way that the scheduler was lost, for which a client has many words."""
+    try:
+        yield
+    except CancelledError as err:
+        raise ConnectionError(_SCHEDULER_LOST) from err
+    except Exception as err:
+        if client.status == "running" and not isinstance(err, OSError):
+            raise
+        raise ConnectionError(_SCHEDULER_LOST) from err
+
+
+def _check_finished(future: Any) -> None:
     if future.status == "finished":
-        return future.result()
+        return
     if future.status != "error":
-        raise ConnectionError("the Dask scheduler was lost")
+        raise ConnectionError(_SCHEDULER_LOST)
     err = future.exception()
     if type(err).__name__ == "KilledWorker":
         raise ConnectionError("a tile was lost with every worker that tried it: are they out of memory?") from err
@@ -147,20 +175,20 @@ def _check_alive(client: Any) -> None:
     until = time.monotonic() + _LOST
     while client.status != "running":
         if time.monotonic() > until or client.status == "closed":
-            raise ConnectionError("the Dask scheduler was lost")
+            raise ConnectionError(_SCHEDULER_LOST)
         time.sleep(0.1)
 
 
 def _threads(client: Any) -> int:
     _check_alive(client)
-    try:
+    with _scheduler_needed(client):
         return sum(client.nthreads().values())
-    except (OSError, TimeoutError) as err:
-        raise ConnectionError("the Dask scheduler was lost") from err
 
 
 def _await_workers(client: Any) -> None:
     try:
         client.wait_for_workers(1, timeout=_WORKERS)
-    except (TimeoutError, OSError) as err:
+    except TimeoutError as err:
         raise ConnectionError(f"no Dask worker within {_WORKERS:g} s") from err
+    except OSError as err:
+        raise ConnectionError(_SCHEDULER_LOST) from err

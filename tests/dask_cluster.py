@@ -16,13 +16,13 @@ class Cluster:
 
     def __enter__(self):
         where = self.folder / "scheduler.json"
-        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", where)
+        self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", where)
         while not where.exists():
             assert self.scheduler.poll() is None
             time.sleep(0.05)
         self.address = json.loads(where.read_text())["address"]
         self.workers = [
-            self._start("worker", self.address, "--nthreads", "1", "--no-nanny") for _ in range(self.n_workers)
+            self.start("worker", self.address, "--nthreads", "1", "--no-nanny") for _ in range(self.n_workers)
         ]
         return self
 
@@ -44,8 +44,8 @@ class Cluster:
     def kill(self, victim):
         {"worker": self.workers[0], "scheduler": self.scheduler}[victim].kill()
 
-    def _start(self, *args):
-        command = [sys.executable, "-m", "dask", *map(str, args), "--no-dashboard"]
+    def start(self, *args, program=("-m", "dask")):
+        command = [sys.executable, *program, *map(str, args), "--no-dashboard"]
         process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.processes.append(process)
         return process

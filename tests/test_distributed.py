@@ -111,3 +111,13 @@ def test_kills(cluster, tmp_path):
     assert not [tile for tile in again if tile in before]
     whole, _ = crash.fill(spec, tmp_path / "whole.zarr")
     assert digest_now == digest(whole.dataset())
+
+
+def test_workers_without_olsbn(tmp_path):
+    """One line, not a traceback of Dask's."""
+    without = "import sys; sys.modules['olsbn'] = None; from dask.__main__ import main; main()"
+    with Cluster(0, tmp_path) as cluster:
+        cluster.start("worker", cluster.address, "--nthreads", "1", "--no-nanny", program=("-c", without))
+        child = cluster.command(crash.slow_config(tmp_path), tmp_path / "s.zarr")
+        _, err = child.communicate(timeout=60)
+    assert child.returncode == 2 and len(err.splitlines()) == 1 and "cannot run olsbn" in err
