@@ -12,10 +12,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -123,24 +121,6 @@ def may_fail(what: str) -> Iterator[None]:
         raise
     except (OSError, MemoryError) as err:
         raise click.ClickException(f"{what} failed: {_sentence(err) or 'out of memory'}") from err
-
-
-def interruptible(compute: Callable[[], Any]) -> Any:
-    """Return what `compute` returns, from a thread: signals get through while a kernel runs."""
-    future: Future[Any] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(compute())
-        except BaseException as err:
-            future.set_exception(err)
-
-    threading.Thread(target=work, daemon=True).start()
-    while True:
-        try:
-            return future.result(timeout=0.2)
-        except TimeoutError:
-            continue
 
 
 def _sentence(err: BaseException) -> str:
@@ -507,11 +487,9 @@ def run_command(
         with may_fail("the run"):
             record = max(1, -(-steps // 20_000))
             runs = {
-                name: interruptible(
-                    partial(run_gd, problem, rate, steps, record, tol=tol)
-                    if name == "gd"
-                    else partial(run_bngd, problem, rate, scale, steps, record, tol=tol)
-                )
+                name: run_gd(problem, rate, steps, record, tol=tol)
+                if name == "gd"
+                else run_bngd(problem, rate, scale, steps, record, tol=tol)
                 for name, rate in rates.items()
             }
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from olsbn import schema
 from olsbn._validate import as_count, as_floats, as_rate
-from olsbn.grids import SweepSpec, Tile, describe, provenance, variable_attrs
+from olsbn.grids import Arrays, SweepSpec, Tile, describe, provenance, variable_attrs
 from olsbn.problems import OLSProblem
-from olsbn.tiles import bngd_cells, decoupled, deflated, run_tile
+from olsbn.tiles import bngd_cells, decoupled, deflated, interruptible, run_tile
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -60,15 +60,18 @@ def run_gd(
 
     spec = _one_cell(problem, "gd", eps, 1.0, n_steps, tol)
     steps = _steps(record, n_steps)
-    cell = {name: values.item() for name, values in run_tile(spec, Tile(0, 0, (0, 1), (0, 1))).items()}
-    x = decoupled(problem)
+    x, trace = decoupled(problem), np.empty((steps.size, 2))
+
+    def compute(cancel: np.ndarray) -> Arrays:
+        scaled = x.eigvals, x.weight, x.u, x.error, math.ldexp(spec.eps[0], x.eps_exp)
+        cpu.gd_trace(*scaled, steps, cancel, trace)
+        return run_tile(spec, Tile(0, 0, (0, 1), (0, 1)), cancel)
+
+    cell = {name: values.item() for name, values in interruptible(compute).items()}
     with np.errstate(all="ignore"):
-        trace = np.empty((steps.size, 2))
-        cpu.gd_trace(x.eigvals, x.weight, x.u, x.error, math.ldexp(spec.eps[0], x.eps_exp), steps, trace)
-        excess = trace[:, 0]
         columns = {
-            "excess": excess,
-            "residual": np.sqrt(excess),
+            "excess": trace[:, 0],
+            "residual": np.sqrt(trace[:, 0]),
             "a": np.full(steps.size, np.nan),
             "w_norm": x.norm(trace[:, 1]),
             "eps_eff": np.full(steps.size, spec.eps[0]),
@@ -115,9 +118,12 @@ def run_bngd(
     spec = _one_cell(problem, "bngd", eps, eps_a, n_steps, tol)
     steps = _steps(record, n_steps)
     trace = np.full((steps.size, 5), np.nan)
-    with np.errstate(all="ignore"):
-        found = bngd_cells(problem, spec, spec.eps, spec.eps_a, np.zeros(1, np.uint8), (steps, trace))
-    cell = {name: values.item() for name, values in found.items()}
+
+    def compute(cancel: np.ndarray) -> Arrays:
+        with np.errstate(all="ignore"):
+            return bngd_cells(problem, spec, spec.eps, spec.eps_a, cancel, (steps, trace))
+
+    cell = {name: values.item() for name, values in interruptible(compute).items()}
     x = deflated(problem)
     if x.degenerate:
         columns = {name: np.full(steps.size, cell[name]) for name in ("excess", "a", "w_norm", "eps_eff")}
@@ -149,12 +155,12 @@ def _steps(record: Any, n_steps: int) -> np.ndarray:
         record = 1
     if np.ndim(record) == 0:
         every = as_count("record", record, minimum=1)
-        return np.unique(np.append(np.arange(0, n_steps + 1, every), n_steps))
+        return np.append(np.arange(0, n_steps, every), n_steps)
     steps = as_floats("record", record)
     whole = steps.ndim == 1 and steps.size > 0 and (steps == np.floor(steps)).all()
     if not whole or steps.min() < 0 or steps.max() > n_steps:
         raise ValueError(f"record must hold whole steps in [0, {n_steps}], got {record!r}")
-    return np.unique(steps.astype(np.int64))
+    return np.unique(steps).astype(np.int64)  # of floats: NumPy 2.4 takes seconds for a million integers
 
 
 def _dataset(spec: SweepSpec, steps: np.ndarray, columns: dict[str, np.ndarray], cell: dict[str, Any]) -> xr.Dataset:

@@ -167,6 +167,12 @@ def on_threads(
                 future.cancel()
 
 
+def interruptible(compute: Callable[[np.ndarray], Result]) -> Result:
+    """Return ``compute(cancel)``, from a thread: a signal gets through while a kernel runs (see `on_threads`)."""
+    [(_, result)] = on_threads(lambda _, cancel: compute(cancel), [Tile(0, 0, (0, 1), (0, 1))], workers=1)
+    return result
+
+
 def processors() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

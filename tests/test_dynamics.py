@@ -1,6 +1,10 @@
 """Runs and sweeps against twins that share no code with them, laws that hold bit for bit, and known answers."""
 
 import math
+import signal
+import subprocess
+import sys
+import time
 
 import mpmath
 import naive
@@ -430,6 +434,19 @@ def test_run_is_the_cell_of_a_sweep():
         for name in ("excess", "a", "w_norm", "eps_eff"):
             assert run[name].values[int(cell.n_steps_run)] == cell[name].item()
         assert run.attrs["status"] == Status(int(cell.status)).label
+
+
+@pytest.mark.parametrize("call", ["run_bngd(p, 1e-9, n_steps=10**12, record=10**11)", "run_gd(p, 1e-9, n_steps=10**6)"])
+def test_ctrl_c_gets_through(call):
+    program = (
+        f"import olsbn; p = olsbn.OLSProblem.from_spectrum('linspace', 50_000, 9.0); print(flush=True); olsbn.{call}"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT and err.strip().endswith(b"KeyboardInterrupt")
 
 
 def test_recorded_steps():

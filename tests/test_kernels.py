@@ -130,7 +130,7 @@ def test_gd_closed_form_equals_iteration(seed):
     n = 2000
     iterated, closed = np.empty(n + 1), np.empty((n + 1, 2))
     cpu.gd_iterate(x.eigvals, x.weight, x.error, eps, n, iterated)
-    cpu.gd_trace(x.eigvals, x.weight, x.u, x.error, eps, np.arange(n + 1), closed)
+    cpu.gd_trace(x.eigvals, x.weight, x.u, x.error, eps, np.arange(n + 1), np.zeros(1, np.uint8), closed)
     seen = (iterated > 1e-290) & (iterated < 1e290)
     # iterating rounds twice a step: the relative error grows with k
     error = np.abs(closed[seen, 0] / iterated[seen] - 1)

@@ -766,8 +766,11 @@ def gd_tile(eigvals, weight, u, error, eps, n_steps, tol, stop_at_tol, floor, li
 
 
 @_entry
-def gd_trace(eigvals, weight, u, error, eps, record, trace):  # type: ignore[no-untyped-def]
-    """Write excess and squared norm of w at the steps `record` (ascending) of one GD run into trace[r, 2]."""
+def gd_trace(eigvals, weight, u, error, eps, record, cancel, trace):  # type: ignore[no-untyped-def]
+    """Write excess and squared norm of w at the steps `record` (ascending) of one GD run into trace[r, 2].
+
+    `cancel` as in `bngd_tile`.
+    """
     d = eigvals.size
     n_bits = 1
     while record.size and (1 << n_bits) <= record[-1] + 1:
@@ -784,6 +787,8 @@ def gd_trace(eigvals, weight, u, error, eps, record, trace):  # type: ignore[no-
     power[:, 1] = 0.0
     k = np.int64(0)
     for r in range(record.size):
+        if cancel[0] != 0:
+            break
         ahead = record[r] - k
         for b in range(n_bits):
             if (ahead >> b) & 1:
