@@ -26,6 +26,7 @@ _PUBLIC = {
     "claims": "ledger",
     "robustness": "measures",
     "over_trials": "measures",
+    "median_trial": "measures",
 }
 _SUBMODULES = ("plotting",)
 

@@ -1,6 +1,7 @@
 """Checks at the boundary: one sentence that says what, the value got, and what is allowed."""
 
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,17 @@ def as_floats(name: str, value: Any) -> FloatArray:
     """Return `value` as a new contiguous float64 array, refusing text, complex numbers, gaps, NaN and infinity."""
     if np.ma.is_masked(value):
         raise ValueError(f"{name} must not have masked elements, got {_short(value)}")
+    if hasattr(value, "toarray"):
+        raise TypeError(f"{name} must be a dense array, got a sparse one of shape {value.shape} (use its toarray())")
     try:
         raw = np.asarray(value)
-        if raw.dtype.kind not in "fiub":
+        # tables with columns of different or nullable types arrive as objects
+        numbers = raw.dtype.kind in "fiub" or (raw.dtype == object and all(isinstance(x, Real) for x in raw.flat))
+        if not numbers:
             raise TypeError
         with np.errstate(over="ignore"):  # a long double beyond float64 becomes inf, which is refused below
             array = np.array(raw, dtype=np.float64, order="C") + 0.0  # -0.0 becomes 0.0: they are one number
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{name} must hold real numbers, got {_short(value)}") from None
     bad = ~np.isfinite(array)
     if bad.any():
@@ -69,6 +74,13 @@ def as_real(name: str, value: Any) -> float:
     if array.ndim != 0:
         raise TypeError(f"{name} must be a number, got an array of shape {array.shape}")
     return float(array)
+
+
+def as_flag(name: str, value: Any) -> bool:
+    """Return `value` as a bool; a word such as "no" would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {_short(value)}")
+    return bool(value)
 
 
 def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import signal
+import statistics
 import sys
 import tempfile
 import threading
@@ -414,8 +415,10 @@ def map_summary(problem: OLSProblem, ds: xr.Dataset) -> str:
         good = (status == schema.Status.CONVERGED).values
         measured = "none on this grid"
         if good.any():
+            first, last = np.flatnonzero(good)[[0, -1]]
             width = f"{np.diff(np.log10(edges))[good].sum():.2f} decades, " if log else ""
-            measured = f"{width}{eps[good][0]:.3g} to {eps[good][-1]:.3g}"
+            measured = f"{width}{edges[first]:.3g} to {edges[last + 1]:.3g}"
+            measured += "" if good[first : last + 1].all() else " with gaps"
             measured += ", cut off by the grid" if good[0] or good[-1] else ""
         theory = "nothing to predict"
         if steps:
@@ -623,7 +626,7 @@ class _Stopped(BaseException):
 
 @contextmanager
 def _stops_in_time(message: str) -> Iterator[None]:
-    """On SIGINT or SIGTERM say `message` and leave, at the latest after a second and a half: the store is safe."""
+    """On SIGINT or SIGTERM say `message` and leave, at the latest after a second: the store is safe."""
     context, said = click.get_current_context(), threading.Event()
 
     def say() -> None:
@@ -638,7 +641,7 @@ def _stops_in_time(message: str) -> Iterator[None]:
     def stop(number: int, _: object) -> NoReturn:
         code = 128 + number
         # what cannot be interrupted (a kernel that is being compiled, a worker that does not answer) is not waited for
-        timer = threading.Timer(1.5, leave, (code,))
+        timer = threading.Timer(1.0, leave, (code,))
         timer.daemon = True
         timer.start()
         for again in (signal.SIGINT, signal.SIGTERM):
@@ -816,49 +819,66 @@ def status_command(store: str) -> None:
 @main.command("plot")
 @click.argument("store", metavar="STORE")
 @click.option("--out", metavar="FILE", help="A .png or .pdf file (default: beside the store).")
-@click.option("--quantity", metavar="Q", help="What a map shows: excess (default), steps_to_tol, rate_sim or eps_eff.")
+@click.option(
+    "--quantity",
+    metavar="Q",
+    help="Draw maps, of excess (default for one dimension), steps_to_tol, rate_sim or eps_eff.",
+)
 @click.option("--dim", type=int, metavar="D", help="Draw the map of this dimension.")
-@click.option("--trial", type=int, metavar="T", help="Only this trial (default for a map: the first).")
+@click.option("--trial", type=int, metavar="T", help="Only this trial (default: medians over all).")
 def plot_command(store: str, out: str | None, quantity: str | None, dim: int | None, trial: int | None) -> None:
-    """Draw what is in a store: a map, or robustness against the dimension where there are several."""
+    """Draw what is in a store: a map, or robustness against the dimension where there are several.
+
+    Of several trials a map shows the median one of each cell. With --quantity several dimensions are drawn as maps side
+    by side.
+    """
     path = Path(store)
-    picked = "".join(f"-{name}{value}" for name, value in (("dim", dim), ("trial", trial)) if value is not None)
-    target = Path(out) if out is not None else path.with_name(f"{path.stem}{picked}.png")
     with bad_input():
-        if target.suffix not in (".png", ".pdf"):
-            raise ValueError(f"--out must end in .png or .pdf, got {target}")
-        if not target.parent.is_dir():
-            raise ValueError(f"--out must be in a directory that exists, got {target}")
+        if out is not None and Path(out).suffix not in (".png", ".pdf"):
+            raise ValueError(f"--out must end in .png or .pdf, got {out}")
+        if out is not None and not Path(out).parent.is_dir():
+            raise ValueError(f"--out must be in a directory that exists, got {out}")
         ds = _open_result(path)
         from olsbn import measures, plotting
 
+        picked = ""
         for name, value in (("dim", dim), ("trial", trial)):
             if value is not None:
                 if name not in ds.dims or value not in ds[name].values:
                     raise ValueError(f"--{name} must be one of those in the store, got {value}")
                 ds = ds.sel({name: value})
-        if "dim" in ds.dims:
-            if quantity is not None:
-                raise ValueError("--quantity goes with a map; this store has several dimensions (pick one with --dim)")
-            axes = plotting.plot_robustness(measures.robustness(ds))
+                picked += f"-{name}{value}"
+        if "eps" not in ds.dims:
+            raise ValueError(f"{store} must have an axis eps to be drawn, got {', '.join(map(str, ds.dims)) or 'none'}")
+        if "dim" not in ds.dims:
+            ds = _as_map(ds)
+            figure: Any = plotting.plot_map(ds, quantity or "excess").figure
+        elif quantity is None:
+            figure = plotting.plot_robustness(measures.robustness(ds)).figure
         else:
-            if "trial" in ds.dims:
-                ds = ds.isel(trial=0)
-            problem = measures.single_problem(ds)
-            if problem is not None:
-                from olsbn.grids import theory_attrs
-
-                label = (
-                    f"{problem.label}, trial {int(ds.coords['trial']) if 'trial' in ds.coords else ds.attrs['trial']}"
-                )
-                ds.attrs |= {"problem": label, "rank": problem.dim, **theory_attrs(problem)}
-            if "eps_a" in ds.dims and "eps" not in ds.dims:
-                raise ValueError(f"{store} must have an axis eps to be drawn, got {', '.join(map(str, ds.dims))}")
-            axes = plotting.plot_map(ds.load(), quantity or "excess")
+            figure = plotting.maps_figure([_as_map(ds.sel(dim=d)) for d in ds["dim"].values], quantity)
+        place = path if path.name else path.resolve()
+        target = Path(out) if out is not None else place.with_name(f"{path.stem}{picked}.png")
     with may_fail(f"writing {target}"):
-        figure: Any = axes.figure
         plotting.save(figure, target, ds)
     click.echo(f"picture     {target}")
+
+
+def _as_map(ds: xr.Dataset) -> xr.Dataset:
+    """Return the map of one dimension, as its median trial has it, with the medians of what theory says beside."""
+    from olsbn import measures
+    from olsbn.grids import theory_attrs
+
+    problems = measures.problems(ds)
+    ds = measures.median_trial(ds.load()) if "trial" in ds.dims else ds.load()
+    if problems:
+        found = [theory_attrs(problem) for problem in problems]
+        for name in found[0]:
+            ds.attrs[name] = statistics.median(facts[name] for facts in found if name in facts)
+        trial = ds.coords["trial"].item() if "trial" in ds.coords else ds.attrs.get("trial")
+        ds.attrs["problem"] = problems[0].label + (f", trial {trial}" if trial is not None else "")
+        ds.attrs["rank"] = problems[0].dim
+    return ds
 
 
 @main.command("export")

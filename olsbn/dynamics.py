@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from olsbn import schema
 from olsbn._validate import as_count, as_floats, as_rate
 from olsbn.grids import Arrays, SweepSpec, Tile, describe, provenance, variable_attrs
-from olsbn.problems import OLSProblem
+from olsbn.problems import OLSProblem, as_problem
 from olsbn.tiles import bngd_cells, decoupled, deflated, interruptible, run_tile
 
 if TYPE_CHECKING:
@@ -63,8 +62,9 @@ def run_gd(
     x, trace = decoupled(problem), np.empty((steps.size, 2))
 
     def compute(cancel: np.ndarray) -> Arrays:
-        scaled = x.eigvals, x.weight, x.u, x.error, math.ldexp(spec.eps[0], x.eps_exp)
-        cpu.gd_trace(*scaled, steps, cancel, trace)
+        with np.errstate(all="ignore"):
+            scaled = x.eigvals, x.weight, x.u, x.error, np.ldexp(spec.eps[0], x.eps_exp)
+            cpu.gd_trace(*scaled, steps, cancel, trace)
         return run_tile(spec, Tile(0, 0, (0, 1), (0, 1)), cancel)
 
     cell = {name: values.item() for name, values in interruptible(compute).items()}
@@ -117,7 +117,7 @@ def run_bngd(
     """
     spec = _one_cell(problem, "bngd", eps, eps_a, n_steps, tol)
     steps = _steps(record, n_steps)
-    trace = np.full((steps.size, 5), np.nan)
+    trace = np.full((steps.size, 6), np.nan)
 
     def compute(cancel: np.ndarray) -> Arrays:
         with np.errstate(all="ignore"):
@@ -134,15 +134,14 @@ def run_bngd(
             "excess": trace[:, 0],
             "residual": np.sqrt(trace[:, 1]),
             "a": x.scale * trace[:, 2],
-            "w_norm": x.norm(trace[:, 4], 0),
+            "w_norm": x.norm(trace[:, 4], np.nan_to_num(trace[:, 5]).astype(int)),
             "eps_eff": np.ldexp(trace[:, 3], x.eigval_exp),
         }
     return _dataset(spec, steps, columns, cell)
 
 
 def _one_cell(problem: OLSProblem, method: str, eps: Any, eps_a: Any, n_steps: int, tol: float) -> SweepSpec:
-    if not isinstance(problem, OLSProblem):
-        raise TypeError(f"problem must be an OLSProblem, got {type(problem).__name__}")
+    as_problem(problem)
     for name, value in (("eps", eps), ("eps_a", eps_a)):
         if as_rate(name, value).ndim:
             raise TypeError(f"{name} must be a number, got an array of shape {np.shape(value)} (use sweep for a grid)")
@@ -156,6 +155,8 @@ def _steps(record: Any, n_steps: int) -> np.ndarray:
     if np.ndim(record) == 0:
         every = as_count("record", record, minimum=1)
         return np.append(np.arange(0, n_steps, every), n_steps)
+    if np.asarray(record).dtype == bool:
+        raise TypeError("record must hold step numbers, got a mask")
     steps = as_floats("record", record)
     whole = steps.ndim == 1 and steps.size > 0 and (steps == np.floor(steps)).all()
     if not whole or steps.min() < 0 or steps.max() > n_steps:
@@ -180,7 +181,7 @@ def _dataset(spec: SweepSpec, steps: np.ndarray, columns: dict[str, np.ndarray],
         "title": f"{spec.method.upper()} on {describe(spec.source)}",
         "method": spec.method,
         "eps": float(spec.eps[0]),
-        **({"eps_a": float(spec.eps_a[0])} if spec.method == "bngd" else {}),
+        "eps_a": float(spec.eps_a[0]) if spec.method == "bngd" else np.nan,  # GD has no BN scale
         "n_steps": spec.n_steps,
         "tol": spec.tol,
         "status": status.label,

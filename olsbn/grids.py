@@ -191,14 +191,9 @@ class SweepSpec:
         return math.prod(self.shape)
 
     @property
-    def variables(self) -> list[str]:
-        """Names of the variables this method yields."""
-        return [name for name in VARIABLES if not (self.method == "gd" and name == "a")]
-
-    @property
     def bytes_per_cell(self) -> int:
         """Bytes that a cell's results take, uncompressed."""
-        return sum(np.dtype(VARIABLES[name][0]).itemsize for name in self.variables)
+        return sum(np.dtype(dtype).itemsize for dtype, _ in VARIABLES.values())
 
     def problem(self, dim: int, trial: int) -> OLSProblem:
         """Return the problem at positions `dim`, `trial` of their axes."""
@@ -263,7 +258,7 @@ class SweepSpec:
 
     def empty(self) -> Arrays:
         """Return arrays over all four axes, every cell 'not run'."""
-        return {name: np.full(self.shape, VARIABLES[name][1], dtype=VARIABLES[name][0]) for name in self.variables}
+        return {name: np.full(self.shape, empty, dtype=dtype) for name, (dtype, empty) in VARIABLES.items()}
 
     def drop_axes(self, values: np.ndarray) -> np.ndarray:
         """Return an array over all four axes without those that were left out."""
@@ -297,6 +292,7 @@ class SweepSpec:
                 "problem": self.source.label,
                 "problem_fingerprint": self.source.fingerprint,
                 "rank": self.source.dim,
+                "rank_tol": self.source.rank_tol,
                 **theory_attrs(self.source),
             }
         else:

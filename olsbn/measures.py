@@ -142,8 +142,7 @@ def over_trials(ds: xr.Dataset, quantiles: Any = (0.1, 0.5, 0.9)) -> xr.Dataset:
     """
     import xarray as xr
 
-    if "trial" not in ds.dims:
-        raise ValueError(f"ds must have the dim 'trial', got the dims {', '.join(map(str, ds.dims)) or 'none'}")
+    _check_trials(ds)
     q = as_vector("quantiles", quantiles)
     if (q < 0).any() or (q > 1).any():
         raise ValueError(f"quantiles must lie in [0, 1], got {q.tolist()}")
@@ -162,6 +161,47 @@ def over_trials(ds: xr.Dataset, quantiles: Any = (0.1, 0.5, 0.9)) -> xr.Dataset:
                 found[str(name)] = values.quantile(q, "trial", keep_attrs=True)
             found[f"{name}_count"] = values.notnull().sum("trial")
     return xr.Dataset(found, attrs=ds.attrs | {"n_trials": ds.sizes["trial"]})
+
+
+def median_trial(ds: xr.Dataset) -> xr.Dataset:
+    """Return every cell of a sweep as its median trial has it: the middle one by final excess, the lower of two.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A result of `olsbn.sweep` with a dim ``trial``.
+
+    Returns
+    -------
+    xarray.Dataset
+        Without the dim; all variables of a cell are of one and the same trial. A cell is converged if at least half of
+        its trials got that far. Trials without a finite excess rank last, those that were not run last of all; of
+        equal ones the lower status is ranked first.
+
+    Examples
+    --------
+    >>> import olsbn
+    >>> ds = olsbn.sweep(olsbn.ProblemFamily("identity"), dim=3, trial=range(5), eps=[0.1, 1.0], n_steps=50)
+    >>> found = olsbn.median_trial(ds)
+    >>> found.excess.dims, bool((found.excess == ds.excess.median("trial")).all())
+    (('eps',), True)
+    """
+    _check_trials(ds)
+    status = ds["status"].transpose("trial", ...)
+    excess = ds["excess"].transpose(*status.dims).values
+    last = status.values == schema.Status.NOT_RUN
+    lost = last | ~np.isfinite(excess)
+    order = np.lexsort((status.values, np.where(lost, np.inf, excess), last), axis=0)
+    middle = status.copy(data=order)[(ds.sizes["trial"] - 1) // 2]
+    found = ds.isel(trial=middle.drop_vars("trial", errors="ignore")).drop_vars("trial", errors="ignore")
+    return found.transpose(*status.dims[1:]).assign_attrs(n_trials=ds.sizes["trial"])
+
+
+def _check_trials(ds: Any) -> None:
+    if not hasattr(ds, "data_vars"):
+        raise TypeError(f"ds must be an xarray.Dataset, got {type(ds).__name__}")
+    if "trial" not in ds.dims:
+        raise ValueError(f"ds must have the dim 'trial', got the dims {', '.join(map(str, ds.dims)) or 'none'}")
 
 
 # -------------------------------------------------------------------- measured
@@ -234,10 +274,11 @@ def _place(ds: xr.Dataset, name: str) -> Any:
     return ds[name].values if name in ds.coords else ds.attrs.get(name, 0)
 
 
-def single_problem(ds: xr.Dataset) -> OLSProblem | None:
-    """Return the problem of the family whose one dimension and trial are left in `ds`; None for no family."""
+def problems(ds: xr.Dataset) -> list[OLSProblem]:
+    """Return the problems of the family that was swept, for the dimensions and trials in `ds`; none for no family."""
     family = _family(ds)
-    return None if family is None else family(int(_place(ds, "dim")), int(_place(ds, "trial")))
+    dims, trials = (np.atleast_1d(_place(ds, name)).tolist() for name in ("dim", "trial"))
+    return [] if family is None else [family(int(dim), int(trial)) for dim in dims for trial in trials]
 
 
 def _predicted(ds: xr.Dataset, source: OLSProblem | ProblemFamily) -> dict[str, xr.DataArray]:

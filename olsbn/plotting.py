@@ -172,6 +172,43 @@ def map_figure(ds: xr.Dataset, quantity: str = "excess") -> Figure:
     return figure
 
 
+def maps_figure(maps: list[xr.Dataset], quantity: str = "excess") -> Figure:
+    """Draw one map for each dimension side by side, on the same axes and in the same colours.
+
+    Each of `maps` is what `plot_map` takes, of one and the same sweep, with its dimension in ``attrs["rank"]``.
+    """
+    parts = [_Cells.of(ds, quantity) for ds in maps]
+    low, high = np.transpose([cells.limits() for cells in parts])
+    with np.errstate(all="ignore"):
+        limits = float(np.fmin.reduce(low)), float(np.fmax.reduce(high))
+    with style():
+        flat = parts[0].y is None
+        figure = Figure(figsize=(1.6 + 3.0 * len(maps), 2.6 if flat else 4.6), layout="constrained")
+        axes = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
+        theory: dict[str, Line2D] = {}
+        for ax, ds, cells in zip(axes, maps, parts, strict=True):
+            mesh = cells.draw(ax, limits)
+            theory |= {str(key.get_label()): key for key in _draw_theory(ax, ds)}
+            _label_axes(ax, ds, cells)
+            ax.set_title(rf"$d = {ds.attrs['rank']}$")
+            if ax is not axes[0]:
+                ax.set_ylabel("")
+        figure.suptitle(_title(maps[0].drop_attrs(deep=False).assign_attrs(_common(maps)), parts))
+        _color_bar(figure, mesh, parts, list(axes))
+        counts = {rf"$d = {ds.attrs['rank']}$: ": cells for ds, cells in zip(maps, parts, strict=True)}
+        keys = [*theory.values(), *_keys(counts)]
+        figure.legend(handles=keys, loc="outside lower center", ncols=1, frameon=False)
+    return figure
+
+
+def _common(maps: list[xr.Dataset]) -> dict[str, Any]:
+    """Return the attributes for the title of maps that differ in dimension: what is the same in all of them."""
+    first = maps[0].attrs
+    same = ("method", "n_steps", "n_trials", "cond")
+    kept = {name: first[name] for name in same if all(ds.attrs.get(name) == first.get(name, np.nan) for ds in maps)}
+    return kept | {"problem": f"{first.get('family_kind', '')} problems"}
+
+
 def beside(bngd: xr.Dataset, gd: xr.Dataset) -> xr.Dataset:
     """Put a sweep of GD beside one of BNGD on the same learning rates: its variables get the prefix ``gd_``."""
     both = bngd.assign({f"gd_{name}": variable for name, variable in gd.data_vars.items()})
@@ -198,7 +235,7 @@ def cell_edges(centres: Any) -> tuple[FloatArray, bool]:
     """
     x = np.asarray(centres, dtype=np.float64)
     if not (np.diff(x) > 0).all():
-        raise ValueError("coordinates of a map must ascend, got some that do not")
+        raise ValueError("coordinates of a map must be distinct, got one twice")
     log = x.size == 1 and bool(x[0] > 0)
     if x.size > 1 and x[0] > 0:
         ratios = np.log(x)
@@ -232,11 +269,8 @@ class _Cells:
     def of(cls, ds: xr.Dataset, quantity: str) -> _Cells:
         one_of("quantity", quantity, _QUANTITIES)
         _check_variables(ds, "a sweep", ("status", quantity))
+        ds = _map_of(ds)
         dims = ds["status"].dims
-        if dims not in (("eps_a", "eps"), ("eps",)):
-            raise ValueError(
-                f"ds must have the dims (eps_a, eps) or (eps,), got {dims} (select one with ds.isel(trial=0, dim=0))"
-            )
         status = np.atleast_2d(ds["status"].values)
         raw = np.atleast_2d(ds[quantity].values).astype(np.float64)
         ran = (status == Status.CONVERGED) | (status == Status.MAX_STEPS)
@@ -310,6 +344,17 @@ class _Cells:
         if self.outlined:
             ax.add_patch(PathPatch(_border(self.reached, x, y), fill=False, zorder=1.3, **_REACHED))
         return mesh
+
+
+def _map_of(ds: xr.Dataset) -> xr.Dataset:
+    """Return a Dataset over (eps_a, eps) or (eps,) in this order, its coordinates ascending."""
+    dims = [str(d) for d in ds["status"].dims]
+    if set(dims) not in ({"eps_a", "eps"}, {"eps"}):
+        picks = ", ".join(f"{d}=0" for d in dims if d not in ("eps_a", "eps"))
+        hint = f" (select with ds.isel({picks}))" if picks else ""
+        raise ValueError(f"ds must have the dims (eps_a, eps) or (eps,), got ({', '.join(dims)}){hint}")
+    ds = ds.sortby([d for d in dims if (np.diff(ds[d].values) < 0).any()])
+    return ds.transpose(*(d for d in ("eps_a", "eps") if d in dims))
 
 
 def _keys(parts: dict[str, _Cells]) -> list[Any]:
@@ -459,7 +504,7 @@ def _title(ds: xr.Dataset, parts: list[_Cells], what: str = "") -> str:
     found = ds.attrs
     name = str(found.get("problem", "a problem")).replace("$", r"\$")
     head = f"{what or str(found.get('method', '')).upper()} on {name if len(name) <= 60 else name[:57] + '...'}"
-    words = []
+    words = [f"median of {found['n_trials']} trials"] if "n_trials" in found else []
     if "rank" in found:
         words.append(f"$d = {found['rank']}$")
     for name, symbol in (("cond", r"\kappa"), ("cond_star", r"\kappa^*")):
@@ -522,7 +567,8 @@ def plot_run(ds: xr.Dataset, ax: Axes | None = None, **line: Any) -> Axes:
     ax = _new_axes((6.4, 4.2)) if ax is None else ax
     found = ds.attrs
     steps, excess = ds["step"].values, ds["excess"].values
-    (curve,) = ax.plot(steps, _drawable(excess), **{"color": _method_color(ds), "label": _run_label(ds), **line})
+    look = {"color": _method_color(ds), "label": _run_label(ds), "marker": "o" if steps.size == 1 else ""}
+    (curve,) = ax.plot(steps, _drawable(excess), **{**look, **line})
     ax.set_yscale("log")
     drawn = np.flatnonzero(np.isfinite(excess) & (excess > 0))
     rate = found.get("rate_theory", np.nan)
@@ -589,8 +635,10 @@ def _method_color(ds: xr.Dataset) -> str:
 def _run_label(ds: xr.Dataset) -> str:
     found = ds.attrs
     label = rf"{found.get('method', 'run').upper()}, $\varepsilon = {_number(found.get('eps', np.nan))}$"
-    if "eps_a" in found:
+    if found.get("method") == "bngd":
         label += rf", $\varepsilon_a = {_number(found['eps_a'])}$"
+    if found.get("status") not in (None, Status.CONVERGED.label, Status.MAX_STEPS.label):
+        label += f": {found['status'].replace('_', ' ')}"
     return label
 
 
@@ -790,11 +838,8 @@ def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     'log'
     """
     _check_variables(ds, "a result of compare", ("status", "status_theory", "status_check", "rate_check"))
+    ds = _map_of(ds)
     dims = ds["status"].dims
-    if dims not in (("eps_a", "eps"), ("eps",)):
-        raise ValueError(
-            f"ds must have the dims (eps_a, eps) or (eps,), got {dims} (select one with ds.isel(trial=0, dim=0))"
-        )
     alone = ax is None
     if ax is None:
         ax = _new_axes((6.4, 5.4) if len(dims) == 2 else (6.4, 4.4))

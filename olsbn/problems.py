@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from olsbn._validate import FloatArray, as_count, as_floats, as_real, as_vector, one_of
+from olsbn._validate import FloatArray, as_count, as_flag, as_floats, as_real, as_vector, one_of
 
 MACHEPS = float(np.finfo(np.float64).eps)
 _TINY = float(np.finfo(np.float64).tiny)
@@ -49,6 +49,8 @@ class OLSProblem:
         Norm of the start's component in the null space of H, which counts in ``||w||`` only.
     label : str, optional
         A name for titles and files. It does not take part in the fingerprint.
+    rank_tol : float, optional
+        The tolerance by which eigenvalues of H were taken for 0 and dropped, for the record; 0 where none could be.
 
     Raises
     ------
@@ -74,6 +76,7 @@ class OLSProblem:
     target_var: float = None  # type: ignore[assignment]
     w0_null_norm: float = 0.0
     label: str = field(default="custom", repr=False)
+    rank_tol: float = 0.0
 
     def __post_init__(self) -> None:
         eigvals = as_vector("eigvals", self.eigvals)
@@ -106,7 +109,8 @@ class OLSProblem:
         target_var = explained if self.target_var is None else as_real("target_var", self.target_var)
         if target_var < explained * (1 - _MOMENT_SLACK):
             raise ValueError(
-                f"target_var must be >= E = u'Hu = {explained!r}, got {target_var!r}: the moments contradict themselves"
+                f"target_var, c = E[y^2], must be >= E = u'Hu = {explained!r}, got {target_var!r}: "
+                "the moments contradict themselves"
             )
         null_norm = as_real("w0_null_norm", self.w0_null_norm)
         if null_norm < 0:
@@ -121,6 +125,7 @@ class OLSProblem:
         object.__setattr__(self, "a0", a0)
         object.__setattr__(self, "target_var", max(target_var, explained))
         object.__setattr__(self, "w0_null_norm", null_norm)
+        object.__setattr__(self, "rank_tol", as_real("rank_tol", self.rank_tol))
 
     # ---------------------------------------------------------------- what follows from the fields
 
@@ -156,7 +161,7 @@ class OLSProblem:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Through the constructor: an unpickled array is writeable.
-        scalars = (self.a0, self.target_var, self.w0_null_norm, self.label)
+        scalars = (self.a0, self.target_var, self.w0_null_norm, self.label, self.rank_tol)
         return type(self), (self.eigvals, self.u, self.w0, *scalars)
 
     def __repr__(self) -> str:
@@ -270,6 +275,7 @@ class OLSProblem:
         eigenvalue is then accurate to ``MACHEPS * sqrt(cond)`` instead of ``MACHEPS * cond``. Singular vectors are
         oriented so that ``u >= 0``. Cost: O(n d min(n, d)).
         """
+        standardize = as_flag("standardize", standardize)
         X = as_floats("X", X)
         if X.ndim != 2 or X.shape[1] == 0:
             raise ValueError(f"X must have shape (n, d) with d >= 1, got shape {X.shape}")
@@ -438,7 +444,7 @@ class OLSProblem:
                 w0 = basis.T @ whole_w0
                 if basis.shape[1] < basis.shape[0]:
                     null_norm = math.hypot(*(whole_w0 - basis @ w0))
-        return cls(eigvals, u, w0, a0, c, null_norm, label)
+        return cls(eigvals, u, w0, a0, c, null_norm, label, rank_tol)
 
 
 @dataclass(frozen=True)
@@ -468,7 +474,7 @@ class ProblemFamily:
             allowed = "1 for the kind 'identity'" if self.kind == "identity" else ">= 1"
             raise ValueError(f"cond must be {allowed}, got {cond!r}")
         object.__setattr__(self, "cond", cond)
-        as_count("seed", self.seed)
+        object.__setattr__(self, "seed", as_count("seed", self.seed))
         for name, value, allowed_names in (("u", self.u, _U_KINDS), ("w0", self.w0, _W0_KINDS)):
             if isinstance(value, str):
                 one_of(name, value, allowed_names)
@@ -489,6 +495,13 @@ class ProblemFamily:
             w0 = _sphere(dim, self.seed, "w0", trial) if w0 == "sphere" else _unit(eigvals / self.cond * u)
         label = f"{self.kind}-d{dim}" + ("" if self.kind == "identity" else f"-cond{self.cond:g}")
         return OLSProblem(eigvals, u, w0, label=label)
+
+
+def as_problem(value: Any) -> OLSProblem:
+    """Return `value` if it is an OLSProblem."""
+    if not isinstance(value, OLSProblem):
+        raise TypeError(f"problem must be an OLSProblem, got {type(value).__name__}")
+    return value
 
 
 # -------------------------------------------------------------------- spectra
@@ -616,6 +629,9 @@ def _read_csv(path: Path) -> tuple[list[str], FloatArray]:
     if not lines:
         raise ValueError(f"{path} must have a header row, got an empty file")
     names = [cell.strip() for cell in lines[0][1]]
+    for mark, word in ((";", "semicolons"), ("\t", "tabs")):
+        if len(names) == 1 and mark in names[0]:
+            raise ValueError(f"{path} must be comma-separated, got {word} in its header")
     if "" in names:
         raise ValueError(f"{path} must name every column in its header, got no name for column {names.index('') + 1}")
     for j, name in enumerate(names):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from olsbn._validate import FloatArray, as_count, as_floats, as_rate, as_real, one_of
-from olsbn.problems import MACHEPS, OLSProblem
+from olsbn.problems import MACHEPS, OLSProblem, as_problem
 
 _METHODS = ("gd", "bngd")
 # Elements of one temporary array of the secular solver: 8 MiB, about an L2 cache.
@@ -104,6 +104,7 @@ def spectral_report(problem: OLSProblem) -> SpectralReport:
     >>> report.eigvals_star.round(12).tolist(), report.eps_max, report.cond_star
     ([0.0, 1.333333333333], 1.0, 1.0)
     """
+    as_problem(problem)
     low, high = float(problem.eigvals[0]), float(problem.eigvals[-1])
     low_star, high_star = _star_extremes(problem, False)
     alone = problem.dim == 1
@@ -158,6 +159,7 @@ def gd_contraction_ratio(problem: OLSProblem, eps: Any, *, excited: bool = False
     >>> gd_contraction_ratio(problem, [0.5, 1.0]).tolist()
     [0.5, 2.0]
     """
+    as_problem(problem)
     eps = _rates("eps", eps)
     eigvals = problem.eigvals[excited_modes(problem, "gd")] if excited else problem.eigvals
     if eigvals.size == 0:
@@ -200,6 +202,7 @@ def bngd_contraction_ratio(problem: OLSProblem, eps_eff: Any, eps_a: Any = 1.0, 
     >>> bngd_contraction_ratio(problem, [0.5, 1.0], eps_a=0.75).tolist()
     [0.5, 0.25]
     """
+    as_problem(problem)
     eps_eff = _floats_or_nan("eps_eff", eps_eff)
     eps_a = _rates("eps_a", eps_a)
     try:
@@ -247,6 +250,7 @@ def excited_modes(problem: OLSProblem, method: str) -> Any:
     >>> excited_modes(problem, "gd").tolist(), excited_modes(problem, "bngd").tolist()
     ([False, False, True], [False, True, False])
     """
+    as_problem(problem)
     if one_of("method", method, _METHODS) == "gd":
         return problem.w0 != problem.u
     star = _StarSpectrum(problem)
@@ -517,6 +521,8 @@ class EffectiveRateRegimes:
         """Return the predicted final effective rate, the smallest of the three laws, for learning rates >= 0."""
         eps = _rates("eps", eps)
         with np.errstate(all="ignore"):
+            if self.large_product == math.inf:  # w never moves
+                return (self.small_slope * eps)[()]
             large = np.where(eps > 0, self.large_product / eps, np.inf)
             return np.minimum(np.minimum(self.small_slope * eps, self.plateau), large)[()]
 
@@ -577,7 +583,7 @@ def effective_rate_regimes(problem: OLSProblem) -> EffectiveRateRegimes:
     >>> round(regimes.plateau, 3), regimes.generic
     (1.1, True)
     """
-    start = _Start.of(problem)
+    start = _Start.of(as_problem(problem))
     plateau = spectral_report(problem).eps_eff_max
     if start.sigma2 == 0:
         nan = math.nan
@@ -595,7 +601,8 @@ def effective_rate_regimes(problem: OLSProblem) -> EffectiveRateRegimes:
         if start.excess == 0:
             note = "w0 is parallel to u: w never moves, and eps_eff = small_slope * eps for every eps"
         else:
-            note = "w0'g = 0 and a0 = 0 (or it underflows): the start is a saddle"
+            note = "w0'g = 0 and a0 = 0 (or it underflows): the start is a saddle, where eps_eff = 0"
+            small_slope = 0.0
     else:
         corr = start.corr(start.He)
         large_scale = _ratio(start.energy * (1 - corr * corr), 2 * C2)
@@ -819,7 +826,7 @@ def _gd_window(problem: OLSProblem, tol: float, n_steps: int) -> tuple[_Ends, bo
         if not excess(best) <= tol:
             return (math.nan, math.nan, slowest_low, slowest_high), True
         lower = 0.0 if excess(0.0) <= tol else _bisect(lambda eps: excess(eps) <= tol, best * 2.0**-1000, best)
-        far = 4 / high
+        far = max(4 / high, 2 * best)
         while excess(far) <= tol and far < 1e300:  # the fastest mode is hardly excited
             far *= 2
         upper = _bisect(lambda eps: excess(eps) > tol, best, far)

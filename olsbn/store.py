@@ -47,6 +47,7 @@ Shard = tuple[int, int]  # (i, n): part i of n, 1 <= i <= n
 WHOLE: Shard = (1, 1)
 
 _LOCK, _COPY = "status/lock", "status/metadata.json"
+_SCALARS = ("a0", "target_var", "w0_null_norm", "label", "rank_tol")  # of a problem, as its constructor names them
 _PATIENCE = 60.0  # seconds a shard waits for another one to prepare the store
 
 
@@ -110,8 +111,8 @@ class Store:
             u, w0 = (array.get(name, facts.get(name)) for name in ("u", "w0"))
             source = ProblemFamily(facts["kind"], facts["cond"], facts["seed"], u, w0)
         else:
-            scalars = (facts[name] for name in ("a0", "target_var", "w0_null_norm", "label"))
-            source = OLSProblem(array["eigvals"], array["u"], array["w0"], *scalars)
+            scalars = {name: facts[name] for name in _SCALARS if name in facts}
+            source = OLSProblem(array["eigvals"], array["u"], array["w0"], **scalars)
         dims, trials = (tuple(array[name].tolist()) if name in array else None for name in ("dim", "trial"))
         return SweepSpec(
             source, facts["method"], array["eps"], array["eps_a"], dims, trials, facts["n_steps"], facts["tol"],
@@ -241,7 +242,9 @@ def open_dataset(path: Path) -> xr.Dataset:
     """Open the result in a Zarr store; values are read when they are used."""
     import xarray as xr
 
-    return xr.open_zarr(path, chunks=None, consolidated=False)
+    ds = xr.open_zarr(path, chunks=None, consolidated=False)
+    ds["status"].attrs |= variable_attrs("status")  # JSON forgot the type of the flags, which CF wants to be status's
+    return ds
 
 
 # -------------------------------------------------------------------- one writer, or the shards of one sweep
@@ -344,8 +347,7 @@ def _write_empty(path: Path, spec: SweepSpec, command: str) -> None:
         "axes": axes,
     }
     group = zarr.create_group(path, attributes=_plain(attrs))
-    for name in spec.variables:
-        dtype, empty = VARIABLES[name]
+    for name, (dtype, empty) in VARIABLES.items():
         group.create_array(
             name, shape=[spec.shape[k] for k in axes], chunks=tuple(tile[k] for k in axes), dtype=dtype,
             fill_value=empty, dimension_names=spec.axes, compressors=_CODECS, attributes=_plain(variable_attrs(name)),
@@ -357,7 +359,7 @@ def _write_empty(path: Path, spec: SweepSpec, command: str) -> None:
         )  # fmt: skip
     inputs = {name: getattr(spec, name) for name in ("method", "n_steps", "tol", "stop")} | {"axes": list(spec.axes)}
     if isinstance(spec.source, OLSProblem):
-        inputs |= {name: getattr(spec.source, name) for name in ("a0", "target_var", "w0_null_norm", "label")}
+        inputs |= {name: getattr(spec.source, name) for name in _SCALARS}
     else:
         inputs |= {name: value for name, value in vars(spec.source).items() if not isinstance(value, tuple)}
     group.create_group("inputs", attributes=_plain(inputs))

@@ -106,6 +106,12 @@ def sweep(
     (('eps_a', 'eps'), True)
     """
     spec = SweepSpec.checked(problem, method, eps, eps_a, dim, trial, n_steps, tol, stop)
+    if client is not None and not hasattr(client, "submit"):
+        raise TypeError(f"client must be a distributed.Client, got {type(client).__name__}")
+    if client is not None and workers is not None:
+        raise ValueError(f"workers must be left out with a client, which has its own, got {workers!r}")
+    if store is not None and not (isinstance(store, str | os.PathLike) and os.fspath(store)):
+        raise TypeError(f"store must be a path, got {store!r}")
     if store is not None:
         return fill(spec, store, workers=workers, client=client, progress=progress)[0].dataset()
     tiles = spec.tiles()

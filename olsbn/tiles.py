@@ -34,7 +34,7 @@ def run_tile(spec: SweepSpec, tile: Tile, cancel: np.ndarray | None = None) -> A
     eps, eps_a = (grid.ravel() for grid in np.meshgrid(spec.eps[slice(*tile.eps)], spec.eps_a[slice(*tile.eps_a)]))
     compute = _gd_cells if spec.method == "gd" else bngd_cells
     cancel = np.zeros(1, np.uint8) if cancel is None else cancel
-    result = {name: np.full(tile.shape, VARIABLES[name][1], VARIABLES[name][0]) for name in spec.variables}
+    result = {name: np.full(tile.shape, empty, dtype) for name, (dtype, empty) in VARIABLES.items()}
     for i in range(tile.n_trials):
         if cancel[0]:
             break
@@ -61,7 +61,7 @@ def bngd_cells(
     counts, numbers = np.zeros((n, 4), np.int64), np.full((n, 5), np.nan)
     if x.degenerate:
         return _degenerate_cells(problem, n)
-    recorded = recorded or (np.empty(0, np.int64), np.empty((0, 5)))
+    recorded = recorded or (np.empty(0, np.int64), np.empty((0, 6)))
     cpu.bngd_tile(
         *x.kernel_arguments(), np.ldexp(eps, x.eps_exp), eps_a, spec.n_steps, spec.tol, spec.stop == "tol",
         schema.EXCESS_FLOOR, x.limit(), cancel, counts, numbers, *recorded,
@@ -97,6 +97,7 @@ def _gd_cells(problem: OLSProblem, spec: SweepSpec, eps: FloatArray, eps_a: Floa
         "excess": numbers[:, 0],
         "eps_eff": eps,
         "w_norm": x.norm(numbers[:, 1]),
+        "a": np.full(n, np.nan),  # GD has no BN scale
         "rate_sim": numbers[:, 2],
         "rate_theory": gd_contraction_ratio(problem, eps, excited=True),
     }
@@ -106,9 +107,9 @@ def _degenerate_cells(problem: OLSProblem, n: int) -> Arrays:
     """No step can be taken (sigma = 0), or none changes anything (a saddle): on a saddle the loss is J(0, w) = c/2."""
     saddle = bool(problem.w0.any())
     values = {
-        "status": float(schema.Status.DEGENERATE),
-        "steps_to_tol": -1.0,
-        "n_steps_run": 0.0,
+        "status": int(schema.Status.DEGENERATE),
+        "steps_to_tol": -1,
+        "n_steps_run": 0,
         "excess": 1.0 if saddle else np.nan,
         "eps_eff": 0.0 if saddle else np.nan,
         "w_norm": math.hypot(float(np.linalg.norm(problem.w0)), problem.w0_null_norm),

@@ -102,7 +102,7 @@ def test_kills(cluster, tmp_path):
             "worker": (130, ("interrupted; what is finished is kept",)),
             "scheduler": (1, ("the Dask scheduler was lost", "tiles are kept")),
         }[victim]
-        assert child.returncode == code and len(err.splitlines()) == bool(words)
+        assert (child.returncode, len(err.splitlines())) == (code, bool(words)), err
         assert all(text in err for text in words)
         before, kept = kept, crash.finished(path)
         assert len(kept) >= len(before) + 3 and all(tile in kept for tile in before)

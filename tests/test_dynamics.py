@@ -439,13 +439,17 @@ def test_run_is_the_cell_of_a_sweep():
 @pytest.mark.parametrize("call", ["run_bngd(p, 1e-9, n_steps=10**12, record=10**11)", "run_gd(p, 1e-9, n_steps=10**6)"])
 def test_ctrl_c_gets_through(call):
     program = (
-        f"import olsbn; p = olsbn.OLSProblem.from_spectrum('linspace', 50_000, 9.0); print(flush=True); olsbn.{call}"
+        "import signal, olsbn; signal.signal(signal.SIGINT, signal.default_int_handler);"  # a background job ignores it
+        f"p = olsbn.OLSProblem.from_spectrum('linspace', 50_000, 9.0); print(flush=True); olsbn.{call}"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.readline()
         time.sleep(1)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == -signal.SIGINT and err.strip().endswith(b"KeyboardInterrupt")
 
 
@@ -482,3 +486,46 @@ def test_bad_input_gets_one_sentence(call, words):
     with pytest.raises((ValueError, TypeError), match=words) as caught:
         call(problem)
     assert "\n" not in str(caught.value)
+
+
+def test_the_norm_of_huge_steps_and_of_extreme_null_spaces():
+    problem = OLSProblem.from_spectrum("linspace", 8, 30.0)
+    for eps in (1e150, 1e200, 1e280):
+        run = olsbn.run_bngd(problem, eps, n_steps=3)
+        assert run.w_norm[-1] == olsbn.sweep(problem, eps=eps, n_steps=3).w_norm and np.isfinite(run.w_norm).all()
+    far = OLSProblem(problem.eigvals, problem.u, problem.w0, w0_null_norm=1e200)
+    near = OLSProblem(problem.eigvals * 1e300, problem.u * 1e-150, problem.w0 * 1e-170, w0_null_norm=1e-170)
+    for run in (olsbn.run_gd, olsbn.run_bngd):
+        assert run(far, 1e-3, n_steps=2).w_norm[0] == 1e200
+    np.testing.assert_allclose(olsbn.run_bngd(near, 1e-303, n_steps=0).w_norm, math.sqrt(2) * 1e-170, rtol=1e-15)
+
+
+def test_gd_steps_beyond_the_range_of_numbers():
+    assert olsbn.run_gd(OLSProblem([1.0, 1e10], [1.0, 1.0]), 1e300, 5).attrs["status"] == "diverged"
+    assert olsbn.run_gd(OLSProblem([1.0, 30.0], [1.0, 1.0]), 1e307, 5).attrs["status"] == "diverged"
+
+
+def test_gd_has_a_rate_only_where_the_slowest_mode_has_taken_over():
+    """Also where a ratio is near 1 and says little by being near theory's: it is 1 - rate that must agree."""
+    rng = np.random.default_rng(3)
+    n_found = 0
+    for i in range(40):
+        kind, d = KINDS[i % len(KINDS)], int(rng.integers(2, 40))
+        problem = OLSProblem.from_spectrum(kind, d, 10 ** rng.uniform(0.3, 4), seed=i)
+        eps = np.geomspace(1e-12, 3, 60) * 2 / problem.eigvals[-1]
+        ds = olsbn.sweep(problem, method="gd", eps=eps, n_steps=int(10 ** rng.uniform(1, 5.5)))
+        sim, theory = ds.rate_sim.values, ds.rate_theory.values
+        found = np.isfinite(sim)
+        n_found += found.sum()
+        np.testing.assert_allclose(sim[found], theory[found], rtol=tol.RATE)
+        np.testing.assert_allclose((1 - sim)[found], (1 - theory)[found], rtol=2e-10, atol=4e-16)
+    assert n_found > 150
+
+
+def test_gd_mistakes_no_fast_mode_for_the_slowest():
+    """A mode excited by rounding is excited: theory counts it, and so it must have taken over."""
+    u, error = np.array([[2.8e-5, 1e-18, 1e-16, 1e-14], [3e-11, -4e-10, -0.42, -0.0068]])
+    problem = OLSProblem([6.646, 9.73, 11.35, 50.5], u, u + error)
+    short, long = olsbn.run_gd(problem, 0.0291, 37), olsbn.run_gd(problem, 0.0291, 600)
+    assert math.isnan(short.rate_sim)
+    assert long.rate_sim == pytest.approx(long.rate_theory, rel=tol.RATE)

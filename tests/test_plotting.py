@@ -81,7 +81,7 @@ def test_edges_enclose_their_centres(x):
 
 
 def test_edges_of_a_grid_that_does_not_ascend():
-    with pytest.raises(ValueError, match="ascend"):
+    with pytest.raises(ValueError, match="distinct"):
         plotting.cell_edges([1.0, 1.0, 2.0])
 
 
@@ -273,6 +273,37 @@ def test_robustness_shows_medians(tmp_path):
     assert "one trial" in single.get_title()
 
 
+def test_maps_of_several_dimensions_share_their_colours():
+    family = olsbn.ProblemFamily("linspace", 10.0)
+    ds = olsbn.sweep(family, dim=[2, 20], trial=range(3), eps=EPS, eps_a=EPS_A, n_steps=100, tol=1e-3)
+    maps = [
+        olsbn.median_trial(ds).isel(dim=i).assign_attrs(rank=d, eps_1=0.1, eps_2=1.0) for i, d in enumerate((2, 20))
+    ]
+    figure = plotting.maps_figure(maps)
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["$d = 2$", "$d = 20$"]
+    assert mesh_of(figure.axes[0]).get_clim() == mesh_of(figure.axes[1]).get_clim()
+    assert "BNGD on linspace problems\nmedian of 3 trials" in figure.get_suptitle()
+    reached = [int((one.status == 0).sum()) for one in maps]
+    labels = legend_of(figure.axes[0])
+    assert len(labels) == len(set(labels))
+    assert any(f"$d = 2$: {reached[0]} of 110, $d = 20$: {reached[1]} of 110 cells" in label for label in labels)
+
+
+def test_any_order_of_axes_and_values_draws_the_same(swept):
+    shuffled = swept.isel(eps=np.random.default_rng(0).permutation(EPS.size), eps_a=slice(None, None, -1))
+    one, two = plotting.plot_map(swept), plotting.plot_map(shuffled.transpose("eps", "eps_a"))
+    np.testing.assert_array_equal(pixels(one.figure), pixels(two.figure))
+
+
+def test_a_run_that_ended_badly_says_so(problem):
+    for run, word in (
+        (olsbn.run_gd(problem, 1.0, 200), "diverged"),
+        (olsbn.run_bngd(olsbn.OLSProblem([1.0, 2.0], [1.0, 1.0], [0.0, 0.0]), 1.0, n_steps=3), "degenerate"),
+    ):
+        assert legend_of(plotting.plot_run(run))[0].endswith(f": {word}")
+    assert plotting.plot_run(olsbn.run_gd(problem, 0.1, 0)).lines[0].get_marker() == "o"
+
+
 # ---------------------------------------------------------------- what is refused
 
 
@@ -284,7 +315,7 @@ def test_what_is_refused(swept, problem):
         plotting.plot_map(np.ones((2, 2)))
     with pytest.raises(ValueError, match="without status"):
         plotting.plot_map(olsbn.run_gd(problem, 0.1, 5))
-    with pytest.raises(ValueError, match=r"got \('dim', 'eps'\)"):
+    with pytest.raises(ValueError, match=r"got \(dim, eps\) \(select with ds.isel\(dim=0\)\)"):
         plotting.plot_map(family)
     with pytest.raises(ValueError, match="without step"):
         plotting.plot_run(swept)

@@ -12,9 +12,10 @@ import hypothesis.strategies as st
 import mpmath
 import naive
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
-from scipy import integrate
+from scipy import integrate, sparse
 
 from olsbn import OLSProblem, ProblemFamily
 
@@ -463,7 +464,8 @@ X5, Y5 = np.arange(10.0).reshape(5, 2) ** 2, np.array([1.0, 0.0, 2.0, 1.0, 5.0])
         (np.where(X5 == 4, math.nan, X5), Y5, ("X[1, 0]", "nan")),
         (X5, np.where(Y5 == 5, math.inf, Y5), ("y[4]", "inf")),
         ([["a", "b"]] * 5, Y5, ("X", "real numbers", "'a'")),
-        (X5.astype(object), Y5, ("X", "real numbers")),
+        (np.where(X5 == 4, None, X5), Y5, ("X", "real numbers")),
+        (sparse.csr_array(X5), Y5, ("X", "dense", "(5, 2)")),
         (None, Y5, ("X", "None")),
         (X5, None, ("y", "None")),
         (X5 * 1j, Y5, ("X", "real numbers")),
@@ -523,7 +525,8 @@ def test_csv_equals_samples(tmp_path):
         ("a,b,y\n0,-0,3\n2,2,4\n", ("duplicate", "'b'", "'a'")),
         ("a,a,y\n1,2,3\n2,5,4\n", ("name of its own", "'a'")),
         (",a,y\n0,2,3\n1,5,4\n", ("name every column", "column 1")),
-        ("a;b;y\n1;2;3\n2;5;4\n", ("finite numbers", "'1;2;3'", "'a;b;y'")),
+        ("a;b;y\n1;2;3\n2;5;4\n", ("comma-separated", "semicolons")),
+        ("a\ty\n1\t2\n", ("comma-separated", "tabs")),
         (b"a,b,y\n1,2,3\n2,\xff\xfe,4\n", ("CSV", "UTF-8")),
         ("a,b,y\n1,2,3\n2,5,4\n".encode("utf-16"), ("CSV", "UTF-8")),
         (b"\x89PNG\r\n\x1a\n\x00\x00", ("CSV", "UTF-8")),
@@ -711,3 +714,32 @@ def test_draws_are_uniform_on_the_sphere_and_independent():
 @pytest.mark.parametrize("trial", [-1, 1.0, "1", None, 2**32])
 def test_bad_trial_is_refused(trial):
     refused(lambda: ProblemFamily("logspace", 2.0)(3, trial), "trial", str(trial))
+
+
+def test_numbers_in_other_containers():
+    """Nullable columns and tables of mixed types arrive as objects; a missing value is named."""
+    frame = pd.DataFrame({"a": X5[:, 0], "b": X5[:, 1]})
+    plain = OLSProblem.from_samples(X5, Y5)
+    for other in (frame, frame.convert_dtypes(), frame.astype(object), X5.astype(object)):
+        assert OLSProblem.from_samples(other, pd.Series(Y5)) == plain
+    frame = frame.astype("Float64")
+    frame.iloc[1, 0] = None
+    refused(lambda: OLSProblem.from_samples(frame, Y5), "X", "real numbers")
+
+
+def test_words_are_no_flags():
+    refused(lambda: OLSProblem.from_samples(X5, Y5, standardize="no"), "standardize", "'no'", "True or False")
+
+
+def test_the_rank_comes_with_the_tolerance_that_decided_it():
+    X = np.column_stack([X5, X5[:, 0]])
+    for tol in (None, 1e-3):
+        p = OLSProblem.from_samples(X, Y5, rank_tol=tol)
+        assert p.dim == 2 and 0 < p.rank_tol < p.eigvals[0] and (tol is None or p.rank_tol == tol)
+        assert pickle.loads(pickle.dumps(p)).rank_tol == p.rank_tol
+
+
+def test_seeds_of_numpy_are_numbers():
+    for seed in np.arange(2):
+        family = ProblemFamily("logspace", 10.0, seed=seed)
+        assert family == ProblemFamily("logspace", 10.0, seed=int(seed)) and type(family.seed) is int

@@ -21,7 +21,7 @@ import olsbn
 from olsbn import store as stores
 from olsbn import sweeps
 from olsbn.cli import main
-from olsbn.grids import SweepSpec
+from olsbn.grids import VARIABLES, SweepSpec
 from olsbn.store import Store, StoreError, writing
 from olsbn.sweeps import digest
 
@@ -61,7 +61,7 @@ def test_plain_xarray_reads_a_store(filled, options):
         warnings.simplefilter("error")
         ds = xr.open_zarr(path, **options)
     assert dict(ds.sizes) == {"dim": 2, "trial": 3, "eps_a": 4, "eps": 7}
-    assert set(ds.coords) == set(ds.sizes) and set(ds.data_vars) == set(spec.variables)
+    assert set(ds.coords) == set(ds.sizes) and set(ds.data_vars) == set(VARIABLES)
     assert digest(ds) == expected == digest(spec.dataset(in_memory(spec)))
     assert ds.status.attrs["flag_meanings"].split()[1] == "converged" and ds.eps.attrs["units"] == "1"
     assert ds.attrs["sweep_fingerprint"] == spec.fingerprint and ds.attrs["olsbn_store_format"] == 1

@@ -11,6 +11,7 @@ import xarray as xr
 import olsbn
 from olsbn import grids, sweeps, tiles
 from olsbn.grids import SweepSpec, Tile, Tiling
+from olsbn.schema import Status
 from olsbn.spectral import eps_window
 from olsbn.sweeps import digest
 
@@ -51,7 +52,7 @@ def computed(spec, parts, workers=1):
 def test_dims_variables_and_labels(options, dims):
     ds = olsbn.sweep(**{"problem": PROBLEM, "n_steps": 5} | options)
     gd = options.get("method") == "gd"
-    assert set(ds.data_vars) == set(grids.VARIABLES) - ({"a"} if gd else set())
+    assert list(ds.data_vars) == list(grids.VARIABLES) and (ds.a.isnull().all() if gd else ds.a.notnull().all())
     for name, values in ds.data_vars.items():
         assert values.dims == dims and values.dtype == grids.VARIABLES[name][0]
         assert {"long_name", "symbol", "units"} <= set(values.attrs)
@@ -327,6 +328,27 @@ def test_over_trials():
         olsbn.over_trials(found)
     with pytest.raises(ValueError, match=r"quantiles must lie in \[0, 1\]"):
         olsbn.over_trials(ds, [2.0])
+
+
+def test_the_median_trial_is_a_trial():
+    ds = olsbn.sweep(FAMILY, eps=[*EPS, 1e9], eps_a=[0.5, 1.0, 2.5], dim=[2, 5], trial=range(7), n_steps=40, tol=1e-3)
+    ds.status[0, 0, 0, 0], ds.excess[0, 0, 0, 0] = Status.NOT_RUN, np.nan
+    found = olsbn.median_trial(ds)
+    assert found.status.dims == ("dim", "eps_a", "eps") and found.attrs["n_trials"] == 7
+    for where in np.ndindex(found.status.shape):
+        excess, status = (ds[name].values[where[0], :, where[1], where[2]] for name in ("excess", "status"))
+        rank = sorted(
+            range(7), key=lambda t: (status[t] == -1, excess[t] if np.isfinite(excess[t]) else np.inf, status[t])
+        )
+        for name in ds.data_vars:
+            np.testing.assert_array_equal(
+                found[name].values[where], ds[name].values[where[0], rank[3], where[1], where[2]]
+            )
+    converged = (ds.status == 0).sum("trial") >= 4
+    np.testing.assert_array_equal(found.status == 0, converged)
+    assert (olsbn.median_trial(ds.isel(trial=[0, 1, 2, 3])).excess <= ds.excess.isel(trial=slice(4)).max("trial")).any()
+    with pytest.raises(TypeError, match=r"ds must be an xarray\.Dataset, got int"):
+        olsbn.median_trial(3)
 
 
 def test_robustness_of_one_trial_is_that_trial():

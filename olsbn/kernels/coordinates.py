@@ -124,7 +124,11 @@ def decouple(problem: OLSProblem) -> Modes:
 
 def _norm(squared: FloatArray, exponent: Any, null_norm: float) -> FloatArray:
     norm = np.ldexp(np.sqrt(squared), -exponent)
-    return np.sqrt(norm * norm + null_norm * null_norm) if null_norm else norm
+    if not null_norm:
+        return norm
+    size = np.frexp(np.fmax(norm, null_norm))[1]  # not np.hypot, whose bits depend on the C library
+    x, y = np.ldexp(norm, -size), np.ldexp(null_norm, -size)
+    return np.ldexp(np.sqrt(x * x + y * y), size)
 
 
 def _scaled(vector: FloatArray, roots: FloatArray) -> tuple[FloatArray, int]:

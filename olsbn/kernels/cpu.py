@@ -420,8 +420,8 @@ def bngd_tile(  # type: ignore[no-untyped-def]
         status, first step with excess <= tol (-1: none), last step, binary exponent e of the lane's rescaling.
     numbers : float64[cells, 5], written
         excess, eps_eff, a/sqrt(E), squared norm of w times 4**e, settled ratio of sqrt(excess) (NaN: none).
-    record, trace : int64[r] ascending, float64[r, 5], written
-        Steps of cell 0 to record, and there: excess, n, a/sqrt(E), eps_eff, squared norm of w.
+    record, trace : int64[r] ascending, float64[r, 6], written
+        Steps of cell 0 to record, and there: excess, n, a/sqrt(E), eps_eff, squared norm of w times 4**e, e.
     """
     n_cells = eps.size
     state = np.empty((start.size, LANES))
@@ -465,7 +465,8 @@ def bngd_tile(  # type: ignore[no-untyped-def]
             trace[n_recorded, 1] = lanes[_N * LANES]
             trace[n_recorded, 2] = lanes[_COS * LANES] + lanes[_DELTA * LANES]
             trace[n_recorded, 3] = lanes[_A * LANES]
-            trace[n_recorded, 4] = math.ldexp(_squared_norm(lanes, state, silent_state, u, 0), -2 * exponent[0])
+            trace[n_recorded, 4] = _squared_norm(lanes, state, silent_state, u, 0)
+            trace[n_recorded, 5] = exponent[0]
             n_recorded += 1
         if look or now == next_end:
             j = 0
@@ -664,32 +665,31 @@ def _gd_first(table, n_bits, power, weight, n_steps, level, falling):  # type: i
 
 
 @_helper
-def _gd_hidden_ratio(table, power, weight):  # type: ignore[no-untyped-def]
-    """Return what `_hidden_ratio` does, for the powers held: here each mode goes its own way."""
-    largest = 0.0
+def _gd_settled(table, power, weight, error):  # type: ignore[no-untyped-def]
+    """Return whether the slowest mode that the start excites has taken over, for the powers held.
+
+    One step multiplies the excess ``sum_i c_i``, ``c_i = weight_i power_i^2``, by the mean of base^2 under c, which
+    lacks ``sum_i c_i (top^2 - base_i^2) / sum_i c_i`` to the limit top^2. That must be small beside top^2 and, for a
+    ratio close to 1 says nothing by being close to 1, beside the distance of top^2 from 1.
+    """
+    top, top_low = 0.0, 0.0
     for i in range(weight.size):
-        if weight[i] != 0.0:
-            largest = max(largest, abs(power[i, 0]))
-    if not 0.0 < largest < np.inf:
-        return 0.0
-    mu = 0.0
-    ratio = 0.0
-    for filtered in range(_FILTER_STEPS + 1):
-        xx, xy, yy = 0.0, 0.0, 0.0
-        for i in range(weight.size):
-            base = table[0, i, 0]
-            x = power[i, 0] / largest if weight[i] != 0.0 else 0.0
-            for _ in range(filtered):
-                x *= base - mu
-            xx += weight[i] * x * x
-            xy += weight[i] * x * x * base
-            yy += weight[i] * x * x * base * base
-        if not xx > 1e-250:
-            return ratio
-        if filtered == 0:
-            mu = xy / xx
-        ratio = max(ratio, math.sqrt(yy / xx))
-    return ratio
+        x, low = table[0, i, 0], table[0, i, 1]
+        if x < 0.0:
+            x, low = -x, -low
+        if error[i] != 0.0 and (x > top or (x == top and low > top_low)):
+            top, top_low = x, low
+    lacking, total = 0.0, 0.0
+    for i in range(weight.size):
+        if error[i] != 0.0:
+            x, low = table[0, i, 0], table[0, i, 1]
+            if x < 0.0:
+                x, low = -x, -low
+            share = weight[i] * power[i, 0] * power[i, 0]
+            lacking += share * (((top - x) + (top_low - low)) * (top + x))
+            total += share
+    small = max(1e-10 * min(top * top, abs((top - 1.0) + top_low) * (top + 1.0)), 1e-16 * top * top)
+    return lacking <= small * total
 
 
 @_entry
@@ -751,18 +751,10 @@ def gd_tile(eigvals, weight, u, error, eps, n_steps, tol, stop_at_tol, floor, li
             norm += w * w
         counts[c, 0], counts[c, 1], counts[c, 2] = status, hit, end
         numbers[c, 0], numbers[c, 1], numbers[c, 2] = excess, norm, np.nan
-        if end >= 6:
-            x0, x1 = _gd_at(table, n_bits, power, weight, end // 3)
-            first = x1 / x0
-            x0, x1 = _gd_at(table, n_bits, power, weight, 2 * end // 3)
-            second = x1 / x0
+        if end >= 1:
             x0, x1 = _gd_at(table, n_bits, power, weight, end - 1)
-            # here the excess is a sum of geometric sequences from the start, so one triple of samples tells
-            if x0 > 0.0 and x1 < np.inf:
-                last = math.sqrt(x1 / x0)
-                settled = _settled(math.sqrt(first), math.sqrt(second), last)
-                if settled and _gd_hidden_ratio(table, power, weight) <= last * (1.0 + 1e-9):
-                    numbers[c, 2] = last
+            if x0 > 0.0 and x1 < np.inf and _gd_settled(table, power, weight, error):
+                numbers[c, 2] = math.sqrt(x1 / x0)
 
 
 @_entry
