@@ -1,6 +1,6 @@
 """``python -m olsbn`` is the command `olsbn`."""
 
-from olsbn.cli import main
+from olsbn.cli import start
 
 if __name__ == "__main__":
-    main()
+    start()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import math
 import os
 import re
@@ -30,6 +32,16 @@ if TYPE_CHECKING:
 
 # Exit codes: 0 done, 1 finished with failures, 2 bad input, 128 + signal number when interrupted.
 FAILURES, BAD_INPUT = 1, 2
+
+
+def start() -> None:
+    """Run the command `olsbn`, with less garbage collection: most of what a command allocates is modules.
+
+    They take a quarter longer to import, and to tear down at exit, with the interpreter's defaults.
+    """
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
+    main()
 
 
 # ---------------------------------------------------------------- what all commands share

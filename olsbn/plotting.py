@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.style
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import FuncNorm, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -747,7 +748,14 @@ def save(figure: Figure, path: Path, ds: xr.Dataset) -> None:
         ".pdf": {"Title": title, "Subject": about, "Creator": creator, "CreationDate": None},
     }[path.suffix]
     with style():
-        figure.savefig(path, metadata=metadata)
+        figure.set_dpi(STYLE["savefig.dpi"])
+        # without savefig, which draws twice: once to see how large it gets
+        if path.suffix == ".png":
+            FigureCanvasAgg(figure).print_png(path, metadata=metadata)
+        else:
+            from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+            FigureCanvasPdf(figure).print_pdf(path, metadata=metadata)
     figure.set_layout_engine("none")  # laid out now: the next format need not find the same places again
 
 
