@@ -139,7 +139,7 @@ def gd_contraction_ratio(problem: OLSProblem, eps: Any, *, excited: bool = False
 
     Returns
     -------
-    ndarray, shape of `eps` (a scalar for a scalar)
+    ndarray, shape of `eps` (a scalar for a scalar; a DataArray for one)
         ``max_i |1 - eps lambda_i|``; inf where the product overflows.
 
     Raises
@@ -160,6 +160,8 @@ def gd_contraction_ratio(problem: OLSProblem, eps: Any, *, excited: bool = False
     [0.5, 2.0]
     """
     as_problem(problem)
+    if _labelled(eps):
+        return _by_labels(lambda x: gd_contraction_ratio(problem, x, excited=excited), eps)
     eps = _rates("eps", eps)
     eigvals = problem.eigvals[excited_modes(problem, "gd")] if excited else problem.eigvals
     if eigvals.size == 0:
@@ -183,7 +185,7 @@ def bngd_contraction_ratio(problem: OLSProblem, eps_eff: Any, eps_a: Any = 1.0, 
 
     Returns
     -------
-    ndarray, broadcast shape (a scalar for scalars)
+    ndarray, broadcast shape (a scalar for scalars; DataArrays broadcast by name and give one)
         ``max(|1 - eps_a|, max_{i >= 2} |1 - eps_eff lambda*_i|)``; inf where the product overflows.
 
     Raises
@@ -203,6 +205,8 @@ def bngd_contraction_ratio(problem: OLSProblem, eps_eff: Any, eps_a: Any = 1.0, 
     [0.5, 0.25]
     """
     as_problem(problem)
+    if _labelled(eps_eff) or _labelled(eps_a):
+        return _by_labels(lambda x, y: bngd_contraction_ratio(problem, x, y, excited=excited), eps_eff, eps_a)
     eps_eff = _floats_or_nan("eps_eff", eps_eff)
     eps_a = _rates("eps_a", eps_a)
     try:
@@ -273,6 +277,18 @@ def _best_rate(low: float, high: float) -> float:
 def _max_factor(eps: FloatArray, low: float, high: float) -> FloatArray:
     with np.errstate(over="ignore"):
         return np.maximum(np.abs(1 - eps * low), np.abs(1 - eps * high))
+
+
+def _labelled(value: Any) -> bool:
+    """Whether `value` is an xarray object, whose axes go by their names."""
+    return hasattr(value, "dims") and hasattr(value, "coords")
+
+
+def _by_labels(function: Callable[..., Any], *args: Any) -> Any:
+    """Call `function` with the arrays behind xarray objects, broadcast by name, and label what it returns."""
+    import xarray as xr
+
+    return xr.apply_ufunc(function, *args)
 
 
 def _rates(name: str, value: Any) -> FloatArray:
@@ -519,6 +535,8 @@ class EffectiveRateRegimes:
 
     def eps_eff(self, eps: Any) -> Any:
         """Return the predicted final effective rate, the smallest of the three laws, for learning rates >= 0."""
+        if _labelled(eps):
+            return _by_labels(self.eps_eff, eps)
         eps = _rates("eps", eps)
         with np.errstate(all="ignore"):
             if self.large_product == math.inf:  # w never moves

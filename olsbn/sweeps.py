@@ -76,8 +76,8 @@ def sweep(
     xarray.Dataset
         Dims ``(dim, trial, eps_a, eps)`` less those left out. Variables: `status` (codes and names in its attributes
         ``flag_values``, ``flag_meanings``), `steps_to_tol`, `n_steps_run`, `excess`, `eps_eff`, `w_norm`, `a` at the
-        step where the cell stopped, `rate_sim` and `rate_theory`. With `store` the values are read from there when
-        they are used.
+        step where the cell stopped, `rate_sim` and `rate_theory`; `a` is NaN for GD. With `store` the
+        values are read from there when they are used.
 
     Raises
     ------
@@ -90,7 +90,8 @@ def sweep(
     -----
     BNGD costs O(d) a step (about 0.25 ns a mode and step on one core), GD O(d log n_steps) a cell in closed form. The
     bits of the result depend on nothing but the arguments. `rate_sim` is the one-step ratio of the square root of the
-    excess, reported where three samples a third of the run apart show that it has settled; `rate_theory` is the
+    excess, for BNGD where three samples a third of the run apart show that it has settled, for GD where what the other
+    modes contribute to it and to its distance from 1 is below 1e-10; `rate_theory` is the
     contraction ratio of the dynamics linearised at a minimiser, at the cell's own `eps_eff` and for the modes that the
     start excites (an identity for the limit of `rate_sim` [Cai]).
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.optimize import minimize_scalar
 
+import olsbn
 from olsbn import spectral
 from olsbn.problems import MACHEPS, OLSProblem
 from olsbn.spectral import (
@@ -540,6 +541,18 @@ def test_windows_that_are_empty_or_unbounded():
     assert trap.lower > 0 and math.isnan(trap.upper)
     along = eps_window(OLSProblem([1.0, 2.0], [1.0, 0.5], [2.0, 1.0]), 1e-3, 10)
     assert along.lower == 0 and along.upper == math.inf and along.decades == math.inf
+
+
+def test_labels_are_kept_and_broadcast_by_name():
+    problem = OLSProblem.from_spectrum("logspace", 5, 10.0)
+    ds = olsbn.sweep(problem, eps=[0.01, 0.1, 1.0], eps_a=[0.5, 1.0, 1.5], n_steps=50)  # as many of one as of the other
+    found = bngd_contraction_ratio(problem, ds.eps_eff, ds.eps_a, excited=True)
+    assert found.dims == ("eps_a", "eps") and found.equals(ds.rate_theory.rename(None))
+    assert gd_contraction_ratio(problem, ds.eps).equals(ds.eps.copy(data=gd_contraction_ratio(problem, ds.eps.values)))
+    regimes = effective_rate_regimes(problem)
+    np.testing.assert_array_equal(regimes.eps_eff(ds.eps).sel(eps=0.1), regimes.eps_eff(0.1))
+    with pytest.raises(ValueError, match="eps must be >= 0"):
+        gd_contraction_ratio(problem, -ds.eps)
 
 
 # -------------------------------------------------------------------- the boundary
