@@ -26,6 +26,7 @@ import crash
 from malformed import COMMANDS, CONFIGS, GOOD
 
 from olsbn import OLSProblem, sweep, sweeps
+from olsbn.grids import VARIABLES
 from olsbn.store import Store, StoreError, writing
 
 OLSBN = [sys.executable, "-m", "olsbn"]
@@ -184,7 +185,7 @@ def flips(folder, smoke):
         assert named == [str(file.relative_to(path))], (file, named)
         said = []
         store, n_run = sweeps.fill(spec, path, workers=1, progress=False, say=said.append)
-        is_chunk = "c" in file.relative_to(path).parts[:2] and file.parts[len(path.parts)] in spec.variables
+        is_chunk = "c" in file.relative_to(path).parts[:2] and file.parts[len(path.parts)] in VARIABLES
         assert n_run == is_chunk and len(said) == 1 and str(file) in said[0], (file, n_run, said)
         assert sweeps.digest(store.dataset()) == expected
         count["chunk of a tile" if is_chunk else "metadata" if file.suffix == ".json" else "coordinate or input"] += 1
