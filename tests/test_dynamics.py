@@ -529,3 +529,33 @@ def test_gd_mistakes_no_fast_mode_for_the_slowest():
     short, long = olsbn.run_gd(problem, 0.0291, 37), olsbn.run_gd(problem, 0.0291, 600)
     assert math.isnan(short.rate_sim)
     assert long.rate_sim == pytest.approx(long.rate_theory, rel=tol.RATE)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        OLSProblem([1.0, 30.0, 780.0], [1.0, 1.0, 0.0], [1.0, -0.5, 0.3]),
+        OLSProblem([1.0, 30.0, 780.0, 780.0], [1.0, 1.0, 0.03, 0.04], [1.0, -0.5, 0.3, -0.1]),
+        OLSProblem([1.0, 30.0, 30.0, 30.0], [1.0, 0.1, 0.2, -0.3], [1.0, -0.5, 0.3, 0.2]),
+    ],
+    ids=["no signal", "twice", "three times"],
+)
+def test_a_damped_mode_can_always_grow_again(problem):
+    """On the plateau the top mode is damped for long; lost to underflow or cancellation, it would let eps_eff rise."""
+    edge, regimes = olsbn.spectral_report(problem).eps_eff_max, olsbn.effective_rate_regimes(problem)
+    ds = olsbn.sweep(problem, eps=np.geomspace(regimes.eps_1, regimes.eps_2, 60), eps_a=[0.5, 1.0, 1.5], n_steps=20_000)
+    assert (ds.status == Status.CONVERGED).all() and (ds.eps_eff < 1.001 * edge).all()
+    found = ds.rate_sim.notnull().values
+    np.testing.assert_allclose(ds.rate_sim.values[found], ds.rate_theory.values[found], rtol=tol.RATE)
+
+
+def test_equal_eigenvalues_are_one_mode_and_what_is_across_it():
+    whole = OLSProblem([1.0, 4.0, 4.0, 4.0], [1.0, 2.0, -1.0, 2.0], [0.5, 1.0, 0.3, -0.2])
+    size, along = 3.0, (2.0 * 1.0 - 0.3 - 2.0 * 0.2) / 3.0
+    across = math.sqrt(1.0 + 0.3**2 + 0.2**2 - along**2)
+    merged = OLSProblem([1.0, 4.0, 4.0], [1.0, size, 0.0], [0.5, along, across])
+    for eps in (0.01, 1.0, 100.0):
+        one, two = (olsbn.run_bngd(p, eps, 0.7, n_steps=200) for p in (whole, merged))
+        for name in ("excess", "a", "w_norm", "eps_eff"):
+            np.testing.assert_allclose(one[name][:20], two[name][:20], rtol=1e-11)
+        assert one.attrs["status"] == two.attrs["status"]

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from olsbn._validate import FloatArray
-from olsbn.problems import OLSProblem
+from olsbn.problems import MACHEPS, OLSProblem
 from olsbn.schema import EXCESS_LIMIT
 
 # Modes with a smaller share of E are carried like those with u_i = 0: their pull on the rest is below one rounding.
 _SILENT_SHARE = 1e-290
+_ROUNDING = 16 * MACHEPS  # a part of w that is smaller is no part of it
+_TRACE = 2.0**-1000  # silent modes are not smaller, unless they are 0
 _LARGEST = 1e308  # a finite limit, so that infinity is always above it
 
 
@@ -60,6 +62,7 @@ def deflate(problem: OLSProblem) -> Coordinates:
         roots = np.sqrt(eigvals)
         u, u_exp = _scaled(problem.u, roots)
         w, w_exp = _scaled(problem.w0, roots)
+        eigvals, u, w = _merged(eigvals, u, w)
         omega = eigvals * u * u
         explained = math.fsum(omega)
         share = omega / explained
@@ -70,13 +73,14 @@ def deflate(problem: OLSProblem) -> Coordinates:
         start = ratio - beta0
         drift = math.fsum(p * start)
         start, beta0 = start - drift, beta0 + drift
+        silent_start = np.copysign(np.maximum(np.abs(w[~loud]), np.where(w[~loud] != 0, _TRACE, 0.0)), w[~loud])
         silent_modes = np.stack([eigvals[~loud], eigvals[~loud] / explained], axis=1)
         scale = math.sqrt(problem.explained_var)
         return Coordinates(
             modes=np.stack([lam, p], axis=1).ravel(),
             silent_modes=silent_modes.ravel(),
             start=start,
-            silent_start=w[~loud],
+            silent_start=silent_start,
             u=u,
             beta0=beta0,
             alpha0=problem.a0 / scale,
@@ -88,6 +92,38 @@ def deflate(problem: OLSProblem) -> Coordinates:
             degenerate=not w.any() or (problem.a0 == 0 and beta0 == 0),
             scale=scale,
         )
+
+
+def _merged(eigvals: FloatArray, u: FloatArray, w: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Rotate within each group of equal eigenvalues, so that u has one component there, and w at most one beside it.
+
+    The dynamics do not notice, and the part of w across u then is a number of its own: as a difference of numbers it
+    would be lost to rounding once it is small, and could never grow again.
+    """
+    starts = np.flatnonzero(np.concatenate([[True], eigvals[1:] != eigvals[:-1]]))
+    if starts.size == eigvals.size:
+        return eigvals, u, w
+    rows = []
+    for first, last in zip(starts, np.append(starts[1:], eigvals.size), strict=True):
+        part, target = w[first:last], u[first:last]
+        if last - first > 1:
+            size = _length(target)
+            direction = target / size if size else target
+            along = math.fsum(direction * part)
+            across = _length(part - along * direction)
+            if across > _ROUNDING * _length(part):
+                rows.append((eigvals[first], 0.0, across))
+            part, target = np.array([along]), np.array([size])
+        rows.append((eigvals[first], target[0], part[0]))
+    merged = np.array(rows)
+    return merged[:, 0], merged[:, 1], merged[:, 2]
+
+
+def _length(vector: FloatArray) -> float:
+    """Return the Euclidean norm; a power of two keeps the squares in range."""
+    exponent = math.frexp(float(np.abs(vector).max()))[1]
+    scaled = np.ldexp(vector, -exponent)
+    return math.ldexp(math.sqrt(math.fsum(scaled * scaled)), exponent)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ r"""All compiled code: BNGD on tiles of grid cells in deflated coordinates, and 
 
 Coordinates (see `olsbn.kernels.coordinates`). Along the modes with ``u_i != 0`` the weights are
 ``w_i = u_i (beta + s_i)`` with ``sum_i p_i s_i = 0``, ``p_i = lambda_i u_i^2 / E``; along the modes with ``u_i = 0``
-they are ``w_i`` itself. In units where ``sum p = 1``::
+they are ``w_i`` itself. (Equal eigenvalues are one mode along u and one across it.) In units where ``sum p = 1``::
 
     V = sum p_i s_i^2 + sum_silent (lambda_i/E) w_i^2       S = sum p_i lambda_i s_i      L = sum p_i lambda_i
     sigma^2 = beta^2 + V     cos = beta/sigma     n = V/sigma^2 = sin^2     excess = n + delta^2,  delta = a - cos
@@ -53,6 +53,7 @@ _HUGE = 2.0**300  # a step this long would overflow the sums: the lane is rescal
 _LEVEL_RATIO = 1e-3  # the contraction ratio is sampled each time the excess has fallen by this
 _MAX_SAMPLES = 128
 _LINEAR = 1e-24  # beta, and so the ratio, still moves like the root of the excess: by less than 1e-12 from here on
+_TRACE = 2.0**-1000
 _FILTER_STEPS = 12  # of the search for a hidden slower mode
 
 
@@ -105,7 +106,8 @@ def _make_mode_pass(n_vectors: int, silent: bool) -> Any:
     """Return an intrinsic that advances the first `n_vectors * 8` lanes through all modes.
 
     For each mode i and lane: ``x = state[i, lane]``; ``x -= lambda_i (A x - B) - C``; ``m = p_i x``; ``V += m x``,
-    ``S += lambda_i m``, ``P += m``. With `silent`, B = C = 0, S and P stay as they are, and V goes on from its value.
+    ``S += lambda_i m``, ``P += m``. With `silent`, B = C = 0, S and P stay as they are, and V goes on from its value;
+    such a mode does not shrink below `_TRACE`, for one that had become 0 could never grow again.
     """
     width = _VECTOR
     vector = ir.VectorType(ir.DoubleType(), width)
@@ -144,6 +146,8 @@ def _make_mode_pass(n_vectors: int, silent: bool) -> Any:
             def row(which: int, v: int) -> Any:
                 return const(which * LANES + v * width)
 
+            name = f"llvm.fabs.v{width}f64"
+            fabs = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]), name)
             groups = range(n_vectors)
             A, B, C = ([load(lanes_ptr, row(which, v)) for v in groups] for which in (_A, _B, _C))
             sums = (_V,) if silent else (_V, _S, _P)
@@ -159,7 +163,12 @@ def _make_mode_pass(n_vectors: int, silent: bool) -> Any:
                     where = builder.add(builder.mul(i, const(LANES)), const(v * width))
                     x = load(state_ptr, where)
                     if silent:
+                        before = x
                         x = builder.fsub(x, builder.fmul(eigval, builder.fmul(A[v], x)))
+                        size = builder.call(fabs, [x])
+                        small = builder.fcmp_ordered("<", size, ir.Constant(vector, [_TRACE] * width))
+                        shrinks = builder.fcmp_ordered("<", size, builder.call(fabs, [before]))
+                        x = builder.select(builder.and_(small, shrinks), before, x)
                     else:
                         pull = builder.fmul(eigval, builder.fsub(builder.fmul(A[v], x), B[v]))
                         x = builder.fsub(builder.fadd(x, C[v]), pull)
@@ -269,31 +278,30 @@ def _settled(first, second, last):  # type: ignore[no-untyped-def]
 
 
 @_helper
-def _hidden_ratio(lanes, state, modes, silent_state, silent_modes, j, x, silent_x):  # type: ignore[no-untyped-def]
+def _hidden_ratio(lanes, state, modes, silent_state, silent_modes, j, x):  # type: ignore[no-untyped-def]
     """Return a lower bound of the contraction ratio of the slowest mode that the deviation of lane j holds a trace of.
 
     A slower mode with a tiny amplitude cannot be seen in the excess, where it enters squared, until it takes the
     lead: a ratio that has settled before that is not the asymptotic one. So the linear part of the step,
     ``T x = x - A lambda x + A sum(p lambda x)``, is used as a filter: ``T - mu`` with mu the Rayleigh quotient wipes
     out the leading mode and brings up those far from it, down to the level of rounding. T is symmetric in the weights
-    p, hence ``||Tx||/||x||`` never exceeds its largest ratio, whatever x has become.
+    p, hence ``||Tx||/||x||`` never exceeds its largest ratio, whatever x has become. Silent modes go their own way,
+    each with a ratio that is known.
     """
     A, P = lanes[_A * LANES + j], lanes[_P * LANES + j]
+    ratio = 0.0
+    for i in range(silent_state.shape[0]):
+        if silent_state[i, j] != 0.0:
+            ratio = max(ratio, abs(1.0 - A * silent_modes[2 * i]))
     largest = 0.0
     for i in range(x.size):
         x[i] = state[i, j] - P
         largest = max(largest, abs(x[i]))
-    for i in range(silent_x.size):
-        silent_x[i] = silent_state[i, j]
-        largest = max(largest, abs(silent_x[i]))
     if not 0.0 < largest < np.inf:
-        return 0.0
+        return ratio
     for i in range(x.size):
         x[i] /= largest
-    for i in range(silent_x.size):
-        silent_x[i] /= largest
     mu = 0.0
-    ratio = 0.0
     for filtered in range(_FILTER_STEPS + 1):
         mean = 0.0
         for i in range(x.size):
@@ -309,12 +317,6 @@ def _hidden_ratio(lanes, state, modes, silent_state, silent_modes, j, x, silent_
             xx += weight * x[i] * x[i]
             xy += weight * x[i] * y
             yy += weight * y * y
-        for i in range(silent_x.size):
-            y = silent_x[i] - A * (silent_modes[2 * i] * silent_x[i])
-            weight = silent_modes[2 * i + 1]
-            xx += weight * silent_x[i] * silent_x[i]
-            xy += weight * silent_x[i] * y
-            yy += weight * y * y
         if not xx > 1e-250:  # nothing is left, or too little to square
             return ratio
         if filtered == 0:
@@ -322,8 +324,6 @@ def _hidden_ratio(lanes, state, modes, silent_state, silent_modes, j, x, silent_
         ratio = max(ratio, math.sqrt(yy / xx))
         for i in range(x.size):
             x[i] = x[i] - A * (modes[2 * i] * x[i] - S) - mu * x[i]
-        for i in range(silent_x.size):
-            silent_x[i] = silent_x[i] - A * (silent_modes[2 * i] * silent_x[i]) - mu * silent_x[i]
     return ratio
 
 
@@ -434,7 +434,6 @@ def bngd_tile(  # type: ignore[no-untyped-def]
     n_samples = np.zeros(LANES, dtype=np.int64)
     samples = np.zeros((LANES, _MAX_SAMPLES))
     x = np.empty(start.size)
-    silent_x = np.empty(silent_start.size)
 
     for c in range(n_cells):
         counts[c, 0] = CANCELLED
@@ -525,7 +524,7 @@ def bngd_tile(  # type: ignore[no-untyped-def]
                     # over the whole run and over its later part: the first alone mistakes a fast start for the rest
                     whole = _settled(samples[j, n // 3], samples[j, 2 * n // 3], last)
                     if whole and _settled(samples[j, n // 2], samples[j, 3 * n // 4], last):
-                        slowest = _hidden_ratio(lanes, state, modes, silent_state, silent_modes, j, x, silent_x)
+                        slowest = _hidden_ratio(lanes, state, modes, silent_state, silent_modes, j, x)
                         if lanes[_DELTA * LANES + j] != 0.0:
                             slowest = max(slowest, abs(lanes[_KEEP * LANES + j]))
                         if slowest <= last * (1.0 + 1e-9):
