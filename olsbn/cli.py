@@ -852,23 +852,29 @@ def plot_command(store: str, out: str | None, quantity: str | None, dim: int | N
             raise ValueError(f"--out must be in a directory that exists, got {out}")
         ds = _open_result(path)
         from olsbn import measures, plotting
+        from olsbn.config import nearest
 
+        if quantity is not None:
+            nearest("quantity", quantity, list(plotting.QUANTITIES))
         picked = ""
         for name, value in (("dim", dim), ("trial", trial)):
             if value is not None:
-                if name not in ds.dims or value not in ds[name].values:
-                    raise ValueError(f"--{name} must be one of those in the store, got {value}")
-                ds = ds.sel({name: value})
+                known = ds[name].values.tolist() if name in ds.dims else [ds.attrs[name]] if name in ds.attrs else []
+                if value not in known:
+                    some = ", ".join(map(str, known[:10])) + (", ..." if len(known) > 10 else "")
+                    raise ValueError(f"--{name} must be one of those in the store ({some or 'none'}), got {value}")
+                ds = ds.sel({name: value}) if name in ds.dims else ds
                 picked += f"-{name}{value}"
         if "eps" not in ds.dims:
             raise ValueError(f"{store} must have an axis eps to be drawn, got {', '.join(map(str, ds.dims)) or 'none'}")
         if "dim" not in ds.dims:
-            ds = _as_map(ds)
+            ds = _as_map(ds, quantity or "excess")
             figure: Any = plotting.plot_map(ds, quantity or "excess").figure
         elif quantity is None:
             figure = plotting.plot_robustness(measures.robustness(ds)).figure
         else:
-            figure = plotting.maps_figure([_as_map(ds.sel(dim=d)) for d in ds["dim"].values], quantity)
+            figure = plotting.maps_figure([_as_map(ds.sel(dim=d), quantity) for d in ds["dim"].values], quantity)
+        picked += f"-{quantity}" if quantity else ""
         place = path if path.name else path.resolve()
         target = Path(out) if out is not None else place.with_name(f"{path.stem}{picked}.png")
     with may_fail(f"writing {target}"):
@@ -876,13 +882,13 @@ def plot_command(store: str, out: str | None, quantity: str | None, dim: int | N
     click.echo(f"picture     {target}")
 
 
-def _as_map(ds: xr.Dataset) -> xr.Dataset:
-    """Return the map of one dimension, as its median trial has it, with the medians of what theory says beside."""
+def _as_map(ds: xr.Dataset, quantity: str) -> xr.Dataset:
+    """Return the map of one dimension, as its median trials have it, with the medians of what theory says beside."""
     from olsbn import measures
     from olsbn.grids import theory_attrs
 
     problems = measures.problems(ds)
-    ds = measures.median_trial(ds.load()) if "trial" in ds.dims else ds.load()
+    ds = measures.median_trial(ds.load(), quantity) if "trial" in ds.dims else ds.load()
     if problems:
         found = [theory_attrs(problem) for problem in problems]
         for name in found[0]:

@@ -94,6 +94,8 @@ def compare(
     band, rel = as_real("band", band), as_real("rel", rel)
     if not band >= 0 or not rel > 0:
         raise ValueError(f"band must be >= 0 and rel > 0, got {band!r} and {rel!r}")
+    if "n_trials" in getattr(ds, "attrs", ()):
+        raise ValueError("ds must be a result of olsbn.sweep, got medians over its trials")
     source = _source(ds, problem)
     axes = [name for name in ("dim", "trial") if name in ds.dims]
     order = (*axes, *(name for name in ("eps_a", "eps") if name in ds.dims))

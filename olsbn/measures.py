@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from olsbn import schema
-from olsbn._validate import as_real, as_vector
+from olsbn._validate import as_real, as_vector, one_of
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.spectral import effective_rate_regimes, eps_window, spectral_report
 
@@ -163,20 +163,22 @@ def over_trials(ds: xr.Dataset, quantiles: Any = (0.1, 0.5, 0.9)) -> xr.Dataset:
     return xr.Dataset(found, attrs=ds.attrs | {"n_trials": ds.sizes["trial"]})
 
 
-def median_trial(ds: xr.Dataset) -> xr.Dataset:
-    """Return every cell of a sweep as its median trial has it: the middle one by final excess, the lower of two.
+def median_trial(ds: xr.Dataset, by: str = "excess") -> xr.Dataset:
+    """Return every cell of a sweep as its median trial has it: the middle one by a variable, the lower of two.
 
     Parameters
     ----------
     ds : xarray.Dataset
         A result of `olsbn.sweep` with a dim ``trial``.
+    by : {"excess", "steps_to_tol", "eps_eff", "rate_sim", "w_norm"}, optional
+        The variable that ranks the trials.
 
     Returns
     -------
     xarray.Dataset
-        Without the dim; all variables of a cell are of one and the same trial. A cell is converged if at least half of
-        its trials got that far. Trials without a finite excess rank last, those that were not run last of all; of
-        equal ones the lower status is ranked first.
+        Without the dim; all variables of a cell are of one and the same trial. By excess, a cell is converged if at
+        least half of its trials got that far. Trials without such a number rank last (by status where they are equal);
+        trials that were not run do not count. ``attrs`` has `n_trials` and, over all of them, `n_not_run` cells.
 
     Examples
     --------
@@ -187,14 +189,16 @@ def median_trial(ds: xr.Dataset) -> xr.Dataset:
     (('eps',), True)
     """
     _check_trials(ds)
+    one_of("by", by, ("excess", "steps_to_tol", "eps_eff", "rate_sim", "w_norm"))
     status = ds["status"].transpose("trial", ...)
-    excess = ds["excess"].transpose(*status.dims).values
-    last = status.values == schema.Status.NOT_RUN
-    lost = last | ~np.isfinite(excess)
-    order = np.lexsort((status.values, np.where(lost, np.inf, excess), last), axis=0)
-    middle = status.copy(data=order)[(ds.sizes["trial"] - 1) // 2]
-    found = ds.isel(trial=middle.drop_vars("trial", errors="ignore")).drop_vars("trial", errors="ignore")
-    return found.transpose(*status.dims[1:]).assign_attrs(n_trials=ds.sizes["trial"])
+    number = ds[by].transpose(*status.dims).values.astype(np.float64)
+    not_run = status.values == schema.Status.NOT_RUN
+    lost = ~np.isfinite(number) | ((number < 0) if by == "steps_to_tol" else False)
+    order = np.lexsort((status.values, np.where(lost, np.inf, number), not_run), axis=0)
+    middle = np.maximum((~not_run).sum(axis=0) - 1, 0) // 2
+    chosen = status[0].drop_vars("trial", errors="ignore").copy(data=np.take_along_axis(order, middle[None], 0)[0])
+    found = ds.isel(trial=chosen).drop_vars("trial", errors="ignore").transpose(*status.dims[1:])
+    return found.assign_attrs(n_trials=ds.sizes["trial"], n_not_run=int(not_run.sum()))
 
 
 def _check_trials(ds: Any) -> None:
@@ -210,6 +214,8 @@ def _check_trials(ds: Any) -> None:
 def _measured(ds: xr.Dataset, default: float) -> dict[str, xr.DataArray]:
     import xarray as xr
 
+    if "n_trials" in getattr(ds, "attrs", ()):
+        raise ValueError("ds must be a result of olsbn.sweep, got medians over its trials (take them of the measures)")
     for name in ("status", "excess", "steps_to_tol", "rate_sim"):
         if name not in getattr(ds, "data_vars", ()):
             raise ValueError(f"ds must be a result of olsbn.sweep, got none with the variable {name!r}")
@@ -244,9 +250,10 @@ def _measured(ds: xr.Dataset, default: float) -> dict[str, xr.DataArray]:
     best = rates.argmin(axis=-1)
     rate = np.take_along_axis(rates, best[..., None], axis=-1)[..., 0]
     few = np.where(good, steps, np.iinfo(np.int64).max).min(axis=-1)
+    none = np.where((status == schema.Status.NOT_RUN).all(axis=-1), np.nan, 0.0)  # nothing ran: no width, not 0
     columns = {
-        "width_decades": np.where(some, edges[end] - edges[start], 0.0),
-        "width_total_decades": (good * np.diff(edges)).sum(axis=-1),
+        "width_decades": np.where(some, edges[end] - edges[start], none),
+        "width_total_decades": (good * np.diff(edges)).sum(axis=-1) + none,
         "eps_lower": 10**lower,
         "eps_upper": 10**upper,
         "at_edge": (some & ((start == 0) | (end == eps.size))).astype(np.int8),

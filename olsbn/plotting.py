@@ -56,7 +56,8 @@ class _Quantity:
     missing: str  # what it means that a cell which ran has no such number
 
 
-_QUANTITIES = {
+# What a map can show.
+QUANTITIES = {
     "excess": _Quantity("final relative excess", True, "viridis", "no excess"),
     "steps_to_tol": _Quantity("steps to tolerance", True, "viridis", "tolerance not reached"),
     "rate_sim": _Quantity(
@@ -184,7 +185,7 @@ def maps_figure(maps: list[xr.Dataset], quantity: str = "excess") -> Figure:
         limits = float(np.fmin.reduce(low)), float(np.fmax.reduce(high))
     with style():
         flat = parts[0].y is None
-        figure = Figure(figsize=(1.6 + 3.0 * len(maps), 2.6 if flat else 4.6), layout="constrained")
+        figure = Figure(figsize=(1.6 + 3.0 * len(maps), 3.4 if flat else 4.6), layout="constrained")
         axes = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
         theory: dict[str, Line2D] = {}
         for ax, ds, cells in zip(axes, maps, parts, strict=True):
@@ -207,6 +208,8 @@ def _common(maps: list[xr.Dataset]) -> dict[str, Any]:
     first = maps[0].attrs
     same = ("method", "n_steps", "n_trials", "cond")
     kept = {name: first[name] for name in same if all(ds.attrs.get(name) == first.get(name, np.nan) for ds in maps)}
+    if "n_not_run" in first:
+        kept["n_not_run"] = sum(ds.attrs["n_not_run"] for ds in maps)
     return kept | {"problem": f"{first.get('family_kind', '')} problems"}
 
 
@@ -268,7 +271,7 @@ class _Cells:
 
     @classmethod
     def of(cls, ds: xr.Dataset, quantity: str) -> _Cells:
-        one_of("quantity", quantity, _QUANTITIES)
+        one_of("quantity", quantity, QUANTITIES)
         _check_variables(ds, "a sweep", ("status", quantity))
         ds = _map_of(ds)
         dims = ds["status"].dims
@@ -277,7 +280,7 @@ class _Cells:
         ran = (status == Status.CONVERGED) | (status == Status.MAX_STEPS)
         if quantity == "excess":
             raw = np.maximum(raw, EXCESS_FLOOR)
-        style = _QUANTITIES[quantity]
+        style = QUANTITIES[quantity]
         if quantity == "steps_to_tol":
             raw = np.where(raw < 0, np.nan, np.maximum(raw, 1))
         good = ran & np.isfinite(raw) & ((raw > 0) | (not style.log))
@@ -292,7 +295,7 @@ class _Cells:
 
     @property
     def style(self) -> _Quantity:
-        return _QUANTITIES[self.quantity]
+        return QUANTITIES[self.quantity]
 
     @property
     def outlined(self) -> bool:
@@ -513,7 +516,8 @@ def _title(ds: xr.Dataset, parts: list[_Cells], what: str = "") -> str:
             words.append(f"${symbol} = {_number(found[name])}$")
     words.append(f"{found.get('n_steps', '?')} steps")
     missing = sum(int(cells.flat[Status.NOT_RUN].sum()) for cells in parts if Status.NOT_RUN in cells.flat)
-    total = sum(cells.value.size for cells in parts)
+    missing = found.get("n_not_run", missing)
+    total = sum(cells.value.size for cells in parts) * found.get("n_trials", 1)
     return f"{head}\n" + ", ".join(words) + (f"\nincomplete: {missing} of {total} cells not run" if missing else "")
 
 
@@ -687,18 +691,22 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     method = str(found.get("method", "bngd")).upper()
     width = bands["width_decades"]
     lines: list[tuple[str, xr.DataArray, Any]] = [(method, width, _method_color(ds))]
+    few = True
     if "eps_a" in width.dims:
         colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, width.sizes["eps_a"]))
+        few = width.sizes["eps_a"] <= 6
+        named = set(np.linspace(0, width.sizes["eps_a"] - 1, 6).round().astype(int))  # the legend has no room for more
         lines = [
-            (rf"{method}, $\varepsilon_a = {_number(float(value))}$", width.sel(eps_a=value), color)
-            for value, color in zip(width["eps_a"].values, colors, strict=True)
+            (rf"{method}, $\varepsilon_a = {_number(float(value))}$" if i in named else "_", width.isel(eps_a=i), color)
+            for i, (value, color) in enumerate(zip(width["eps_a"].values, colors, strict=True))
         ]
     if "gd_width_decades" in bands and method != "GD":
         lines.append(("GD", bands["gd_width_decades"], _METHOD_COLORS["GD"]))
     ax = _new_axes((6.4, 4.2)) if ax is None else ax
     for label, band, color in lines:
         low, middle, high = band.transpose("quantile", "dim").values
-        ax.fill_between(dims, low, high, color=color, alpha=0.2, linewidth=0)
+        if few:
+            ax.fill_between(dims, low, high, color=color, alpha=0.2, linewidth=0)
         ax.plot(dims, middle, color=color, marker="o", markersize=4, label=label)
     if "width_theory" in bands:
         theory = bands["width_theory"].transpose("quantile", "dim").values[1]
@@ -713,16 +721,17 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("dimension $d$")
     tol, n_steps = found.get("tol"), found.get("n_steps")
     reached = "" if tol is None else f"\nthat reaches {_power(tol)} in {n_steps} steps"
-    ax.set_ylabel(f"range of learning rates{reached}, decades")
+    ax.set_ylabel(f"longest range of learning rates{reached}, decades")
     n_trials = bands.attrs["n_trials"]
-    notes = [f"median and 10-90 % of {n_trials} trials" if n_trials > 1 else "one trial"]
+    band_note = "median and 10-90 %" if few else "medians"
+    notes = [f"{band_note} of {n_trials} trials" if n_trials > 1 else "one trial"]
     cut, missing = (int(ds[name].sum()) if name in ds else 0 for name in ("at_edge", "n_not_run"))
     if cut:
         notes.append(f"{cut} of {ds['at_edge'].size} ranges cut off by the grid")
     if missing:
         notes.append(f"incomplete: {missing} cells not run")
     ax.set_title(f"{found.get('title', method)}\n{'; '.join(notes)}")
-    ax.legend(frameon=False)
+    ax.legend(edgecolor="none")
     return ax
 
 
@@ -910,5 +919,5 @@ def _comparison_line(ds: xr.Dataset, ax: Axes) -> list[Any]:
         if here.any():
             point: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "none", "zorder": 1.2, **look}
             keys += ax.plot(eps[here], value[here], label=f"{label}: {here.sum()}", **point)
-    ax.set_ylabel(r"contraction ratio of $\sqrt{\mathrm{excess}}$" if gd else _QUANTITIES["eps_eff"].label)
+    ax.set_ylabel(r"contraction ratio of $\sqrt{\mathrm{excess}}$" if gd else QUANTITIES["eps_eff"].label)
     return keys

@@ -281,14 +281,14 @@ def _max_factor(eps: FloatArray, low: float, high: float) -> FloatArray:
 
 def _labelled(value: Any) -> bool:
     """Whether `value` is an xarray object, whose axes go by their names."""
-    return hasattr(value, "dims") and hasattr(value, "coords")
+    return hasattr(value, "dims") and hasattr(value, "coords") and not hasattr(value, "data_vars")
 
 
 def _by_labels(function: Callable[..., Any], *args: Any) -> Any:
     """Call `function` with the arrays behind xarray objects, broadcast by name, and label what it returns."""
     import xarray as xr
 
-    return xr.apply_ufunc(function, *args)
+    return xr.apply_ufunc(function, *args, keep_attrs=False, dask="allowed").rename(None)
 
 
 def _rates(name: str, value: Any) -> FloatArray:

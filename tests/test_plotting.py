@@ -283,6 +283,9 @@ def test_maps_of_several_dimensions_share_their_colours():
     assert [ax.get_title() for ax in figure.axes[:2]] == ["$d = 2$", "$d = 20$"]
     assert mesh_of(figure.axes[0]).get_clim() == mesh_of(figure.axes[1]).get_clim()
     assert "BNGD on linspace problems\nmedian of 3 trials" in figure.get_suptitle()
+    assert "incomplete" not in figure.get_suptitle()
+    maps[1].attrs["n_not_run"] = 3
+    assert "incomplete: 3 of 660 cells not run" in plotting.maps_figure(maps).get_suptitle()
     reached = [int((one.status == 0).sum()) for one in maps]
     labels = legend_of(figure.axes[0])
     assert len(labels) == len(set(labels))

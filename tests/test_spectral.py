@@ -548,6 +548,7 @@ def test_labels_are_kept_and_broadcast_by_name():
     ds = olsbn.sweep(problem, eps=[0.01, 0.1, 1.0], eps_a=[0.5, 1.0, 1.5], n_steps=50)  # as many of one as of the other
     found = bngd_contraction_ratio(problem, ds.eps_eff, ds.eps_a, excited=True)
     assert found.dims == ("eps_a", "eps") and found.equals(ds.rate_theory.rename(None))
+    assert found.name is None and not found.attrs
     assert gd_contraction_ratio(problem, ds.eps).equals(ds.eps.copy(data=gd_contraction_ratio(problem, ds.eps.values)))
     regimes = effective_rate_regimes(problem)
     np.testing.assert_array_equal(regimes.eps_eff(ds.eps).sel(eps=0.1), regimes.eps_eff(0.1))

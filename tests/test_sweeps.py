@@ -330,25 +330,46 @@ def test_over_trials():
         olsbn.over_trials(ds, [2.0])
 
 
-def test_the_median_trial_is_a_trial():
+@pytest.mark.parametrize("by", ["excess", "eps_eff", "steps_to_tol", "rate_sim"])
+def test_the_median_trial_is_a_trial(by):
     ds = olsbn.sweep(FAMILY, eps=[*EPS, 1e9], eps_a=[0.5, 1.0, 2.5], dim=[2, 5], trial=range(7), n_steps=40, tol=1e-3)
-    ds.status[0, 0, 0, 0], ds.excess[0, 0, 0, 0] = Status.NOT_RUN, np.nan
-    found = olsbn.median_trial(ds)
-    assert found.status.dims == ("dim", "eps_a", "eps") and found.attrs["n_trials"] == 7
+    for trial in range(4):  # three are left of one cell, none of another
+        ds.status[0, trial, 0, 0], ds.excess[0, trial, 0, 0] = Status.NOT_RUN, np.nan
+    ds.status[1, :, 2, 1] = Status.NOT_RUN
+    found = olsbn.median_trial(ds, by)
+    assert found.status.dims == ("dim", "eps_a", "eps")
+    assert found.attrs["n_trials"] == 7 and found.attrs["n_not_run"] == 11
     for where in np.ndindex(found.status.shape):
-        excess, status = (ds[name].values[where[0], :, where[1], where[2]] for name in ("excess", "status"))
-        rank = sorted(
-            range(7), key=lambda t: (status[t] == -1, excess[t] if np.isfinite(excess[t]) else np.inf, status[t])
-        )
+        at = (where[0], slice(None), *where[1:])
+        number, status = ds[by].values[at], ds.status.values[at]
+        number = np.where(np.isfinite(number) & ((by != "steps_to_tol") | (number >= 0)), number, np.inf)
+        ran = [t for t in range(7) if status[t] != Status.NOT_RUN]
+        if not ran:
+            assert found.status.values[where] == Status.NOT_RUN
+            continue
+        rank = sorted(ran, key=lambda t: (number[t], status[t]))
         for name in ds.data_vars:
-            np.testing.assert_array_equal(
-                found[name].values[where], ds[name].values[where[0], rank[3], where[1], where[2]]
-            )
-    converged = (ds.status == 0).sum("trial") >= 4
-    np.testing.assert_array_equal(found.status == 0, converged)
-    assert (olsbn.median_trial(ds.isel(trial=[0, 1, 2, 3])).excess <= ds.excess.isel(trial=slice(4)).max("trial")).any()
+            chosen = ds[name].values[at][rank[(len(rank) - 1) // 2]]
+            np.testing.assert_array_equal(found[name].values[where], chosen)
+
+
+def test_what_medians_are_not_for():
+    ds = olsbn.sweep(FAMILY, eps=EPS, dim=[2, 5], trial=range(3), n_steps=40, tol=1e-3)
+    for call in (olsbn.robustness, olsbn.compare):
+        with pytest.raises(ValueError, match="got medians over its trials"):
+            call(olsbn.median_trial(ds))
     with pytest.raises(TypeError, match=r"ds must be an xarray\.Dataset, got int"):
         olsbn.median_trial(3)
+    with pytest.raises(ValueError, match="by must be one of excess"):
+        olsbn.median_trial(ds, "loss")
+
+
+def test_what_was_not_run_has_no_width():
+    ds = olsbn.sweep(FAMILY, eps=EPS, dim=[2, 5], trial=range(3), n_steps=40, tol=1e-3)
+    ds.status[1, 2], ds.excess[1, 2] = Status.NOT_RUN, np.nan
+    for name in ("width_decades", "width_total_decades"):
+        gone = olsbn.robustness(ds)[name].isnull().values
+        assert gone[1, 2] and gone.sum() == 1
 
 
 def test_robustness_of_one_trial_is_that_trial():
