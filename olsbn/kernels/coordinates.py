@@ -13,7 +13,6 @@ from olsbn.schema import EXCESS_LIMIT
 # Modes with a smaller share of E are carried like those with u_i = 0: their pull on the rest is below one rounding.
 _SILENT_SHARE = 1e-290
 _ROUNDING = 16 * MACHEPS  # a part of w that is smaller is no part of it
-_TRACE = 2.0**-1000  # silent modes are not smaller, unless they are 0
 _LARGEST = 1e308  # a finite limit, so that infinity is always above it
 
 
@@ -73,14 +72,14 @@ def deflate(problem: OLSProblem) -> Coordinates:
         start = ratio - beta0
         drift = math.fsum(p * start)
         start, beta0 = start - drift, beta0 + drift
-        silent_start = np.copysign(np.maximum(np.abs(w[~loud]), np.where(w[~loud] != 0, _TRACE, 0.0)), w[~loud])
-        silent_modes = np.stack([eigvals[~loud], eigvals[~loud] / explained], axis=1)
+        silent = ~loud & (w != 0)  # without a start as well such a mode stays 0
+        silent_modes = np.stack([eigvals[silent], eigvals[silent] / explained], axis=1)
         scale = math.sqrt(problem.explained_var)
         return Coordinates(
             modes=np.stack([lam, p], axis=1).ravel(),
             silent_modes=silent_modes.ravel(),
             start=start,
-            silent_start=silent_start,
+            silent_start=w[silent],
             u=u,
             beta0=beta0,
             alpha0=problem.a0 / scale,

@@ -53,7 +53,7 @@ _HUGE = 2.0**300  # a step this long would overflow the sums: the lane is rescal
 _LEVEL_RATIO = 1e-3  # the contraction ratio is sampled each time the excess has fallen by this
 _MAX_SAMPLES = 128
 _LINEAR = 1e-24  # beta, and so the ratio, still moves like the root of the excess: by less than 1e-12 from here on
-_TRACE = 2.0**-1000
+_TRACE = 2.0**-1000  # too small to change anything but what would underflow
 _FILTER_STEPS = 12  # of the search for a hidden slower mode
 
 
@@ -107,7 +107,7 @@ def _make_mode_pass(n_vectors: int, silent: bool) -> Any:
 
     For each mode i and lane: ``x = state[i, lane]``; ``x -= lambda_i (A x - B) - C``; ``m = p_i x``; ``V += m x``,
     ``S += lambda_i m``, ``P += m``. With `silent`, B = C = 0, S and P stay as they are, and V goes on from its value;
-    such a mode does not shrink below `_TRACE`, for one that had become 0 could never grow again.
+    `_TRACE` is added to x, for a mode that had become 0 could never grow again.
     """
     width = _VECTOR
     vector = ir.VectorType(ir.DoubleType(), width)
@@ -146,8 +146,6 @@ def _make_mode_pass(n_vectors: int, silent: bool) -> Any:
             def row(which: int, v: int) -> Any:
                 return const(which * LANES + v * width)
 
-            name = f"llvm.fabs.v{width}f64"
-            fabs = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]), name)
             groups = range(n_vectors)
             A, B, C = ([load(lanes_ptr, row(which, v)) for v in groups] for which in (_A, _B, _C))
             sums = (_V,) if silent else (_V, _S, _P)
@@ -163,12 +161,8 @@ def _make_mode_pass(n_vectors: int, silent: bool) -> Any:
                     where = builder.add(builder.mul(i, const(LANES)), const(v * width))
                     x = load(state_ptr, where)
                     if silent:
-                        before = x
                         x = builder.fsub(x, builder.fmul(eigval, builder.fmul(A[v], x)))
-                        size = builder.call(fabs, [x])
-                        small = builder.fcmp_ordered("<", size, ir.Constant(vector, [_TRACE] * width))
-                        shrinks = builder.fcmp_ordered("<", size, builder.call(fabs, [before]))
-                        x = builder.select(builder.and_(small, shrinks), before, x)
+                        x = builder.fadd(x, ir.Constant(vector, [_TRACE] * width))
                     else:
                         pull = builder.fmul(eigval, builder.fsub(builder.fmul(A[v], x), B[v]))
                         x = builder.fsub(builder.fadd(x, C[v]), pull)
@@ -291,8 +285,7 @@ def _hidden_ratio(lanes, state, modes, silent_state, silent_modes, j, x):  # typ
     A, P = lanes[_A * LANES + j], lanes[_P * LANES + j]
     ratio = 0.0
     for i in range(silent_state.shape[0]):
-        if silent_state[i, j] != 0.0:
-            ratio = max(ratio, abs(1.0 - A * silent_modes[2 * i]))
+        ratio = max(ratio, abs(1.0 - A * silent_modes[2 * i]))
     largest = 0.0
     for i in range(x.size):
         x[i] = state[i, j] - P
@@ -403,7 +396,8 @@ def bngd_tile(  # type: ignore[no-untyped-def]
     Parameters
     ----------
     modes, silent_modes : float64[2 m], float64[2 n]
-        ``lambda_i, p_i`` in turn for the modes with u_i != 0; ``lambda_i, lambda_i / E`` for those with u_i = 0.
+        ``lambda_i, p_i`` in turn for the modes with u_i != 0; ``lambda_i, lambda_i / E`` for those with u_i = 0
+        and a start, for without one they stay 0.
     start, silent_start, u : float64[m], float64[n], float64[m]
         s_i and w_i at step 0, and u_i, which only the norm needs.
     beta0, alpha0, mean_eigval : float64
