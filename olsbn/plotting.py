@@ -149,9 +149,7 @@ def map_figure(ds: xr.Dataset, quantity: str = "excess") -> Figure:
     """
     bngd, gd = apart(ds)
     cells, strip = _Cells.of(bngd, quantity), _Cells.of(gd, quantity)
-    low, high = np.transpose([cells.limits(), strip.limits()])
-    with np.errstate(all="ignore"):
-        limits = float(np.fmin(*low)), float(np.fmax(*high))
+    limits = _shared_limits([cells, strip])
     with style():
         figure = Figure(figsize=(7.2, 5.8), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 0.085])
@@ -180,9 +178,7 @@ def maps_figure(maps: list[xr.Dataset], quantity: str = "excess") -> Figure:
     Each of `maps` is what `plot_map` takes, of one and the same sweep, with its dimension in ``attrs["rank"]``.
     """
     parts = [_Cells.of(ds, quantity) for ds in maps]
-    low, high = np.transpose([cells.limits() for cells in parts])
-    with np.errstate(all="ignore"):
-        limits = float(np.fmin.reduce(low)), float(np.fmax.reduce(high))
+    limits = _shared_limits(parts)
     with style():
         flat = parts[0].y is None
         figure = Figure(figsize=(1.6 + 3.0 * len(maps), 3.4 if flat else 4.6), layout="constrained")
@@ -201,6 +197,13 @@ def maps_figure(maps: list[xr.Dataset], quantity: str = "excess") -> Figure:
         keys = [*theory.values(), *_keys(counts)]
         figure.legend(handles=keys, loc="outside lower center", ncols=1, frameon=False)
     return figure
+
+
+def _shared_limits(parts: list[_Cells]) -> tuple[float, float]:
+    """Return the range of colours of maps that are drawn together, NaN without numbers."""
+    low, high = np.transpose([cells.limits() for cells in parts])
+    with np.errstate(all="ignore"):
+        return float(np.fmin.reduce(low)), float(np.fmax.reduce(high))
 
 
 def _common(maps: list[xr.Dataset]) -> dict[str, Any]:
@@ -239,7 +242,7 @@ def cell_edges(centres: Any) -> tuple[FloatArray, bool]:
     """
     x = np.asarray(centres, dtype=np.float64)
     if not (np.diff(x) > 0).all():
-        raise ValueError("coordinates of a map must be distinct, got one twice")
+        raise ValueError("coordinates of a map must be distinct and ascending, got some that are not")
     log = x.size == 1 and bool(x[0] > 0)
     if x.size > 1 and x[0] > 0:
         ratios = np.log(x)

@@ -335,10 +335,11 @@ def test_the_median_trial_is_a_trial(by):
     ds = olsbn.sweep(FAMILY, eps=[*EPS, 1e9], eps_a=[0.5, 1.0, 2.5], dim=[2, 5], trial=range(7), n_steps=40, tol=1e-3)
     for trial in range(4):  # three are left of one cell, none of another
         ds.status[0, trial, 0, 0], ds.excess[0, trial, 0, 0] = Status.NOT_RUN, np.nan
+    ds.status[1, :3, 0, 0], ds.excess[1, :3, 0, 0] = Status.NOT_RUN, np.nan  # an even number is left
     ds.status[1, :, 2, 1] = Status.NOT_RUN
     found = olsbn.median_trial(ds, by)
     assert found.status.dims == ("dim", "eps_a", "eps")
-    assert found.attrs["n_trials"] == 7 and found.attrs["n_not_run"] == 11
+    assert found.attrs["n_trials"] == 7 and found.attrs["n_not_run"] == 14
     for where in np.ndindex(found.status.shape):
         at = (where[0], slice(None), *where[1:])
         number, status = ds[by].values[at], ds.status.values[at]
