@@ -938,8 +938,18 @@ def _open_result(path: Path) -> xr.Dataset:
 # ---------------------------------------------------------------- ledger
 
 
+class _SourceOption(click.Option):
+    """Names the sources in its help, which is made when it is asked for: they are not loaded before."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from olsbn.ledger import SOURCES
+
+        self.help = f"Claims of this source only: {', '.join(SOURCES)}."
+        return super().get_help_record(ctx)
+
+
 @main.command("verify")
-@click.option("--source", "sources", multiple=True, metavar="NAME", help="Claims of this source only: cai, kohler.")
+@click.option("--source", "sources", cls=_SourceOption, multiple=True, metavar="NAME")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the random problems.")
 @click.option(
     "--effort", type=float, default=1.0, show_default=True, metavar="X", help="Factor on the number of problems."

@@ -11,10 +11,9 @@ from click.testing import CliRunner
 
 from olsbn import ledger
 from olsbn.cli import main
-from olsbn.ledger import cai, kohler, summary, textbook
+from olsbn.ledger import base, kohler, summary, textbook
 from olsbn.ledger.base import MACHEPS, ORDER, Cube, Skip
 from olsbn.schema import Status
-from olsbn.spectral import bngd_contraction_ratio, gd_contraction_ratio
 
 CLAIMS = {claim.id: claim for claim in ledger.claims()}
 # A quarter of the problems that `olsbn verify` tries.
@@ -41,136 +40,7 @@ def test_dimension():
 # -------------------------------------------------------------------- false claims
 
 
-def _with(name, **changes):
-    return replace(CLAIMS[name], **changes)
-
-
-def _changed(name, **values):
-    """Return the claim with some attributes of its instances replaced by functions of the instance."""
-    make = CLAIMS[name].instance
-
-    def instance(cube):
-        i = make(cube)
-        for key, value in values.items():
-            setattr(i, key, value(i))
-        return i
-
-    return _with(name, instance=instance)
-
-
-def _shrunk(name, factor):
-    theory = CLAIMS[name].theory
-    return _with(name, theory=lambda i: factor * np.asarray(theory(i)))
-
-
-def _euclidean_projection(i):
-    v = i.e - i.eps_eff * (i.p.H @ i.e)
-    return v - i.w_next * (i.w_next @ v) / (i.w_next @ i.w_next)
-
-
-FALSE = {
-    # algebra
-    "no square on the scale's error": _with(
-        "cai.excess", theory=lambda i: float(i.e @ i.p.H @ i.e + abs(i.a - (i.w @ i.p.g) / i.s)) / 2
-    ),
-    "no half": _with("cai.excess", theory=lambda i: 2 * cai._energy(i)),
-    "Euclidean norm of the residual": _with("cai.residual-norm", measured=lambda i: [i.w @ i.e, i.e @ i.e]),
-    "no square on sigma": _with("cai.residual-norm", theory=lambda i: [0.0, i.p.E - (i.w @ i.p.g) ** 2 / i.s]),
-    "Euclidean projection": _with("cai.residual-projection", theory=_euclidean_projection),
-    "effective rate without a": _changed("cai.residual-projection", eps_eff=lambda i: i.eps * i.q / i.s),
-    "norm grows by the step, not its square": _with(
-        "cai.norm-growth", theory=lambda i: i.w @ i.w + i.chi * np.sum((i.p.H @ i.e) ** 2)
-    ),
-    # whole runs
-    "the norm never grows": _with("cai.norm-monotone", kind="upper"),
-    "the norm grows by 1e-9 a step": _with("cai.norm-monotone", theory=lambda run: 1 + 1e-9),
-    "eps scales like r": _changed("cai.scaling-start", r_eps=lambda i: i.r),
-    "eps_hat scales like 1/sqrt t": _changed("cai.scaling-problem", eff=lambda i: math.sqrt(i.t)),
-    # convergence
-    "the edge of eps_a is at 2.2": _with("cai.converges-to-two", instance=lambda cube: cai._anywhere(cube, (1.0, 2.2))),
-    "eps_a up to 2.2 converges": _with("cai.converges", instance=lambda cube: cai._anywhere(cube, (0.02, 2.2))),
-    "every start leads to a minimiser": _with("cai.almost-every-start", instance=lambda cube: _on_saddle(cube)),
-    "eps_a > 1 does converge": _with("cai.eps-a-necessary", refutes="upper"),
-    "a smaller bound for a": _shrunk("cai.scale-bounded", 0.99),
-    "a converges at eps_a = 2": _with("cai.at-two", theory=lambda i: 0.0),
-    "|a| grows like eps_a^k": _with("cai.beyond-two", theory=lambda i: -i.eps_a),
-    # critical points
-    "w = u with a = E": _changed("cai.critical-points", best=lambda i: i.best * math.sqrt(i.p.E) * 1.1),
-    "saddles are neutral": _with("cai.saddles-repel", theory=lambda i: 1.0),
-    "tau with the norm of u": _with(
-        "cai.saddles-repel",
-        theory=lambda i: cai._saddle_growth(SimpleNamespace(**(vars(i) | {"p": i.p._replace(g=i.p.u)}))),
-    ),
-    "the linearisation has H": _with(
-        "cai.linearisation", theory=lambda i: np.sort(np.append(1 - i.eps_eff * i.problem.eigvals, 1 - i.eps_a))
-    ),
-    "eps_hat = eps/beta": _changed("cai.linearisation", eps_eff=lambda i: i.eps / abs(i.beta)),
-    # spectrum
-    "H* has the spectrum of H": _with("cai.star-spectrum", theory=lambda i: i.eigvals),
-    "interlacing shifted by one": _with("cai.interlacing-upper", theory=lambda i: np.append(0.0, i.eigvals[:-1])),
-    "interlacing from below, shifted": _with("cai.interlacing-lower", theory=lambda i: i.eigvals[1:]),
-    "cond* is smaller by 5 %": _shrunk("cai.cond-star", 0.95),
-    "weights of the mean swapped": _changed("cai.cond-star-extreme", share=lambda i: 1 - i.share),
-    "the best rate has cond": _with("cai.best-rate", theory=lambda i: (i.problem.cond - 1) / (i.problem.cond + 1)),
-    "BNGD has the rate of conjugate gradients": _with(
-        "cai.first-acceleration", theory=lambda i: (math.sqrt(i.problem.cond) - 1) / (math.sqrt(i.problem.cond) + 1)
-    ),
-    # rates
-    "the rate is that of the excess": _with(
-        "cai.linear-rate", theory=lambda i: bngd_contraction_ratio(i.problem, i.eps_eff, i.eps_a) ** 2
-    ),
-    "the rate has H": _with("cai.linear-rate", theory=lambda i: gd_contraction_ratio(i.problem, i.eps_eff)),
-    "the scale's rate does not count": _with(
-        "cai.linear-rate", theory=lambda i: bngd_contraction_ratio(i.problem, i.eps_eff)
-    ),
-    "a rate off by 1e-9": _shrunk("cai.linear-rate", 1 + 1e-9),
-    "GD's edge is at 1/lambda_max": _changed("cai.gd-edge", eps=lambda i: i.eps / 2),
-    # regimes
-    "norms without squares": _with(
-        "cai.eps-eff-small",
-        measured=lambda i: i.eps_eff / (i.eps * np.linalg.norm(i.problem.u) / np.linalg.norm(i.problem.w0)),
-    ),
-    "small-eps law off by 1 %": _with("cai.eps-eff-small", theory=lambda i: 1.01),
-    "small-eps law, wrong constant, by its order": _with(
-        "cai.eps-eff-small-order", measured=cai._halving_order(lambda i: 1.01 * cai._small_law(i))
-    ),
-    "large-eps law off by 1 %": _with("cai.eps-eff-large", theory=lambda i: 1.01),
-    "the third slope is -2": _with("cai.three-slopes", theory=lambda i: [1.0, 0.0, -2.0]),
-    "no plateau": _with("cai.three-slopes", theory=lambda i: [1.0, 0.5, -1.0]),
-    "the edge of stability is at 1.9": _shrunk("cai.self-tuning-upper", 0.95),
-    "w_0 = g is generic": _with("cai.trap", theory=lambda i: -1.0),
-    "it is not": _with("cai.large-law-any-start", theory=lambda i: -3.0),
-    # windows
-    "BNGD's window grows like K": _with("cai.window-growth", theory=lambda i: [1.0, 1.0]),
-    "GD's window grows like K^2": _with("cai.window-growth", theory=lambda i: [2.0, 2.0]),
-    "the window ends at the plateau": _with(
-        "cai.window", theory=lambda i: np.log10([i.predicted[1].lower, i.predicted[1].upper]) * [1, 0.5]
-    ),
-    # Kohler
-    "GDNP is BNGD at 2/lambda_max": _changed("kohler.gdnp-is-bngd", eps=lambda i: 2 * i.eps),
-    "any scale is optimal": _changed("kohler.optimal-scale", a=lambda i: 1.5 * i.a),
-    "the bound, one power more": _with(
-        "kohler.bound", theory=lambda i: kohler._bound(i) * (1 - i.problem.eigvals[0] / i.problem.eigvals[-1])
-    ),
-    "the bound with 1.2 lambda_min": _with(
-        "kohler.bound",
-        theory=lambda i: (
-            np.maximum(0, 1 - 1.2 * i.problem.eigvals[0] / i.problem.eigvals[-1]) ** (2 * np.arange(1, i.excess.size))
-        ),
-    ),
-    "the asymptotic factor is the bound's": _with(
-        "kohler.asymptotic", theory=lambda i: 1 - i.problem.eigvals[0] / i.problem.eigvals[-1]
-    ),
-    "the sharper factor is smaller by 1e-3": _shrunk("kohler.sharper", 0.999),
-}
-
-
-def _on_saddle(cube):
-    i = cai._near_saddle(cube)
-    g = i.problem.eigvals * i.problem.u
-    across = np.zeros(i.problem.dim)
-    across[0], across[1] = g[1], -g[0]
-    return SimpleNamespace(problem=cai._started(i.problem, across, 0.0), eps=i.eps, eps_a=i.eps_a)
+FALSE = ledger.false_variants()
 
 
 @pytest.mark.parametrize("name", FALSE)
@@ -178,6 +48,16 @@ def test_false_claim_fails(name):
     result = FALSE[name].check(0, 1.0 if FALSE[name].n_search > 20 else 0.5)
     assert not result.holds, result
     assert result.n_skipped < result.n_problems
+
+
+def test_every_claim_has_a_false_variant():
+    assert {claim.id for claim in FALSE.values()} == set(CLAIMS)
+
+
+def test_false_variants_have_names_of_their_own():
+    chapter = SimpleNamespace(CLAIMS=(), FALSE={"no half": None})
+    with pytest.raises(ValueError, match="two false variants are called 'no half'"):
+        base.gather(chapter, chapter)
 
 
 # -------------------------------------------------------------------- the machinery
@@ -280,7 +160,10 @@ def test_claims_are_distinct_and_complete():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ledger.claims("arxiv"), "source must be one of cai, kohler, got 'arxiv'"),
+        (
+            lambda: ledger.claims("arxiv"),
+            f"source must be one of {', '.join(ledger.SOURCES)}, got 'arxiv'",
+        ),
         (lambda: CLAIMS["cai.excess"].check(-1), "seed must be >= 0, got -1"),
         (lambda: CLAIMS["cai.excess"].check(0, 0.0), "effort must be > 0, got 0.0"),
         (lambda: replace(CLAIMS["cai.excess"], kind="true"), "kind must be one of"),
@@ -302,7 +185,7 @@ def test_complex_steps_differentiate():
 
 
 def test_gdnp_in_deflated_coordinates_is_gdnp():
-    problem = cai.draw_problem(Cube(np.random.default_rng(3).random(24)))
+    problem = base.draw_problem(Cube(np.random.default_rng(3).random(24)))
     p = textbook.dense(problem, np.random.default_rng(4))
     w, top = p.w0, float(problem.eigvals[-1])
     for excess in kohler.gdnp_excess(problem, 20):
@@ -339,13 +222,18 @@ def test_verify_prints_and_writes_json(tmp_path):
 
 
 def test_verify_exits_1_where_a_claim_fails(monkeypatch, tmp_path):
-    false = FALSE["the bound, one power more"]
+    false = FALSE["kohler: the bound, one power more"]
     monkeypatch.setattr(ledger, "claims", lambda source=None: (CLAIMS["kohler.sharper"], false))
     path = tmp_path / "ledger.json"
     result = _verify("--source", "kohler", "--json", str(path))
     assert result.exit_code == 1
     assert "kohler.bound FAILS" in result.output and "1 of 2 claims hold" in result.output
     assert json.loads(path.read_text())["holds"] is False
+
+
+def test_verify_help_names_every_source():
+    result = _verify("--help")
+    assert result.exit_code == 0 and " ".join(result.output.split()).count(f"only: {', '.join(ledger.SOURCES)}.") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The ledger: every claim of the sources as an executable statement.
 
-One module a source, with its claims in ``CLAIMS``. A new source needs an entry in `by_source` and in `SOURCES`, and
-tests that feed the ledger false variants of its claims (``dataclasses.replace``).
+A source is an entry in `SOURCES` and a module of that name, or a package of chapters, with its claims in ``CLAIMS`` and
+false variants of them in ``FALSE``: each of those must fail, which a test tries for every source.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from olsbn import __version__
@@ -18,14 +19,34 @@ from olsbn.ledger.base import KINDS, SOURCES, Claim, Cube, Result, Skip
 if TYPE_CHECKING:
     from olsbn.ledger.summary import Row
 
-__all__ = ["KINDS", "SOURCES", "Claim", "Cube", "Result", "Skip", "by_source", "claims", "report", "table", "verify"]
+__all__ = [
+    "KINDS",
+    "SOURCES",
+    "Claim",
+    "Cube",
+    "Result",
+    "Skip",
+    "by_source",
+    "claims",
+    "false_variants",
+    "report",
+    "table",
+    "verify",
+]
 
 
 def by_source() -> dict[str, tuple[Claim, ...]]:
     """Return the claims of every source."""
-    from olsbn.ledger import cai, kohler
+    return {source: _module(source).CLAIMS for source in SOURCES}
 
-    return {"cai": cai.CLAIMS, "kohler": kohler.CLAIMS}
+
+def false_variants() -> dict[str, Claim]:
+    """Return false variants of the claims of every source, by source and what is false; none of them may hold."""
+    return {f"{source}: {name}": claim for source in SOURCES for name, claim in _module(source).FALSE.items()}
+
+
+def _module(source: str) -> Any:
+    return import_module(f"olsbn.ledger.{source}")
 
 
 def claims(source: str | Iterable[str] | None = None) -> tuple[Claim, ...]:
@@ -34,7 +55,7 @@ def claims(source: str | Iterable[str] | None = None) -> tuple[Claim, ...]:
     Parameters
     ----------
     source : str or iterable of str, optional
-        "cai", "kohler"; default all.
+        A name of `SOURCES`; default all.
 
     Returns
     -------
@@ -53,11 +74,10 @@ def claims(source: str | Iterable[str] | None = None) -> tuple[Claim, ...]:
     >>> claim.kind, claim.check(seed=1).holds
     ('identity', True)
     """
-    found = by_source()
-    wanted = list(found) if source is None else [source] if isinstance(source, str) else list(source)
+    wanted = list(SOURCES) if source is None else [source] if isinstance(source, str) else list(source)
     for name in wanted:
-        one_of("source", name, found)
-    return tuple(claim for name in found if name in wanted for claim in found[name])
+        one_of("source", name, SOURCES)
+    return tuple(claim for name in SOURCES if name in wanted for claim in _module(name).CLAIMS)
 
 
 def verify(

@@ -19,8 +19,8 @@ from __future__ import annotations
 import math
 import time
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -131,6 +131,10 @@ class Claim:
         From an instance to the error allowed, in absolute terms: rounding, or the accuracy a limit is taken with.
     n_random, n_search : int
         Random problems, and further ones in the search for the worst margin.
+    where : str
+        The place in the source: a theorem, an equation, a section.
+    corrects : str
+        What the source, or a circulated account of it, says there and is false or incomplete.
     """
 
     id: str
@@ -146,6 +150,8 @@ class Claim:
     refutes: str = ""
     n_random: int = 30
     n_search: int = 80
+    where: str = ""
+    corrects: str = ""
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, KINDS)
@@ -295,7 +301,57 @@ class Result:
     worst: tuple[float, ...]
 
 
+# -------------------------------------------------------------------- false variants
+
+
+class Variants:
+    """Makes false variants of claims, which stand beside them: each must fail, and a test tries them all."""
+
+    def __init__(self, claims: Iterable[Claim]) -> None:
+        self._claims = {claim.id: claim for claim in claims}
+
+    def __call__(self, name: str, **changes: Any) -> Claim:
+        """Return the claim with some of its attributes replaced."""
+        return replace(self._claims[name], **changes)
+
+    def changed(self, name: str, **values: Callable[[Any], Any]) -> Claim:
+        """Return the claim with some attributes of its instances replaced by functions of the instance."""
+        make = self._claims[name].instance
+
+        def instance(cube: Cube) -> Any:
+            i = make(cube)
+            for key, value in values.items():
+                setattr(i, key, value(i))
+            return i
+
+        return self(name, instance=instance)
+
+    def scaled(self, name: str, factor: float) -> Claim:
+        """Return the claim with another constant in front of what theory says."""
+        theory = self._claims[name].theory
+        return self(name, theory=lambda i: factor * np.asarray(theory(i)))
+
+
+def gather(*chapters: Any) -> tuple[tuple[Claim, ...], dict[str, Claim]]:
+    """Return the claims of a source's chapters, and their false variants by what is false."""
+    false: dict[str, Claim] = {}
+    for chapter in chapters:
+        if twice := false.keys() & chapter.FALSE.keys():
+            raise ValueError(f"two false variants are called {sorted(twice)[0]!r}")
+        false |= chapter.FALSE
+    return tuple(claim for chapter in chapters for claim in chapter.CLAIMS), false
+
+
+# -------------------------------------------------------------------- sources
+
+# A source is an entry here and a module (or a package of chapters) of that name with CLAIMS and FALSE.
 SOURCES = {
     "cai": "Cai, Li, Shen: A Quantitative Analysis of the Effect of Batch Normalization on Gradient Descent, ICML 2019",
     "kohler": "Kohler et al.: Exponential Convergence Rates for Batch Normalization, AISTATS 2019",
+    "arora": "Arora, Li, Lyu: Theoretical Analysis of Auto Rate-Tuning by Batch Normalization, ICLR 2019",
+    "hoffer": "Hoffer, Banner, Golan, Soudry: Norm matters, NeurIPS 2018, and notes on it",
+    "santurkar": "Santurkar, Tsipras, Ilyas, Madry: How Does Batch Normalization Help Optimization?, NeurIPS 2018, and "
+    "a blog account of it",
+    "forum": "Forum question 'A proof involving Batch-Normalization and SGD in Neural Networks', with its answer",
+    "olsbn": "olsbn: found with this package, and stated by none of the other sources",
 }

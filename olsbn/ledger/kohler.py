@@ -9,7 +9,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.ledger import textbook
-from olsbn.ledger.base import PROBLEMS, RATE, Claim, Cube, Skip, draw_problem, rounding
+from olsbn.ledger.base import PROBLEMS, RATE, Claim, Cube, Skip, Variants, draw_problem, rounding
 from olsbn.problems import OLSProblem
 from olsbn.spectral import bngd_contraction_ratio, spectral_report
 
@@ -144,3 +144,23 @@ CLAIMS = (
         allowed=lambda problem: rounding(16),
     ),
 )
+
+
+_false = Variants(CLAIMS)
+FALSE = {
+    "GDNP is BNGD at 2/lambda_max": _false.changed("kohler.gdnp-is-bngd", eps=lambda i: 2 * i.eps),
+    "any scale is optimal": _false.changed("kohler.optimal-scale", a=lambda i: 1.5 * i.a),
+    "the bound, one power more": _false(
+        "kohler.bound", theory=lambda i: _bound(i) * (1 - i.problem.eigvals[0] / i.problem.eigvals[-1])
+    ),
+    "the bound with 1.2 lambda_min": _false(
+        "kohler.bound",
+        theory=lambda i: (
+            np.maximum(0, 1 - 1.2 * i.problem.eigvals[0] / i.problem.eigvals[-1]) ** (2 * np.arange(1, i.excess.size))
+        ),
+    ),
+    "the asymptotic factor is the bound's": _false(
+        "kohler.asymptotic", theory=lambda i: 1 - i.problem.eigvals[0] / i.problem.eigvals[-1]
+    ),
+    "the sharper factor is smaller by 1e-3": _false.scaled("kohler.sharper", 0.999),
+}

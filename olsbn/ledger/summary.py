@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from olsbn.ledger.base import Skip
-from olsbn.ledger.cai import measured_window
+from olsbn.ledger.runs import measured_window
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.schema import Status
 from olsbn.spectral import eps_window, spectral_report

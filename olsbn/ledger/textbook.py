@@ -49,13 +49,14 @@ def loss(p: Dense, w: Any, a: Any) -> Any:
     return (p.E - 2 * a * (w @ p.g) / sigma(p, w) + a * a) / 2
 
 
+def bngd_update(w: Any, a: Any, eps: float, eps_a: float, g: Any, Hw: Any, wg: Any, s: Any) -> tuple[Any, Any]:
+    """BNGD's update as printed [Cai], from the products ``Hw``, ``w'g`` and ``s = sqrt(w'Hw)`` of the old state."""
+    return w + eps * (a / s) * (g - (wg / (s * s)) * Hw), a + eps_a * (wg / s - a)
+
+
 def bngd_step(p: Dense, w: Any, a: Any, eps: float, eps_a: float) -> tuple[Any, Any]:
     """One step of BNGD [Cai]; both lines use the old state."""
-    s = sigma(p, w)
-    return (
-        w + eps * (a / s) * (p.g - ((w @ p.g) / s**2) * (p.H @ w)),
-        a + eps_a * ((w @ p.g) / s - a),
-    )
+    return bngd_update(w, a, eps, eps_a, p.g, p.H @ w, w @ p.g, sigma(p, w))
 
 
 def gdnp_step(p: Dense, w: FloatArray, smoothness: float) -> FloatArray:

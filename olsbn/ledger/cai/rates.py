@@ -1,0 +1,105 @@
+"""Linear rates of BNGD and GD, and GD's edge."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+
+from olsbn.ledger.base import PROBLEMS, RATE, Claim, Cube, Skip, Variants, draw_problem
+from olsbn.ledger.runs import SETTLED
+from olsbn.schema import Status
+from olsbn.spectral import bngd_contraction_ratio, effective_rate_regimes, gd_contraction_ratio, spectral_report
+from olsbn.sweeps import sweep
+
+
+def settled_rates(cube: Cube) -> SimpleNamespace:
+    """Run BNGD over learning rates of w and of a, and keep the cells that have settled."""
+    problem = draw_problem(cube, cond=(1.5, 100))
+    regimes = effective_rate_regimes(problem)
+    low, high = sorted((regimes.eps_1, regimes.eps_2))
+    if not 0 < low < high < math.inf:
+        raise Skip
+    rng = cube.rng()
+    eps, eps_a = low / 30 * (900 * high / low) ** rng.random(8), rng.uniform(0.05, 1.95, 4)
+    ds = sweep(problem, eps=eps, eps_a=eps_a, n_steps=20_000, progress=False)
+    settled = ~np.isnan(ds.rate_sim.values) & (ds.excess.values <= SETTLED)
+    if not settled.any():
+        raise Skip
+    eps_a = np.broadcast_to(eps_a[:, None], settled.shape)[settled]
+    return SimpleNamespace(
+        problem=problem, eps_a=eps_a, eps_eff=ds.eps_eff.values[settled], rate=ds.rate_sim.values[settled]
+    )
+
+
+def _gd_rates(cube: Cube) -> SimpleNamespace:
+    problem = draw_problem(cube, cond=(1.5, 100))
+    report = spectral_report(problem)
+    eps = report.eps_max * np.append(cube.rng().uniform(0.05, 0.999, 7), report.eps_opt / report.eps_max)
+    ds = sweep(problem, method="gd", eps=eps, n_steps=200_000, progress=False)
+    settled = ~np.isnan(ds.rate_sim.values)
+    if not settled.any():
+        raise Skip
+    return SimpleNamespace(problem=problem, eps=eps[settled], rate=ds.rate_sim.values[settled])
+
+
+def _gd_edge(cube: Cube) -> SimpleNamespace:
+    problem = draw_problem(cube, cond=(1.5, 100))
+    nearness = cube.log(1e-3, 0.5)
+    return SimpleNamespace(problem=problem, eps=2 / float(problem.eigvals[-1]) * np.array([1 - nearness, 1 + nearness]))
+
+
+CLAIMS = (
+    Claim(
+        id="cai.linear-rate",
+        source="cai",
+        kind="tight",
+        statement="BNGD converges linearly, at the rate of its linearisation at the effective rate it settles at.",
+        formula="sqrt(J_{k+1} - J_min)/sqrt(J_k - J_min) -> max(|1 - eps_a|, max_{i>=2} |1 - eps_hat lambda*_i|)",
+        problems=f"{PROBLEMS}, cond <= 100; 8 eps from eps_1/30 to 30 eps_2, 4 eps_a in 0.05..1.95, 20000 steps; cells "
+        "whose rate has settled and whose excess is below 1e-24",
+        instance=settled_rates,
+        theory=lambda i: bngd_contraction_ratio(i.problem, i.eps_eff, i.eps_a),
+        measured=lambda i: i.rate,
+        allowed=lambda i: RATE * i.rate,
+    ),
+    Claim(
+        id="cai.gd-rate",
+        source="cai",
+        kind="tight",
+        statement="GD converges linearly at the rate of its largest factor; best is (cond - 1)/(cond + 1).",
+        formula="rate -> max_i |1 - eps lambda_i|;  eps = 2/(lambda_1 + lambda_d): (cond - 1)/(cond + 1)",
+        problems=f"{PROBLEMS}, cond <= 100; eps in (0.05, 0.999) 2/lambda_d and the best one",
+        instance=_gd_rates,
+        theory=lambda i: gd_contraction_ratio(i.problem, i.eps),
+        measured=lambda i: i.rate,
+        allowed=lambda i: RATE * i.rate,
+    ),
+    Claim(
+        id="cai.gd-edge",
+        source="cai",
+        kind="identity",
+        statement="GD converges below eps = 2/lambda_d and diverges above: the contrast to BNGD.",
+        formula="status (0 converged, 2 diverged) at (1 -+ h) 2/lambda_d, h from 1e-3 to 1/2",
+        problems=f"{PROBLEMS}, cond <= 100; 1e6 steps in closed form",
+        instance=_gd_edge,
+        theory=lambda i: [Status.CONVERGED, Status.DIVERGED],
+        measured=lambda i: sweep(i.problem, method="gd", eps=i.eps, n_steps=1_000_000, progress=False).status.values,
+    ),
+)
+
+
+_false = Variants(CLAIMS)
+FALSE = {
+    "the rate is that of the excess": _false(
+        "cai.linear-rate", theory=lambda i: bngd_contraction_ratio(i.problem, i.eps_eff, i.eps_a) ** 2
+    ),
+    "the rate has H": _false("cai.linear-rate", theory=lambda i: gd_contraction_ratio(i.problem, i.eps_eff)),
+    "the scale's rate does not count": _false(
+        "cai.linear-rate", theory=lambda i: bngd_contraction_ratio(i.problem, i.eps_eff)
+    ),
+    "a rate off by 1e-9": _false.scaled("cai.linear-rate", 1 + 1e-9),
+    "GD's rate is that of H*": _false("cai.gd-rate", theory=lambda i: bngd_contraction_ratio(i.problem, i.eps)),
+    "GD's edge is at 1/lambda_max": _false.changed("cai.gd-edge", eps=lambda i: i.eps / 2),
+}

@@ -1,0 +1,6 @@
+"""What was found with this package and is stated by none of the other sources."""
+
+from olsbn.ledger.base import gather
+from olsbn.ledger.olsbn import edge, plateau, spectrum, trap, windows
+
+CLAIMS, FALSE = gather(edge, spectrum, plateau, trap, windows)

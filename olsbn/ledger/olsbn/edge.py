@@ -1,0 +1,93 @@
+"""The learning rate of the scale: its true edge is 2."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+
+from olsbn.dynamics import run_bngd
+from olsbn.ledger.base import Claim, Cube, Skip, Variants, draw_problem, rounding
+from olsbn.ledger.cai.convergence import ANYWHERE, anywhere, not_converged
+from olsbn.ledger.runs import started
+from olsbn.spectral import effective_rate_regimes
+
+
+def _beyond_two(cube: Cube) -> SimpleNamespace:
+    problem = draw_problem(cube, cond=(1.5, 30))
+    eps_a = cube.uniform(2.05, 6)
+    run = run_bngd(problem, effective_rate_regimes(problem).eps_1 * cube.log(1e-2, 1e4), eps_a, 5000)
+    a = run.a.values[np.isfinite(run.a.values)]
+    if run.attrs["status"] != "diverged":
+        raise Skip
+    return SimpleNamespace(problem=problem, eps_a=eps_a, a=a, root=math.sqrt(problem.explained_var))
+
+
+def _at_two(cube: Cube) -> SimpleNamespace:
+    problem = draw_problem(cube, cond=(1.5, 20))
+    problem = started(problem, a0=math.sqrt(problem.explained_var) * cube.log(1e-1, 10))
+    regimes = effective_rate_regimes(problem)
+    n_steps = 60_000
+    eps = cube.log(regimes.eps_1 / 10, 10 * max(regimes.eps_1, regimes.eps_2))
+    run = run_bngd(problem, eps, 2.0, n_steps, record=np.arange(n_steps - 2, n_steps + 1))
+    if not run.residual.values[-1] < 1e-14 * math.sqrt(run.excess.values[-1]):
+        raise Skip  # w is still on its way
+    return SimpleNamespace(problem=problem, run=run, root=math.sqrt(problem.explained_var))
+
+
+def _goal(i: SimpleNamespace) -> float:
+    """Return sign(beta) sqrt(E) for a run whose w has converged; the sign is that of eps_eff/a."""
+    return i.root * float(np.sign(i.run.eps_eff.values[-1] * i.run.a.values[-1]))
+
+
+CLAIMS = (
+    Claim(
+        id="olsbn.converges-to-two",
+        source="olsbn",
+        kind="identity",
+        statement="It still converges for 1 < eps_a < 2: not stated by [Cai], covered by Arora, Li, Lyu (ICLR 2019).",
+        formula="excess <= 1e-10 is reached  [cells of 32 where it is not]",
+        problems=f"{ANYWHERE}, 4 eps_a in [1, 1.98]; at most 2^23 steps",
+        instance=lambda cube: anywhere(cube, (1.0, 1.98)),
+        theory=lambda i: 0.0,
+        measured=not_converged,
+        n_random=12,
+        n_search=12,
+    ),
+    Claim(
+        id="olsbn.at-two",
+        source="olsbn",
+        kind="tight",
+        statement="At eps_a = 2 the scale neither converges nor diverges: it ends up alternating about its optimum.",
+        formula="(a_{k+1} - a*)/(a_k - a*) -> -1,  a* = sign(beta) sqrt E",
+        problems="as before with cond in 1.5..20, eps from eps_1/10 to 10 eps_2, 60000 steps",
+        instance=_at_two,
+        theory=lambda i: -1.0,
+        measured=lambda i: (i.run.a.values[1:] - _goal(i)) / (i.run.a.values[:-1] - _goal(i)),
+        # a - a* cancels: a has a few roundings of its own size
+        allowed=lambda i: rounding(16, i.root / np.abs(i.run.a.values - _goal(i)).min() + 1),
+        n_search=20,
+    ),
+    Claim(
+        id="olsbn.beyond-two",
+        source="olsbn",
+        kind="tight",
+        statement="Above eps_a = 2 BNGD diverges: |a| grows like |1 - eps_a|^k. So 2 is the edge.",
+        formula="a_{k+1}/a_k -> 1 - eps_a",
+        problems="as before with cond in 1.5..30, eps over 6 decades, eps_a in 2.05..6, until the excess is 1e30",
+        instance=_beyond_two,
+        theory=lambda i: 1 - i.eps_a,
+        measured=lambda i: i.a[-1] / i.a[-2],
+        # a+ = (1 - eps_a) a + eps_a c sqrt E with |c| <= 1: so near is the ratio to its limit
+        allowed=lambda i: i.eps_a * i.root / abs(i.a[-2]) + rounding(8, i.eps_a),
+    ),
+)
+
+
+_false = Variants(CLAIMS)
+FALSE = {
+    "the edge of eps_a is at 2.2": _false("olsbn.converges-to-two", instance=lambda cube: anywhere(cube, (1.0, 2.2))),
+    "a converges at eps_a = 2": _false("olsbn.at-two", theory=lambda i: 0.0),
+    "|a| grows like eps_a^k": _false("olsbn.beyond-two", theory=lambda i: -i.eps_a),
+}

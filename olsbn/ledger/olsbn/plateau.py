@@ -1,0 +1,129 @@
+"""The outer regimes to the next order, and how the effective rate tunes itself between them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from olsbn.ledger.base import Claim, Cube, Variants, rounding
+from olsbn.ledger.cai.rates import settled_rates
+from olsbn.ledger.cai.regimes import SMALL_PROBLEMS, halving_order, large, large_law, small, small_law, wide_plateau
+from olsbn.ledger.runs import settled_eps_eff, slope
+from olsbn.problems import ProblemFamily
+from olsbn.spectral import effective_rate_regimes, spectral_report
+
+
+def _on_plateau(cube: Cube) -> SimpleNamespace:
+    i = wide_plateau(cube, (30, 300))
+    i.eps = np.geomspace(3 * i.regimes.eps_1, i.regimes.eps_2 / 3, 15)
+    i.eps_eff = settled_eps_eff(i.problem, i.eps, tol=1e-8)
+    return i
+
+
+def _distances(cube: Cube) -> SimpleNamespace:
+    """Medians over problems and eps of the distance to the edge of stability, for several condition numbers."""
+    kind, seed = ("logspace", "powerlaw")[cube.integer(0, 1)], cube.integer(0, 2**31 - 1)
+    conds = (20, 80, 320)
+    distance = []
+    for cond in conds:
+        found = []
+        for trial in range(25):
+            problem = ProblemFamily(kind, cond, seed)(100, trial)
+            r = effective_rate_regimes(problem)
+            if r.decades > 1.3:
+                eps = np.geomspace(3 * r.eps_1, r.eps_2 / 3, 8)
+                found.append(1 - settled_eps_eff(problem, eps, tol=1e-8) / r.plateau)
+        distance.append(np.median(found))
+    return SimpleNamespace(conds=conds, distance=distance)
+
+
+def _stable(cube: Cube) -> SimpleNamespace:
+    i = settled_rates(cube)
+    i.ceiling = 2 / spectral_report(i.problem).eig_star_max
+    return i
+
+
+CLAIMS = (
+    Claim(
+        id="olsbn.eps-eff-small-order",
+        source="olsbn",
+        kind="order",
+        statement="The small-eps law is approached linearly in eps.",
+        formula="1 - eps_hat/(eps ||u||^2/||w_0||^2) ~ eps^1",
+        problems=SMALL_PROBLEMS,
+        instance=lambda cube: small(cube, linear=True),
+        theory=lambda i: 1.0,
+        measured=halving_order(small_law),
+        n_random=6,
+        n_search=6,
+    ),
+    Claim(
+        id="olsbn.eps-eff-large-order",
+        source="olsbn",
+        kind="order",
+        statement="The large-eps law is approached linearly in 1/eps.",
+        formula="1 - eps_hat/(||u||^2/(eps C^2)) ~ eps^-1",
+        problems=SMALL_PROBLEMS,
+        instance=lambda cube: large(cube, linear=True),
+        theory=lambda i: 1.0,
+        measured=halving_order(large_law),
+        n_random=6,
+        n_search=6,
+    ),
+    Claim(
+        id="olsbn.self-tuning-upper",
+        source="olsbn",
+        kind="upper",
+        statement="The effective rate settles nowhere above the edge of stability.",
+        formula="eps_hat <= 2/lambda*_d",
+        problems="as cai.linear-rate",
+        instance=_stable,
+        theory=lambda i: i.ceiling,
+        measured=lambda i: i.eps_eff,
+        # the norm of w, a sum of at most 12 squares, and the root lambda*_d, good to a few ulp
+        allowed=lambda i: rounding(40, i.ceiling),
+    ),
+    Claim(
+        id="olsbn.self-tuning-lower",
+        source="olsbn",
+        kind="lower",
+        statement="On the plateau it settles below that edge and above half of it, where the top mode oscillates "
+        "(observed; less for single eps, small cond, and spectra that crowd near the top).",
+        formula="median of eps_hat over 3 eps_1 <= eps <= eps_2/3 >= 1/lambda*_d",
+        problems="log-spaced and power-law spectra, d in 100..200, cond in 30..300, u and w_0 uniform; 15 eps",
+        instance=_on_plateau,
+        theory=lambda i: i.regimes.plateau / 2,
+        measured=lambda i: np.median(i.eps_eff),
+        n_random=4,
+        n_search=4,
+    ),
+    Claim(
+        id="olsbn.self-tuning-order",
+        source="olsbn",
+        kind="order",
+        statement="The worse the condition, the closer to the edge: where few eigenvalues are near the largest, the "
+        "distance falls like 1/cond (observed).",
+        formula="median of 1 - eps_hat lambda*_d/2 ~ cond^-1",
+        problems="log-spaced and power-law spectra, d = 100, cond = 20, 80, 320, 25 trials, 8 eps on the plateau each",
+        instance=_distances,
+        theory=lambda i: -1.0,
+        measured=lambda i: slope(i.conds, i.distance),
+        n_random=2,
+        n_search=0,
+    ),
+)
+
+
+_false = Variants(CLAIMS)
+FALSE = {
+    "small-eps law, wrong constant, by its order": _false(
+        "olsbn.eps-eff-small-order", measured=halving_order(lambda i: 1.01 * small_law(i))
+    ),
+    "large-eps law, wrong constant, by its order": _false(
+        "olsbn.eps-eff-large-order", measured=halving_order(lambda i: 1.01 * large_law(i))
+    ),
+    "the edge of stability is at 1.9": _false.scaled("olsbn.self-tuning-upper", 0.95),
+    "it settles at the edge": _false.scaled("olsbn.self-tuning-lower", 2),
+    "the distance falls like cond^-1/2": _false("olsbn.self-tuning-order", theory=lambda i: -0.5),
+}

@@ -1,0 +1,94 @@
+"""The start w_0 = g, which is not generic."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+
+from olsbn.ledger import textbook
+from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, draw_problem, rounding
+from olsbn.ledger.runs import slope, started
+from olsbn.spectral import effective_rate_regimes
+from olsbn.sweeps import sweep
+
+
+def _trap(cube: Cube) -> SimpleNamespace:
+    """The start w_0 proportional to g, far above the plateau: effective rates at step 3."""
+    problem = draw_problem(cube, cond=(3, 300))
+    g = problem.eigvals * problem.u
+    problem = started(problem, g / np.linalg.norm(g))
+    start = effective_rate_regimes(problem)
+    if not start.small_scale < 100 * start.eps_1:
+        raise Skip  # nearly parallel to u as well
+    eps = max(start.eps_2, math.sqrt(start.eps_1 * start.eps_2)) * np.geomspace(1e2, 1e9, 57)
+    ds = sweep(problem, eps=eps, n_steps=3, progress=False)
+    # Large enough that step 3 is next to the saddles, not so large that the correlation of w and u is rounding.
+    near = (1 - ds.excess.values < 1e-3) & (1 - ds.excess.values > 1e-9)
+    if near.sum() < 8:
+        raise Skip
+    return SimpleNamespace(eps=eps[near], eps_eff=ds.eps_eff.values[near])
+
+
+def _one_step_from_g(cube: Cube) -> SimpleNamespace:
+    problem = draw_problem(cube)
+    strength = cube.log(1e-3, 1e3)
+    p = textbook.dense(problem, cube.rng())
+    w = p.g / np.linalg.norm(p.g)
+    s, q = textbook.sigma(p, w), textbook.q(p, w)
+    top = float(problem.eigvals[-1])
+    a = float(w @ p.g / s)
+    eps = strength * s / (a * q * top)
+    w_next, _ = textbook.bngd_step(p, w, a, eps, 1.0)
+    reach = np.linalg.norm(w_next) + eps * a / s * top * (np.linalg.norm(p.u) + q)
+    return SimpleNamespace(p=p, w=w, w_next=w_next, norm_size=reach**2, ops=20 * problem.dim * top / s**2)
+
+
+CLAIMS = (
+    Claim(
+        id="olsbn.trap-first-step",
+        source="olsbn",
+        kind="identity",
+        statement="A start proportional to g is not generic: the first step leaves w'g as it is, however long it is.",
+        formula="w_0 = g:  w_1'g = w_0'g",
+        problems=f"{PROBLEMS}; rotated at random; the length of the step over 6 decades",
+        instance=lambda cube: _one_step_from_g(cube),
+        theory=lambda i: i.w @ i.p.g,
+        measured=lambda i: i.w_next @ i.p.g,
+        allowed=lambda i: rounding(i.ops, math.sqrt(i.norm_size) * np.linalg.norm(i.p.g)),
+    ),
+    Claim(
+        id="olsbn.trap",
+        source="olsbn",
+        kind="order",
+        statement="From there the effective rate falls like eps^-3: a large eps ends next to the saddles, and lingers.",
+        formula="w_0 = g:  eps_hat_3 ~ eps^-3",
+        problems=f"{PROBLEMS}, cond in 3..300; eps so large that the squared correlation of w_3 and u is 1e-9 to 1e-3",
+        instance=_trap,
+        theory=lambda i: -3.0,
+        measured=lambda i: slope(i.eps, i.eps_eff),
+    ),
+    Claim(
+        id="olsbn.large-law-any-start",
+        source="olsbn",
+        kind="counterexample",
+        refutes="order",
+        statement="The large-eps law does not hold for every start: refuted is its exponent -1 for w_0 = g.",
+        formula="w_0 = g:  eps_hat_3 ~ eps^-1  [false]",
+        problems="as olsbn.trap",
+        instance=_trap,
+        theory=lambda i: -1.0,
+        measured=lambda i: slope(i.eps, i.eps_eff),
+        n_random=6,
+        n_search=0,
+    ),
+)
+
+
+_false = Variants(CLAIMS)
+FALSE = {
+    "any start proportional to u": _false("olsbn.trap-first-step", measured=lambda i: i.w_next @ i.p.u),
+    "w_0 = g is generic": _false("olsbn.trap", theory=lambda i: -1.0),
+    "it is not": _false("olsbn.large-law-any-start", theory=lambda i: -3.0),
+}

@@ -1,0 +1,90 @@
+"""Runs that claims of several sources share: to the end, and over ranges of learning rates."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from olsbn._validate import FloatArray
+from olsbn.ledger.base import Cube, Skip
+from olsbn.problems import OLSProblem, ProblemFamily
+from olsbn.schema import Status
+from olsbn.spectral import eps_window
+from olsbn.sweeps import sweep
+
+# The effective rate and the contraction ratio approach their limits like the root of the excess: here to 1e-12.
+SETTLED = 1e-24
+# What is to be told from that has to be larger by far.
+VISIBLE = 1e-8
+WINDOW_PROBLEMS = "two spectra, d in 20..100, cond in 10..100, u and w_0 uniform, tol from 1e-6 to 1e-2, 4000 steps"
+
+
+def started(problem: OLSProblem, w0: FloatArray | None = None, a0: float | None = None) -> OLSProblem:
+    """Return the problem with another start."""
+    w0 = problem.w0 if w0 is None else w0
+    return OLSProblem(problem.eigvals, problem.u, w0, a0, problem.target_var)  # type: ignore[arg-type]
+
+
+def final(problem: OLSProblem, eps: Any, eps_a: Any = 1.0, tol: float = SETTLED, n_steps: int = 2**22) -> Any:
+    """Run until the excess is below `tol`; cells that are not there yet are run once more, 16 times as long."""
+    ds = sweep(problem, eps=eps, eps_a=eps_a, n_steps=n_steps, tol=tol, stop="tol", progress=False)
+    if (ds.status == Status.MAX_STEPS).any():
+        ds = sweep(problem, eps=eps, eps_a=eps_a, n_steps=16 * n_steps, tol=tol, stop="tol", progress=False)
+    return ds
+
+
+def settled_eps_eff(problem: OLSProblem, eps: Any, tol: float = SETTLED) -> FloatArray:
+    """Return the effective rates of runs that have converged."""
+    ds = final(problem, np.atleast_1d(eps), tol=tol)
+    if (ds.status != Status.CONVERGED).any():
+        raise Skip
+    return ds.eps_eff.values
+
+
+def slope(x: Any, y: Any) -> float:
+    """Return the exponent of y against x."""
+    return float(np.polyfit(np.log(np.asarray(x, float)), np.log(np.abs(np.asarray(y, float))), 1)[0])
+
+
+def measured_window(
+    problem: OLSProblem, tol: float, n_steps: int, method: str, span: tuple[float, float]
+) -> FloatArray:
+    """Return the ends of the range of eps that reach `tol` within `n_steps`, found by simulation.
+
+    A coarse grid over `span`, then the cell of the grid at each end once more; the error is 1 % of a decade at most.
+    """
+    grid = np.geomspace(*span, 96)
+    for _ in range(2):
+        good = sweep(problem, method=method, eps=grid, n_steps=n_steps, tol=tol, stop="tol", progress=False)
+        reached = np.flatnonzero(good.steps_to_tol.values >= 0)
+        if not reached.size or reached[0] == 0 or reached[-1] == grid.size - 1:
+            raise Skip
+        ends = [(grid[reached[0] - 1], grid[reached[0]]), (grid[reached[-1]], grid[reached[-1] + 1])]
+        grid = np.unique(np.concatenate([np.geomspace(*end, 24) for end in ends]))
+    return np.array([math.sqrt(math.prod(end)) for end in ends])
+
+
+def window_instance(cube: Cube) -> SimpleNamespace:
+    """Draw a problem and measure its ranges of good learning rates, those of GD too."""
+    kind = ("logspace", "linspace")[cube.integer(0, 1)]
+    problem = ProblemFamily(kind, cube.log(10, 100), cube.integer(0, 2**31 - 1))(cube.integer(20, 100))
+    i = SimpleNamespace(problem=problem, tol=cube.log(1e-6, 1e-2), n_steps=4000)
+    i.steps = (i.n_steps // 4, i.n_steps)
+    i.predicted = [eps_window(problem, i.tol, k) for k in i.steps]
+    if not all(w.reliable and w.decades > 0 for w in i.predicted):
+        raise Skip
+    span = (i.predicted[1].lower / 30, i.predicted[1].upper * 30)
+    i.bngd = [measured_window(problem, i.tol, k, "bngd", span) for k in i.steps]
+    bound = 2 / float(problem.eigvals[-1])
+    i.gd = [measured_window(problem, i.tol, 16 * k, "gd", (1e-6 * bound, 10 * bound)) for k in i.steps]
+    i.gd_same = measured_window(problem, i.tol, i.n_steps, "gd", (1e-6 * bound, 10 * bound))
+    return i
+
+
+def growth(ends: Any) -> float:
+    """Return the exponent of the number of steps in the width of the window, from steps k and 4 k."""
+    first, second = (end[1] / end[0] for end in ends)
+    return math.log(second / first) / math.log(4)
