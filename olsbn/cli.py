@@ -215,18 +215,20 @@ def make_problem(
         raise ValueError("--spectrum needs --dim D, the number of inputs")
     from olsbn import problems
     from olsbn.config import check_memory, nearest
+    from olsbn.problems.data import DATASETS
+    from olsbn.problems.spectra import SPECTRA
 
     if dim is not None:
         check_memory("--dim", dim, _BYTES_A_MODE)
 
     if spectrum is None:
         if data is not None:
-            problem = problems.OLSProblem.from_dataset(nearest("data set", data, list(problems._DATASETS)), standardize)
+            problem = problems.OLSProblem.from_dataset(nearest("data set", data, list(DATASETS)), standardize)
         else:
             problem = problems.OLSProblem.from_csv(csv or "", target or "", standardize)
         # titles and directories tell raw data from standardized
         return replace(problem, label=f"{problem.label}-standardized") if standardize else problem
-    kind = nearest("spectrum", spectrum, list(problems._SPECTRA))
+    kind = nearest("spectrum", spectrum, list(SPECTRA))
     if cond is None and kind != "identity" and dim != 1:
         raise ValueError("--spectrum needs --cond K, the condition number")
     return problems.OLSProblem.from_spectrum(kind, dim or 0, 1.0 if cond is None else cond, 0 if seed is None else seed)
@@ -354,8 +356,8 @@ def map_command(
         check_memory("the number of cells", (grid.n if grid else 241) * grid_a.n, _BYTES_A_CELL)
         problem = make_problem(**named)
         from olsbn import plotting
-        from olsbn.spectral import eps_window
         from olsbn.sweeps import SweepSpec, sweep
+        from olsbn.theory import eps_window
 
         rates = grid.values() if grid else default_eps(problem, steps, tol)
         for method in ("bngd", "gd"):
@@ -390,7 +392,7 @@ def default_eps(problem: OLSProblem, steps: int, tol: float) -> np.ndarray:
     """Return learning rates around everything that theory says happens: whole decades, 25 cells each."""
     import numpy as np
 
-    from olsbn.spectral import effective_rate_regimes, eps_window, spectral_report
+    from olsbn.theory import effective_rate_regimes, eps_window, spectral_report
 
     regimes = effective_rate_regimes(problem)
     marks = [spectral_report(problem).eps_max, regimes.eps_1, regimes.eps_2]
@@ -408,7 +410,7 @@ def map_summary(problem: OLSProblem, ds: xr.Dataset) -> str:
     import numpy as np
 
     from olsbn import plotting, schema
-    from olsbn.spectral import eps_window, spectral_report
+    from olsbn.theory import eps_window, spectral_report
 
     report = spectral_report(problem)
     steps, tol, eps = ds.attrs["n_steps"], ds.attrs["tol"], ds.eps.values
@@ -454,7 +456,7 @@ def _ratio(rate: float) -> str:
 
 
 def _describe(problem: OLSProblem) -> str:
-    from olsbn.spectral import spectral_report
+    from olsbn.theory import spectral_report
 
     report = spectral_report(problem)
     return f"{problem.label}: d = {problem.dim}, cond = {report.cond:.6g}, cond* = {report.cond_star:.6g}"
@@ -532,7 +534,7 @@ def run_command(
 
 def default_rate(problem: OLSProblem, method: str) -> float:
     """Return GD's best learning rate, or one that BNGD takes to about its best effective rate."""
-    from olsbn.spectral import effective_rate_regimes, spectral_report
+    from olsbn.theory import effective_rate_regimes, spectral_report
 
     report = spectral_report(problem)
     if method == "gd":
@@ -554,7 +556,7 @@ def spectrum_command(as_json: bool, **named: Any) -> None:
     """
     with bad_input():
         problem = make_problem(**named)
-    from olsbn.spectral import effective_rate_regimes, spectral_report
+    from olsbn.theory import effective_rate_regimes, spectral_report
 
     report, regimes = spectral_report(problem), effective_rate_regimes(problem)
     table = [

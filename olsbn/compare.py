@@ -10,7 +10,7 @@ import numpy as np
 from olsbn._validate import FloatArray, as_real
 from olsbn.problems import MACHEPS, OLSProblem, ProblemFamily
 from olsbn.schema import EXCESS_LIMIT, Status
-from olsbn.spectral import effective_rate_regimes, eps_window
+from olsbn.theory import effective_rate_regimes, eps_window
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -69,7 +69,7 @@ def compare(
     Status of GD: an identity, from its closed form; its band is a single step, for rounding. Status of BNGD: for
     ``eps_a > 2`` the scale diverges like ``|1 - eps_a|^k`` (tight); for ``eps_a < 2`` the number of steps is the larger
     of what the scale needs, ``ln(tol)/(2 ln|1 - eps_a|)``, and what the effective rate needs on its outer branches
-    (`olsbn.spectral.eps_window`, asymptotic). The band is one of steps: cells whose predicted number of steps is within
+    (`olsbn.theory.eps_window`, asymptotic). The band is one of steps: cells whose predicted number of steps is within
     a factor ``10**band`` of ``n_steps`` are in it; for eps that is the distance from the window's ends. What no formula
     tells is how close to the edge of stability a cell on the plateau settles: a few come so close that their top mode
     outlasts the prediction, and count as disagreeing.

@@ -256,6 +256,8 @@ def _rates(name: str, value: Any, *, log: bool) -> Any:
 
 def _source(problem: _Problem, folder: Path) -> OLSProblem | ProblemFamily:
     from olsbn import problems
+    from olsbn.problems.data import DATASETS
+    from olsbn.problems.spectra import SPECTRA
 
     kinds = {"spectrum": ("cond", "seed", "u", "w0"), "data": ("standardize",), "csv": ("target", "standardize")}
     given = [name for name in kinds if getattr(problem, name) is not None]
@@ -269,13 +271,13 @@ def _source(problem: _Problem, folder: Path) -> OLSProblem | ProblemFamily:
             partners = " or ".join(f"problem.{k}" for k, names in kinds.items() if name in names)
             raise ValueError(f"problem.{name} goes with {partners}, got it with problem.{kind}")
     if problem.spectrum is not None:
-        nearest("problem.spectrum", problem.spectrum, list(problems._SPECTRA))
+        nearest("problem.spectrum", problem.spectrum, list(SPECTRA))
         if problem.cond is None and problem.spectrum != "identity":
             raise ValueError(f"the key 'problem.cond' is missing: it must be {ALLOWED['problem.cond']}")
         given_too = {name: getattr(problem, name) for name in kinds["spectrum"] if getattr(problem, name) is not None}
         return problems.ProblemFamily(problem.spectrum, **given_too)
     if problem.data is not None:
-        nearest("problem.data", problem.data, list(problems._DATASETS))
+        nearest("problem.data", problem.data, list(DATASETS))
         return problems.OLSProblem.from_dataset(problem.data, bool(problem.standardize))
     if problem.target is None:
         raise ValueError(f"the key 'problem.target' is missing: it must be {ALLOWED['problem.target']}")

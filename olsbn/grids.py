@@ -18,7 +18,7 @@ import numpy as np
 from olsbn import __version__, schema
 from olsbn._validate import FloatArray, as_count, as_floats, as_rate, as_real, one_of
 from olsbn.problems import OLSProblem, ProblemFamily
-from olsbn.spectral import effective_rate_regimes, spectral_report
+from olsbn.theory import effective_rate_regimes, spectral_report
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -393,6 +393,7 @@ def engine() -> str:
         here / "kernels" / "cpu.py",
         here / "kernels" / "coordinates.py",
         here / "tiles.py",
-        here / "spectral.py",
+        here / "linalg.py",
+        *sorted((here / "theory").glob("*.py")),
     ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]

@@ -10,7 +10,7 @@ import numpy as np
 from olsbn import schema
 from olsbn._validate import as_real, as_vector, one_of
 from olsbn.problems import OLSProblem, ProblemFamily
-from olsbn.spectral import effective_rate_regimes, eps_window, spectral_report
+from olsbn.theory import effective_rate_regimes, eps_window, spectral_report
 
 if TYPE_CHECKING:
     import xarray as xr

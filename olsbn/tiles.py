@@ -18,7 +18,7 @@ from olsbn._validate import FloatArray, as_count
 from olsbn.grids import VARIABLES, Arrays, SweepSpec, Tile
 from olsbn.kernels.coordinates import decouple, deflate
 from olsbn.problems import OLSProblem
-from olsbn.spectral import bngd_contraction_ratio, gd_contraction_ratio
+from olsbn.theory import bngd_contraction_ratio, gd_contraction_ratio
 
 Result = TypeVar("Result")
 

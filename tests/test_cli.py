@@ -313,7 +313,7 @@ def test_default_rates_of_a_run_are_near_the_best():
     from olsbn.cli import default_rate
 
     problem = olsbn.OLSProblem.from_spectrum("linspace", 30, 50.0)
-    report = olsbn.spectral_report(problem)
+    report = olsbn.theory_report(problem)
     assert default_rate(problem, "gd") == report.eps_opt
     ds = olsbn.run_bngd(problem, default_rate(problem, "bngd"), n_steps=3000)
     assert 0.3 * report.eps_eff_opt < ds.eps_eff.values[-1] <= report.eps_eff_max
@@ -321,7 +321,7 @@ def test_default_rates_of_a_run_are_near_the_best():
 
 def test_spectrum_as_text_and_json():
     problem = olsbn.OLSProblem.from_spectrum("logspace", 50, 1e3)
-    report, regimes = olsbn.spectral_report(problem), olsbn.effective_rate_regimes(problem)
+    report, regimes = olsbn.theory_report(problem), olsbn.effective_rate_regimes(problem)
     args = ["spectrum", "--spectrum", "logspace", "--dim", 50, "--cond", 1e3]
     text = call(*args)
     assert text.exit_code == 0 and f"{report.cond_star:.10g}" in text.stdout and "(44 more)" in text.stdout

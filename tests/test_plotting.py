@@ -164,7 +164,7 @@ def test_theory_is_drawn_where_it_is(swept, swept_gd, problem):
     assert upright == [regimes.eps_1, regimes.eps_2]
     assert [line.get_ydata() for line in ax.lines if line.get_ydata()[0] == line.get_ydata()[1]] == [[2.0, 2.0]]
     ax = plotting.plot_map(swept_gd)
-    assert [line.get_xdata()[0] for line in ax.lines] == [olsbn.spectral_report(problem).eps_max]
+    assert [line.get_xdata()[0] for line in ax.lines] == [olsbn.theory_report(problem).eps_max]
     assert plotting.plot_map(swept, theory=False).lines[:] == []
 
 

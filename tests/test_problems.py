@@ -743,3 +743,41 @@ def test_seeds_of_numpy_are_numbers():
     for seed in np.arange(2):
         family = ProblemFamily("logspace", 10.0, seed=seed)
         assert family == ProblemFamily("logspace", 10.0, seed=int(seed)) and type(family.seed) is int
+
+
+# -------------------------------------------------------------------- samples kept with their problem
+
+
+def sampled(n=40, d=4, **kwargs):
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((n, d)) * [1.0, 3.0, 0.2, 1.0][:d] + 5.0
+    return OLSProblem.from_samples(X, X @ np.arange(1.0, d + 1) + rng.standard_normal(n), **kwargs), X
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+def test_a_problem_keeps_its_sample_in_its_own_coordinates(standardize):
+    p, _ = sampled(standardize=standardize)
+    Z, n = p.sample.Z, p.sample.n
+    np.testing.assert_allclose(Z.T @ Z / n, np.diag(p.eigvals), atol=1e-13 * p.eigvals[-1])
+    np.testing.assert_allclose(Z.T @ p.sample.y / n, p.eigvals * p.u, rtol=1e-11)
+    np.testing.assert_allclose(p.sample.X.mean(axis=0), 0, atol=1e-14)
+    # u in the coordinates of the columns solves least squares
+    solution = np.linalg.lstsq(p.sample.X, p.sample.y, rcond=None)[0]
+    np.testing.assert_allclose(p.sample.basis @ p.u, solution, rtol=1e-11)
+    twin = pickle.loads(pickle.dumps(p))
+    assert twin == p and twin.sample.fingerprint == p.sample.fingerprint and not twin.sample.X.flags.writeable
+
+
+def test_the_sample_of_a_singular_problem_leaves_out_its_null_space():
+    _, X = sampled()
+    p = OLSProblem.from_samples(np.c_[X, X[:, 0], np.ones(40)], X[:, 0] + X[:, 1] ** 2)
+    assert p.dim == 4 and p.sample.X.shape == (40, 6) and p.sample.Z.shape == (40, 4)
+    np.testing.assert_allclose(p.sample.Z.T @ p.sample.Z / 40, np.diag(p.eigvals), atol=1e-13 * p.eigvals[-1])
+
+
+def test_a_sample_stays_with_its_problem_only():
+    p, _ = sampled()
+    assert dataclasses.replace(p, w0=2 * p.w0).sample is p.sample
+    assert dataclasses.replace(p, sample=None) == p  # no part of the dynamics' fingerprint
+    refused(lambda: dataclasses.replace(p, u=2 * p.u, target_var=None), "sample")
+    assert OLSProblem([1.0], [1.0]).sample is None

@@ -12,8 +12,8 @@ import olsbn
 from olsbn import grids, sweeps, tiles
 from olsbn.grids import SweepSpec, Tile, Tiling
 from olsbn.schema import Status
-from olsbn.spectral import eps_window
 from olsbn.sweeps import digest
+from olsbn.theory import eps_window
 
 PROBLEM = olsbn.OLSProblem.from_spectrum("logspace", 6, 20.0)
 FAMILY = olsbn.ProblemFamily("linspace", 10.0)

@@ -10,7 +10,7 @@ Tolerances, all of them, and why they are what they are:
 - `DIGITS`: an asymptotic law is tried where its own first-order error is a tenth of 1e-3, and has to hold to 1e-3:
   three digits;
 - `ORDER`: exponents are multiples of one half; a measured one counts as the multiple that it is nearest to;
-- `WINDOW`: the ends of the range of good learning rates are predicted to 0.03 decades (`olsbn.spectral.eps_window`) and
+- `WINDOW`: the ends of the range of good learning rates are predicted to 0.03 decades (`olsbn.theory.eps_window`) and
   found on a grid of 0.01 decades.
 """
 

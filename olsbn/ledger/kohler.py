@@ -11,7 +11,7 @@ from olsbn._validate import FloatArray
 from olsbn.ledger import textbook
 from olsbn.ledger.base import PROBLEMS, RATE, Claim, Cube, Skip, Variants, draw_problem, rounding
 from olsbn.problems import OLSProblem
-from olsbn.spectral import bngd_contraction_ratio, spectral_report
+from olsbn.theory import bngd_contraction_ratio, spectral_report
 
 
 def gdnp_excess(problem: OLSProblem, n_steps: int) -> FloatArray:

@@ -11,8 +11,8 @@ from olsbn.ledger.base import Skip
 from olsbn.ledger.runs import measured_window
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.schema import Status
-from olsbn.spectral import eps_window, spectral_report
 from olsbn.sweeps import sweep
+from olsbn.theory import eps_window, spectral_report
 
 _DIM, _COND, _TOL, _STEPS = 100, 100.0, 1e-6, 10_000
 _DIMS, _TRIALS = (100, 10, 1000), 5

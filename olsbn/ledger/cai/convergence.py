@@ -12,7 +12,7 @@ from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, draw_proble
 from olsbn.ledger.runs import final, started
 from olsbn.problems import OLSProblem
 from olsbn.schema import Status
-from olsbn.spectral import effective_rate_regimes
+from olsbn.theory import effective_rate_regimes
 
 ANYWHERE = (
     "d in 2..6, cond in 1.5..10, a_0 of either sign over 4 decades; starts not at u; 8 eps from 1e-4 eps_1 to 1e4 eps_2"

@@ -10,7 +10,7 @@ import numpy as np
 from olsbn._validate import FloatArray
 from olsbn.ledger import textbook
 from olsbn.ledger.base import PROBLEMS, Claim, Cube, Variants, draw_problem, rounding
-from olsbn.spectral import spectral_report
+from olsbn.theory import spectral_report
 
 
 def _critical(cube: Cube) -> SimpleNamespace:

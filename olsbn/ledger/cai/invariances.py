@@ -14,7 +14,7 @@ from olsbn.ledger import textbook
 from olsbn.ledger.base import PROBLEMS, Claim, Cube, Variants, draw_problem, rounding
 from olsbn.ledger.runs import started
 from olsbn.problems import OLSProblem
-from olsbn.spectral import effective_rate_regimes
+from olsbn.theory import effective_rate_regimes
 
 
 def _monotone(cube: Cube) -> Any:

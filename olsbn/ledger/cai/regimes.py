@@ -12,7 +12,7 @@ from olsbn._validate import FloatArray
 from olsbn.ledger.base import DIGITS, Claim, Cube, Skip, Variants, draw_problem
 from olsbn.ledger.runs import VISIBLE, settled_eps_eff, slope
 from olsbn.problems import ProblemFamily
-from olsbn.spectral import effective_rate_regimes, spectral_report
+from olsbn.theory import effective_rate_regimes, spectral_report
 
 SMALL_PROBLEMS = (
     "d in 2..8, cond in 1.5..15, u leaning to either end, w0 anywhere; starts at u or leading to a saddle left out"

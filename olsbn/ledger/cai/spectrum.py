@@ -11,7 +11,7 @@ from olsbn.dynamics import run_bngd
 from olsbn.ledger import textbook
 from olsbn.ledger.base import RATE, Claim, Cube, Skip, Variants, draw_problem, rounding
 from olsbn.ledger.runs import started
-from olsbn.spectral import spectral_report
+from olsbn.theory import spectral_report
 
 
 def star(cube: Cube) -> SimpleNamespace:

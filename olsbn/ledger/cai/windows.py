@@ -6,7 +6,7 @@ import numpy as np
 
 from olsbn.ledger.base import Claim, Variants
 from olsbn.ledger.runs import WINDOW_PROBLEMS, window_instance
-from olsbn.spectral import effective_rate_regimes
+from olsbn.theory import effective_rate_regimes
 
 CLAIMS = (
     Claim(

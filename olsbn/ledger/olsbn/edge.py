@@ -11,7 +11,7 @@ from olsbn.dynamics import run_bngd
 from olsbn.ledger.base import Claim, Cube, Skip, Variants, draw_problem, rounding
 from olsbn.ledger.cai.convergence import ANYWHERE, anywhere, not_converged
 from olsbn.ledger.runs import started
-from olsbn.spectral import effective_rate_regimes
+from olsbn.theory import effective_rate_regimes
 
 
 def _beyond_two(cube: Cube) -> SimpleNamespace:

@@ -11,7 +11,7 @@ from olsbn.ledger.cai.rates import settled_rates
 from olsbn.ledger.cai.regimes import SMALL_PROBLEMS, halving_order, large, large_law, small, small_law, wide_plateau
 from olsbn.ledger.runs import settled_eps_eff, slope
 from olsbn.problems import ProblemFamily
-from olsbn.spectral import effective_rate_regimes, spectral_report
+from olsbn.theory import effective_rate_regimes, spectral_report
 
 
 def _on_plateau(cube: Cube) -> SimpleNamespace:

@@ -11,7 +11,7 @@ from olsbn.ledger import textbook
 from olsbn.ledger.base import Claim, Cube, Variants, rounding
 from olsbn.ledger.cai.spectrum import star
 from olsbn.problems import OLSProblem
-from olsbn.spectral import spectral_report
+from olsbn.theory import spectral_report
 
 
 def _extreme_u(cube: Cube) -> SimpleNamespace:

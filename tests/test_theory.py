@@ -14,9 +14,9 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import minimize_scalar
 
 import olsbn
-from olsbn import spectral
+from olsbn.linalg import secular_roots
 from olsbn.problems import MACHEPS, OLSProblem
-from olsbn.spectral import (
+from olsbn.theory import (
     bngd_contraction_ratio,
     effective_rate_regimes,
     eps_window,
@@ -119,7 +119,7 @@ def test_clusters_tiny_weights_and_near_deflation():
 def test_offsets_from_the_poles_are_not_lost():
     # The root next to a pole of weight 1e-20 is a hair away from it; one unit in the last place is 1e-16.
     weights = np.array([0.4, 1e-20, 0.4])
-    root = spectral._secular_roots(np.array([1.0, 2.0, 4.0]), weights, np.array([0, 1]))
+    root = secular_roots(np.array([1.0, 2.0, 4.0]), weights, np.array([0, 1])).values
     # 0.4/(1-x) + 0.4/(4-x) = 0 at 2.5; so between 1 and 2 the root sits at 2 - O(1e-20)
     assert root[0] == 2.0
     assert abs(root[1] - 2.5) <= 4 * MACHEPS

