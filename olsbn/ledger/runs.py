@@ -12,8 +12,8 @@ from olsbn._validate import FloatArray
 from olsbn.ledger.base import Cube, Skip
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.schema import Status
-from olsbn.theory import eps_window
 from olsbn.sweeps import sweep
+from olsbn.theory import eps_window
 
 # The effective rate and the contraction ratio approach their limits like the root of the excess: here to 1e-12.
 SETTLED = 1e-24

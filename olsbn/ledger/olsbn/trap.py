@@ -10,8 +10,8 @@ import numpy as np
 from olsbn.ledger import textbook
 from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, draw_problem, rounding
 from olsbn.ledger.runs import slope, started
-from olsbn.theory import effective_rate_regimes
 from olsbn.sweeps import sweep
+from olsbn.theory import effective_rate_regimes
 
 
 def _trap(cube: Cube) -> SimpleNamespace:
