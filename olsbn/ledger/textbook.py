@@ -5,6 +5,8 @@ Everything takes complex numbers as well, so that derivatives come from complex 
 
 from __future__ import annotations
 
+import decimal
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,11 +19,11 @@ from olsbn.problems import OLSProblem
 class Dense(NamedTuple):
     """The problem in coordinates that are not the eigenbasis."""
 
-    H: FloatArray
-    g: FloatArray
-    u: FloatArray
-    w0: FloatArray
-    E: float
+    H: Any
+    g: Any
+    u: Any
+    w0: Any
+    E: Any
 
 
 def dense(problem: OLSProblem, rng: np.random.Generator) -> Dense:
@@ -49,14 +51,34 @@ def loss(p: Dense, w: Any, a: Any) -> Any:
     return (p.E - 2 * a * (w @ p.g) / sigma(p, w) + a * a) / 2
 
 
-def bngd_update(w: Any, a: Any, eps: float, eps_a: float, g: Any, Hw: Any, wg: Any, s: Any) -> tuple[Any, Any]:
-    """BNGD's update as printed [Cai], from the products ``Hw``, ``w'g`` and ``s = sqrt(w'Hw)`` of the old state."""
-    return w + eps * (a / s) * (g - (wg / (s * s)) * Hw), a + eps_a * (wg / s - a)
+def bngd_gradient(a: Any, g: Any, Hw: Any, wg: Any, s: Any) -> tuple[Any, Any]:
+    """Gradient of the loss in w and in a, from the products ``Hw``, ``wg = w'g`` and the normaliser s.
+
+    ``s = sqrt(w'Hw)`` for BN; for ``sqrt(w'Hw + constant)`` the formula is the same.
+    """
+    return -(a / s) * (g - (wg / (s * s)) * Hw), a - wg / s
 
 
-def bngd_step(p: Dense, w: Any, a: Any, eps: float, eps_a: float) -> tuple[Any, Any]:
+def gradient(p: Dense, w: Any, a: Any, constant: Any = 0) -> tuple[Any, Any]:
+    """Gradient of the loss in w and in a, BN with a constant under its root (frameworks add 1e-5)."""
+    Hw = p.H @ w
+    return bngd_gradient(a, p.g, Hw, w @ p.g, np.sqrt(w @ Hw + constant))
+
+
+def bngd_update(w: Any, a: Any, eps: Any, eps_a: Any, grad: tuple[Any, Any], decay: Any = 0) -> tuple[Any, Any]:
+    """BNGD's update [Cai], of weights and scale at once; `decay` is eps times the weight decay."""
+    return w - eps * grad[0] - decay * w, a - eps_a * grad[1]
+
+
+def bngd_step(p: Dense, w: Any, a: Any, eps: Any, eps_a: Any, decay: Any = 0) -> tuple[Any, Any]:
     """One step of BNGD [Cai]; both lines use the old state."""
-    return bngd_update(w, a, eps, eps_a, p.g, p.H @ w, w @ p.g, sigma(p, w))
+    return bngd_update(w, a, eps, eps_a, gradient(p, w, a), decay)
+
+
+def batch_norm(z: Any) -> Any:
+    """Return the outputs of BN over a batch, without a constant under the root."""
+    centred = z - np.mean(z)
+    return centred / np.sqrt(np.mean(centred * centred))
 
 
 def gdnp_step(p: Dense, w: FloatArray, smoothness: float) -> FloatArray:
@@ -89,3 +111,32 @@ def bngd_jacobian(p: Dense, w: FloatArray, a: float, eps: float, eps_a: float) -
         return np.append(w_next, a_next)
 
     return derivative(step, np.append(w, a))
+
+
+# -------------------------------------------------------------------- the same in many digits
+
+
+def many_digits(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function compute with 100 digits wherever its numbers are those of `exact`."""
+
+    @functools.wraps(function)
+    def inner(*args: Any) -> Any:
+        with decimal.localcontext(prec=100):
+            return function(*args)
+
+    return inner
+
+
+def exact(value: Any) -> Any:
+    """Return a number, an array or a problem with decimal numbers in place of floats; the values are the same."""
+    if isinstance(value, Dense):
+        H, u = exact(value.H), exact(value.u)
+        return Dense(H, H @ u, u, exact(value.w0), u @ H @ u)
+    if isinstance(value, np.ndarray):
+        return np.array([exact(float(entry)) for entry in value.ravel()], dtype=object).reshape(value.shape)
+    return decimal.Decimal(value)
+
+
+def norm(v: Any) -> Any:
+    """Return the Euclidean norm, of decimal numbers too."""
+    return np.sqrt(v @ v)

@@ -42,7 +42,7 @@ def _printed_run(
         Hw = eigvals * w
         sigma, wg = math.sqrt(math.fsum(w * Hw)), math.fsum(w * g)
         rows.append((a, sigma, wg, math.fsum(w * w)))
-        w, a = textbook.bngd_update(w, a, eps, eps_a, g, Hw, wg, sigma)
+        w, a = textbook.bngd_update(w, a, eps, eps_a, textbook.bngd_gradient(a, g, Hw, wg, sigma))
     return np.array(rows)
 
 

@@ -1,6 +1,6 @@
-"""No claim of this source is entered yet."""
+"""The claims of Hoffer, Banner, Golan, Soudry ('Norm matters'), and of notes on it, on scale invariance and decay."""
 
-from olsbn.ledger.base import Claim
+from olsbn.ledger.base import gather
+from olsbn.ledger.hoffer import decay, expansions, norms
 
-CLAIMS: tuple[Claim, ...] = ()
-FALSE: dict[str, Claim] = {}
+CLAIMS, FALSE = gather(expansions, decay, norms)
