@@ -23,6 +23,7 @@ _PUBLIC = {
     "excited_modes": "theory",
     "sweep": "sweeps",
     "compare": "compare",
+    "certify": "certification",
     "claims": "ledger",
     "robustness": "measures",
     "over_trials": "measures",

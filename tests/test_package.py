@@ -9,7 +9,7 @@ import pytest
 
 import olsbn
 
-HEAVY = ("numpy", "scipy", "numba", "xarray", "zarr", "matplotlib", "dask", "pandas", "click", "msgspec")
+HEAVY = ("numpy", "scipy", "numba", "xarray", "zarr", "matplotlib", "dask", "pandas", "click", "msgspec", "flint")
 
 
 def loaded_after(code):
