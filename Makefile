@@ -14,13 +14,13 @@ test: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/installed-test
-	$(BIN)/ruff check olsbn tests experiments
-	$(BIN)/ruff format --check olsbn tests experiments
+	$(BIN)/ruff check olsbn tests experiments benchmarks
+	$(BIN)/ruff format --check olsbn tests experiments benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg
 
 bench: $(VENV)/installed-bench
-	$(BIN)/olsbn bench --out figures/bench
+	$(BIN)/python benchmarks/engine.py --out figures/bench
 
 $(VENV)/created:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "olsbn needs Python >= 3.11; set PYTHON=...")'

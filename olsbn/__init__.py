@@ -22,12 +22,12 @@ _PUBLIC = {
     "eps_window": "theory",
     "excited_modes": "theory",
     "sweep": "sweeps",
-    "compare": "compare",
+    "compare": "results.comparison",
     "certify": "certification",
     "claims": "ledger",
-    "robustness": "measures",
-    "over_trials": "measures",
-    "median_trial": "measures",
+    "robustness": "results.measures",
+    "over_trials": "results.measures",
+    "median_trial": "results.measures",
 }
 _SUBMODULES = ("plotting",)
 

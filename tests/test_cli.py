@@ -194,7 +194,7 @@ def test_grids():
 def test_default_map_has_the_edge_between_two_rows(tmp_path):
     assert call("map", *RANDOM, "--eps", "1:2:2", "--steps", "1", "--out", "m").exit_code == 0
     ds = xr.open_dataset("m/map.nc")
-    from olsbn.plotting import cell_edges
+    from olsbn.maps import cell_edges
 
     edges, log = cell_edges(ds.eps_a.values)
     assert log and np.abs(edges - 2).min() < 1e-12
@@ -310,10 +310,10 @@ def test_run_of_many_steps_records_some():
 
 
 def test_default_rates_of_a_run_are_near_the_best():
-    from olsbn.cli import default_rate
+    from olsbn.cli.run import default_rate
 
     problem = olsbn.OLSProblem.from_spectrum("linspace", 30, 50.0)
-    report = olsbn.theory_report(problem)
+    report = olsbn.spectral_report(problem)
     assert default_rate(problem, "gd") == report.eps_opt
     ds = olsbn.run_bngd(problem, default_rate(problem, "bngd"), n_steps=3000)
     assert 0.3 * report.eps_eff_opt < ds.eps_eff.values[-1] <= report.eps_eff_max
@@ -321,7 +321,7 @@ def test_default_rates_of_a_run_are_near_the_best():
 
 def test_spectrum_as_text_and_json():
     problem = olsbn.OLSProblem.from_spectrum("logspace", 50, 1e3)
-    report, regimes = olsbn.theory_report(problem), olsbn.effective_rate_regimes(problem)
+    report, regimes = olsbn.spectral_report(problem), olsbn.effective_rate_regimes(problem)
     args = ["spectrum", "--spectrum", "logspace", "--dim", 50, "--cond", 1e3]
     text = call(*args)
     assert text.exit_code == 0 and f"{report.cond_star:.10g}" in text.stdout and "(44 more)" in text.stdout

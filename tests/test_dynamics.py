@@ -542,7 +542,7 @@ def test_gd_mistakes_no_fast_mode_for_the_slowest():
 )
 def test_a_damped_mode_can_always_grow_again(problem):
     """On the plateau the top mode is damped for long; lost to underflow or cancellation, it would let eps_eff rise."""
-    edge, regimes = olsbn.theory_report(problem).eps_eff_max, olsbn.effective_rate_regimes(problem)
+    edge, regimes = olsbn.spectral_report(problem).eps_eff_max, olsbn.effective_rate_regimes(problem)
     ds = olsbn.sweep(problem, eps=np.geomspace(regimes.eps_1, regimes.eps_2, 60), eps_a=[0.5, 1.0, 1.5], n_steps=20_000)
     assert (ds.status == Status.CONVERGED).all() and (ds.eps_eff < 1.001 * edge).all()
     found = ds.rate_sim.notnull().values

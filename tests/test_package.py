@@ -28,7 +28,7 @@ def test_a_problem_needs_numpy_alone():
 
 
 def test_theory_needs_no_engine():
-    code = "import olsbn; olsbn.theory_report(olsbn.OLSProblem([1.0, 2.0], [1.0, 1.0]))"
+    code = "import olsbn; olsbn.spectral_report(olsbn.OLSProblem([1.0, 2.0], [1.0, 1.0]))"
     assert loaded_after(code) <= {"numpy", "scipy"}
 
 

@@ -10,7 +10,7 @@ from matplotlib.collections import QuadMesh
 from PIL import Image
 
 import olsbn
-from olsbn import plotting
+from olsbn import maps, plotting
 from olsbn.schema import Status
 
 EPS, EPS_A = np.logspace(-3, 4, 22), np.array([0.3, 0.8, 1.3, 1.8, 2.3])
@@ -57,23 +57,23 @@ def pixels(figure):
 
 def test_edges_of_a_logarithmic_grid_are_geometric_means():
     x = np.array([1e-3, 1e-2, 1e-1, 1.0])
-    edges, log = plotting.cell_edges(x)
+    edges, log = maps.cell_edges(x)
     assert log
     np.testing.assert_allclose(edges[1:-1], np.sqrt(x[1:] * x[:-1]), rtol=1e-13)
     np.testing.assert_allclose(edges[[0, -1]], [x[0] / 10**0.5, x[-1] * 10**0.5], rtol=1e-13)
 
 
 def test_edges_of_a_linear_grid_are_midpoints_and_not_negative():
-    edges, log = plotting.cell_edges([0.0, 1.0, 2.0])
+    edges, log = maps.cell_edges([0.0, 1.0, 2.0])
     assert not log and edges.tolist() == [0.0, 0.5, 1.5, 2.5]
-    edges, log = plotting.cell_edges(np.linspace(0.1, 2.1, 11))
+    edges, log = maps.cell_edges(np.linspace(0.1, 2.1, 11))
     assert not log
     np.testing.assert_allclose(edges, np.linspace(0, 2.2, 12), atol=1e-15)
 
 
 @pytest.mark.parametrize("x", [[5e-324, 1.0, 1e308], [2.5], [0.0], [1.0, 2.0], [1e-9, 1e9], [3.0, 1e300]])
 def test_edges_enclose_their_centres(x):
-    edges, log = plotting.cell_edges(x)
+    edges, log = maps.cell_edges(x)
     assert edges.size == len(x) + 1 and (np.diff(edges) > 0).all() and np.isfinite(edges).all()
     shown = np.clip(x, 1e-290, 1e290) if log else np.array(x)
     rounding = 1 + 1e-12  # of exp(log(x)) at the ends of the range
@@ -82,13 +82,13 @@ def test_edges_enclose_their_centres(x):
 
 def test_edges_of_a_grid_that_does_not_ascend():
     with pytest.raises(ValueError, match="distinct"):
-        plotting.cell_edges([1.0, 1.0, 2.0])
+        maps.cell_edges([1.0, 1.0, 2.0])
 
 
 def test_edges_beyond_what_an_axis_can_show():
     for x in ([1e-320], [1e300, 1e304]):
         with pytest.raises(ValueError, match=r"must lie in \[1e-290, 1e\+290\]"):
-            plotting.cell_edges(x)
+            maps.cell_edges(x)
 
 
 def test_cells_lie_where_the_coordinates_say(swept):
@@ -164,7 +164,7 @@ def test_theory_is_drawn_where_it_is(swept, swept_gd, problem):
     assert upright == [regimes.eps_1, regimes.eps_2]
     assert [line.get_ydata() for line in ax.lines if line.get_ydata()[0] == line.get_ydata()[1]] == [[2.0, 2.0]]
     ax = plotting.plot_map(swept_gd)
-    assert [line.get_xdata()[0] for line in ax.lines] == [olsbn.theory_report(problem).eps_max]
+    assert [line.get_xdata()[0] for line in ax.lines] == [olsbn.spectral_report(problem).eps_max]
     assert plotting.plot_map(swept, theory=False).lines[:] == []
 
 
@@ -195,21 +195,21 @@ def test_draws_into_given_axes_and_returns_them(swept, swept_gd, problem):
 
 
 def test_a_file_draws_the_same(swept, swept_gd, tmp_path):
-    both = plotting.beside(swept, swept_gd)
+    both = maps.beside(swept, swept_gd)
     both.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
     both.to_zarr(tmp_path / "a.zarr", consolidated=False)
     nc, zarr = xr.open_dataset(tmp_path / "a.nc"), xr.open_zarr(tmp_path / "a.zarr", consolidated=False)
     first = pixels(plotting.plot_map(both).figure)
     for ds in (nc, zarr):
         np.testing.assert_array_equal(pixels(plotting.plot_map(ds).figure), first)
-        for part, original in zip(plotting.apart(ds), (swept, swept_gd), strict=True):
+        for part, original in zip(maps.apart(ds), (swept, swept_gd), strict=True):
             xr.testing.assert_equal(part.load(), original)
     nc.close()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf"])
 def test_redrawing_gives_the_same_bytes(swept, swept_gd, tmp_path, suffix):
-    both = plotting.beside(swept, swept_gd)
+    both = maps.beside(swept, swept_gd)
     both.attrs["command"] = "olsbn map --data 'x y'"
     plotting.save(plotting.map_figure(both), tmp_path / f"a{suffix}", both)
     with matplotlib.rc_context({"font.size": 20, "font.family": "monospace", "savefig.dpi": 30}):  # a user's settings
@@ -226,7 +226,7 @@ def test_redrawing_gives_the_same_bytes(swept, swept_gd, tmp_path, suffix):
 
 
 def test_the_map_figure_tells_of_both(swept, swept_gd):
-    figure = plotting.map_figure(plotting.beside(swept, swept_gd))
+    figure = plotting.map_figure(maps.beside(swept, swept_gd))
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     n = {name: int((ds.status == Status.DIVERGED).sum()) for name, ds in (("BNGD", swept), ("GD", swept_gd))}
     assert f"diverged: BNGD {n['BNGD']} of {swept.status.size}, GD {n['GD']} of {swept_gd.status.size} cells" in texts

@@ -10,6 +10,7 @@ import numpy as np
 from olsbn import schema
 from olsbn._validate import as_real, as_vector, one_of
 from olsbn.problems import OLSProblem, ProblemFamily
+from olsbn.results.datasets import check_dataset, check_no_medians, problems_of, source_of
 from olsbn.theory import effective_rate_regimes, eps_window, spectral_report
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def robustness(
         raise ValueError(f"default must be > 0, got {default!r}")
     columns = _measured(ds, default)
     dims = [d for d in ds["status"].dims if d != "eps"]
-    source = problem if problem is not None else _family(ds)
+    source = source_of(ds, problem)
     if source is not None:
         columns |= _predicted(ds, source)
     if gd is not None:
@@ -202,8 +203,7 @@ def median_trial(ds: xr.Dataset, by: str = "excess") -> xr.Dataset:
 
 
 def _check_trials(ds: Any) -> None:
-    if not hasattr(ds, "data_vars"):
-        raise TypeError(f"ds must be an xarray.Dataset, got {type(ds).__name__}")
+    check_dataset(ds)
     if "trial" not in ds.dims:
         raise ValueError(f"ds must have the dim 'trial', got the dims {', '.join(map(str, ds.dims)) or 'none'}")
 
@@ -214,8 +214,7 @@ def _check_trials(ds: Any) -> None:
 def _measured(ds: xr.Dataset, default: float) -> dict[str, xr.DataArray]:
     import xarray as xr
 
-    if "n_trials" in getattr(ds, "attrs", ()):
-        raise ValueError("ds must be a result of olsbn.sweep, got medians over its trials (take them of the measures)")
+    check_no_medians(ds)
     for name in ("status", "excess", "steps_to_tol", "rate_sim"):
         if name not in getattr(ds, "data_vars", ()):
             raise ValueError(f"ds must be a result of olsbn.sweep, got none with the variable {name!r}")
@@ -270,53 +269,27 @@ def _measured(ds: xr.Dataset, default: float) -> dict[str, xr.DataArray]:
 # -------------------------------------------------------------------- predicted
 
 
-def _family(ds: xr.Dataset) -> ProblemFamily | None:
-    """Return the family that was swept, if it was one."""
-    facts = {name: ds.attrs.get(f"family_{name}") for name in ("kind", "cond", "seed", "u", "w0")}
-    return None if facts["kind"] is None else ProblemFamily(**facts)  # type: ignore[arg-type]
-
-
-def _place(ds: xr.Dataset, name: str) -> Any:
-    """Return the dimensions or trials of a sweep: an axis, one picked from it, or what had no axis."""
-    return ds[name].values if name in ds.coords else ds.attrs.get(name, 0)
-
-
-def problems(ds: xr.Dataset) -> list[OLSProblem]:
-    """Return the problems of the family that was swept, for the dimensions and trials in `ds`; none for no family."""
-    family = _family(ds)
-    dims, trials = (np.atleast_1d(_place(ds, name)).tolist() for name in ("dim", "trial"))
-    return [] if family is None else [family(int(dim), int(trial)) for dim in dims for trial in trials]
-
-
 def _predicted(ds: xr.Dataset, source: OLSProblem | ProblemFamily) -> dict[str, xr.DataArray]:
     import xarray as xr
 
     n_steps, tol, method = int(ds.attrs["n_steps"]), float(ds.attrs["tol"]), ds.attrs["method"]
-    if isinstance(source, ProblemFamily) != ("family_kind" in ds.attrs):
-        raise ValueError(f"problem must be what was swept, {ds.attrs.get('title')}, got {source!r}")
-    if isinstance(source, OLSProblem) and source.fingerprint != ds.attrs.get("problem_fingerprint"):
-        raise ValueError(f"problem must be the one that was swept, {ds.attrs.get('problem')}, got {source!r}")
     axes = [d for d in ("dim", "trial") if d in ds.dims]
-    grids = {d: np.atleast_1d(_place(ds, d)) for d in ("dim", "trial")}
     names = ("gd_width_decades", "width_theory", "plateau_theory", "rate_best_theory")
-    table = np.full((len(names), grids["dim"].size, grids["trial"].size), np.nan)
-    for i, dim in enumerate(grids["dim"]):
-        for j, trial in enumerate(grids["trial"]):
-            problem = source if isinstance(source, OLSProblem) else source(int(dim), int(trial))
-            report = spectral_report(problem)
-            gd = eps_window(problem, tol, n_steps, "gd").decades if n_steps else np.nan
-            table[0, i, j] = gd
-            if method == "gd":
-                table[1, i, j], table[3, i, j] = gd, report.rate_gd_opt
-            else:
-                window = eps_window(problem, tol, n_steps) if n_steps else None
-                found = window is not None and np.isfinite([window.lower, window.upper]).all()
-                table[1, i, j] = window.decades if found and window is not None else np.nan
-                table[2, i, j], table[3, i, j] = effective_rate_regimes(problem).decades, report.rate_bngd_opt
-    keep = tuple(slice(None) if d in axes else 0 for d in ("dim", "trial"))
+    table = np.full((len(names), *(ds.sizes[d] for d in axes)), np.nan)
+    for at, problem in problems_of(ds, source):
+        report = spectral_report(problem)
+        gd = eps_window(problem, tol, n_steps, "gd").decades if n_steps else np.nan
+        column = [gd, gd, np.nan, report.rate_gd_opt]
+        if method != "gd":
+            window = eps_window(problem, tol, n_steps) if n_steps else None
+            found = window is not None and np.isfinite([window.lower, window.upper]).all()
+            width = window.decades if found and window is not None else np.nan
+            column[1:] = width, effective_rate_regimes(problem).decades, report.rate_bngd_opt
+        index: Any = (slice(None), *(at[d] for d in axes))
+        table[index] = column
     coords = {d: ds[d] for d in axes}
     return {
-        name: xr.DataArray(values[keep], dims=axes, coords=coords)
+        name: xr.DataArray(values, dims=axes, coords=coords)
         for name, values in zip(names, table, strict=True)
         if method != "gd" or name != "plateau_theory"
     }

@@ -1,16 +1,22 @@
 """How fast the engine is: against the arithmetic limit of this machine and against what people write instead.
 
+    python benchmarks/engine.py [--quick] [--repeats N] [--out DIR] [--update FILE.md]
+
+JAX and PyTorch take part where they are installed.
+
 Every figure is a median over rounds in which all contestants run once each, in turn, so that a machine whose speed
 drifts drifts for all of them; ratios are taken round by round.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import re
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -451,7 +457,7 @@ def report(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-_MARKS = "<!-- olsbn bench: begin -->", "<!-- olsbn bench: end -->"
+_MARKS = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
 
 
 def marked(path: Path) -> tuple[str, str]:
@@ -476,6 +482,33 @@ def save(result: dict[str, Any], folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "bench.json").write_text(json.dumps(result, indent=1))
     if "curves" in result:
-        from olsbn import plotting
+        from figure import bench_figure
 
-        plotting.bench_figure(result).savefig(folder / "bench.png", dpi=150, metadata={"Software": None})
+        bench_figure(result).savefig(folder / "bench.png", dpi=150, metadata={"Software": None})
+
+
+def main() -> None:
+    """Measure, print the tables, and save what is asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="only d = 100, without curves and large maps")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds; medians are shown")
+    parser.add_argument("--out", type=Path, help="folder for bench.json and, unless --quick, bench.png")
+    parser.add_argument("--update", type=Path, help="Markdown file whose marked block gets the tables")
+    options = parser.parse_args()
+    if options.repeats < 1:
+        parser.error(f"--repeats must be >= 1, got {options.repeats}")
+    if options.out is not None and not options.out.parent.is_dir():
+        parser.error(f"--out must be in a directory that exists, got {options.out}")
+    if options.update is not None:
+        marked(options.update)
+    result = run(options.repeats, options.quick, lambda text: print(f"measuring: {text}", file=sys.stderr))
+    text = report(result)
+    print(text)
+    if options.out is not None:
+        save(result, options.out)
+    if options.update is not None:
+        write_into(options.update, text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """What a sweep's store must survive, in full counts: kills, damage, full and read-only disks, malformed input, Dask.
 
-    python experiments/torture.py [--smoke] [--only NAME ...] [--json FILE]
+    python tests/stress/torture.py [--smoke] [--only NAME ...] [--json FILE]
 
 Prints one line a section with what was counted, and ends with 1 if anything went wrong.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import crash
 from malformed import COMMANDS, CONFIGS, GOOD
 
@@ -273,7 +273,7 @@ def memory(folder, smoke):
     peaks = {}
     for n in (10**5, 10**6) if smoke else (10**5, 10**6, 10**7):
         code = (
-            "import sys, numpy as np; sys.path.insert(0, 'experiments'); from torture import fill_many; "
+            "import sys, numpy as np; sys.path.insert(0, 'stress'); from torture import fill_many; "
             f"print(fill_many({n}, {str(folder / f'memory-{n}.zarr')!r}))"
         )
         done = subprocess.run(

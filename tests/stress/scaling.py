@@ -1,6 +1,6 @@
 """How a sweep into a store scales with threads and with Dask workers, and what a tile costs besides its arithmetic.
 
-    python experiments/scaling.py [--smoke] [--rounds N] [--most N]
+    python tests/stress/scaling.py [--smoke] [--rounds N] [--most N]
 
 Rounds are interleaved, and the least disturbed one of each kind is shown: it is the one that tells of the program.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dask_cluster import Cluster
 from distributed import Client
 

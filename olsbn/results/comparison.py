@@ -9,6 +9,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray, as_real
 from olsbn.problems import MACHEPS, OLSProblem, ProblemFamily
+from olsbn.results.datasets import check_dataset, check_no_medians, problems_of, source_of
 from olsbn.schema import EXCESS_LIMIT, Status
 from olsbn.theory import effective_rate_regimes, eps_window
 
@@ -94,22 +95,18 @@ def compare(
     band, rel = as_real("band", band), as_real("rel", rel)
     if not band >= 0 or not rel > 0:
         raise ValueError(f"band must be >= 0 and rel > 0, got {band!r} and {rel!r}")
-    if "n_trials" in getattr(ds, "attrs", ()):
-        raise ValueError("ds must be a result of olsbn.sweep, got medians over its trials")
-    source = _source(ds, problem)
+    _check_sweep(ds)
+    source = source_of(ds, problem)
+    if source is None:
+        raise ValueError("problem must be given for a sweep of a single problem, got None")
     axes = [name for name in ("dim", "trial") if name in ds.dims]
     order = (*axes, *(name for name in ("eps_a", "eps") if name in ds.dims))
     shape = tuple(ds.sizes[name] for name in order)
     names = ["steps_theory", "status_theory", "status_check", "rate_check"]
     names += [] if ds.attrs["method"] == "gd" else ["regime", "eps_eff_theory", "eps_eff_check"]
     found = {name: np.full(shape, np.nan) for name in names}
-    for index in np.ndindex(*shape[: len(axes)]):
-        part = ds.isel(dict(zip(axes, index, strict=True)))
-        one = source
-        if isinstance(source, ProblemFamily):
-            dim, trial = (int(part[name]) if name in part.coords else int(ds.attrs[name]) for name in ("dim", "trial"))
-            one = source(dim, trial)
-        assert isinstance(one, OLSProblem)
+    for at, one in problems_of(ds, source):
+        index, part = tuple(at[name] for name in axes), ds.isel(at)
         for name, values in _compare_one(part, one, band, rel).items():
             found[name][index] = values.reshape(shape[len(axes) :])
     keep = [name for name in ("status", "rate_sim", "rate_theory", "eps_eff") if name in ds]
@@ -143,36 +140,13 @@ _ATTRS: dict[str, dict[str, Any]] = {
 }
 
 
-def _source(ds: Any, problem: Any) -> OLSProblem | ProblemFamily:
-    """Return the problem that a sweep was made of, after checking that it is the one."""
-    import xarray as xr
-
-    if not isinstance(ds, xr.Dataset):
-        raise TypeError(f"ds must be an xarray.Dataset made by sweep, got {type(ds).__name__}")
+def _check_sweep(ds: Any) -> None:
+    check_dataset(ds)
+    check_no_medians(ds)
     missing = [name for name in ("status", "eps_eff", "rate_sim", "rate_theory", "excess") if name not in ds]
     missing += [name for name in ("method", "n_steps", "tol") if name not in ds.attrs]
     if missing or "step" in ds.dims:
         raise ValueError(f"ds must be a result of sweep, got a Dataset without {', '.join(missing) or 'cells'}")
-    family = {key.removeprefix("family_"): value for key, value in ds.attrs.items() if key.startswith("family_")}
-    if problem is None:
-        if not family:
-            raise ValueError("problem must be given for a sweep of a single problem, got None")
-        return ProblemFamily(**{key: _plain(value) for key, value in family.items()})
-    if not isinstance(problem, OLSProblem | ProblemFamily):
-        raise TypeError(f"problem must be an OLSProblem or a ProblemFamily, got {type(problem).__name__}")
-    if isinstance(problem, OLSProblem):
-        want, got = ds.attrs.get("problem_fingerprint"), problem.fingerprint
-        if want != got:
-            raise ValueError(
-                f"problem must be the one that ds was made of, with the fingerprint {str(want)[:12]}, got {got[:12]}"
-            )
-    elif not family or problem != ProblemFamily(**{key: _plain(value) for key, value in family.items()}):
-        raise ValueError(f"problem must be the family that ds was made of, {family or 'none'}, got {problem!r}")
-    return problem
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 # -------------------------------------------------------------------- one problem

@@ -1,0 +1,33 @@
+"""`olsbn plan`."""
+
+from __future__ import annotations
+
+import click
+
+from olsbn.cli.shell import bad_input, main
+from olsbn.cli.text import bytes_text, duration_text
+
+
+@main.command("plan")
+@click.argument("config", metavar="CONFIG.toml")
+@click.option("--workers", type=int, metavar="N", help="Threads to reckon with (default: all processors).")
+def plan_command(config: str, workers: int | None) -> None:
+    """Say what a sweep will cost: cells, tiles, bytes, and seconds from a short calibration."""
+    with bad_input():
+        if workers is not None and workers < 1:
+            raise ValueError(f"--workers must be >= 1, got {workers}")
+        from olsbn import config as configs
+        from olsbn import planning, tiles
+
+        spec = configs.load(config)
+    plan = planning.plan(spec)
+    workers = workers or tiles.processors()
+    names = ("dim", "trial", "eps_a", "eps")
+    sizes = " x ".join(f"{n} {name}" for n, name in zip(spec.shape, names, strict=True) if n > 1)
+    limit = "at most " if spec.stop == "tol" else "about "
+    wall = max(plan.core_seconds / min(workers, plan.n_tiles), plan.core_seconds / plan.n_tiles)
+    click.echo(f"cells       {plan.n_cells}" + (f" ({sizes})" if sizes else ""))
+    click.echo(f"tiles       {plan.n_tiles} of up to {plan.tile_cells} cells")
+    click.echo(f"disk        at most {bytes_text(plan.n_bytes)}")
+    alone = duration_text(plan.core_seconds)
+    click.echo(f"time        {limit}{duration_text(wall)} on {workers} threads here ({alone} on one)")

@@ -1,0 +1,86 @@
+"""The options that name a problem, and the problem they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from olsbn.problems import OLSProblem
+
+# Bytes needed, with some room, for a mode of a problem.
+_BYTES_A_MODE = 600
+
+
+def problem_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that name a problem."""
+    options = [
+        click.option("--data", metavar="NAME", help="A data set: diabetes, wine, breast_cancer, digits, mnist_5k."),
+        click.option("--csv", metavar="FILE", help="A CSV table with a header row."),
+        click.option("--target", metavar="COL", help="The target's column in the CSV table."),
+        click.option("--spectrum", metavar="KIND", help="Random problem: logspace, linspace, powerlaw, ..."),
+        click.option("--dim", type=int, metavar="D", help="Number of inputs of the random problem."),
+        click.option("--cond", type=float, metavar="K", help="Condition number of the random problem."),
+        click.option("--seed", type=int, metavar="S", help="Seed of the random problem (default 0)."),
+        click.option("--standardize", is_flag=True, help="Divide each input by its standard deviation."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def make_problem(
+    data: str | None,
+    csv: str | None,
+    target: str | None,
+    spectrum: str | None,
+    dim: int | None,
+    cond: float | None,
+    seed: int | None,
+    standardize: bool,
+) -> OLSProblem:
+    """Make the problem that the options name."""
+    given = [f"--{name}" for name, value in (("data", data), ("csv", csv), ("spectrum", spectrum)) if value is not None]
+    if len(given) != 1:
+        got = " and ".join(given) or "none"
+        raise ValueError(
+            "a problem must be given by exactly one of --data NAME, --csv FILE --target COL, "
+            f"--spectrum KIND --dim D --cond K; got {got} (try: olsbn map --data diabetes)"
+        )
+    needs = {
+        "--target": (target, "--csv"),
+        "--dim": (dim, "--spectrum"),
+        "--cond": (cond, "--spectrum"),
+        "--seed": (seed, "--spectrum"),
+    }
+    for name, (value, partner) in needs.items():
+        if value is not None and partner != given[0]:
+            raise ValueError(f"{name} goes with {partner}, got it with {given[0]}")
+    if standardize and spectrum is not None:
+        raise ValueError("--standardize goes with --data or --csv, got it with --spectrum")
+    if csv is not None and target is None:
+        raise ValueError("--csv needs --target COL, the name of the target's column")
+    if spectrum is not None and dim is None:
+        raise ValueError("--spectrum needs --dim D, the number of inputs")
+    from olsbn import problems
+    from olsbn.config import check_memory, nearest
+    from olsbn.problems.data import DATASETS
+    from olsbn.problems.spectra import SPECTRA
+
+    if dim is not None:
+        check_memory("--dim", dim, _BYTES_A_MODE)
+
+    if spectrum is None:
+        if data is not None:
+            problem = problems.OLSProblem.from_dataset(nearest("data set", data, list(DATASETS)), standardize)
+        else:
+            problem = problems.OLSProblem.from_csv(csv or "", target or "", standardize)
+        # titles and directories tell raw data from standardized
+        return replace(problem, label=f"{problem.label}-standardized") if standardize else problem
+    kind = nearest("spectrum", spectrum, list(SPECTRA))
+    if cond is None and kind != "identity" and dim != 1:
+        raise ValueError("--spectrum needs --cond K, the condition number")
+    return problems.OLSProblem.from_spectrum(kind, dim or 0, 1.0 if cond is None else cond, 0 if seed is None else seed)

@@ -1,0 +1,48 @@
+"""`olsbn status`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from olsbn.cli.shell import FAILURES, bad_input, main
+from olsbn.cli.text import bytes_text, grid_text
+
+
+@main.command("status")
+@click.argument("store", metavar="STORE")
+def status_command(store: str) -> None:
+    """Say what is in a store, what is missing and what is damaged.
+
+    The exit code is 1 if something is damaged.
+    """
+    with bad_input():
+        from olsbn.store import Store
+
+        found = Store(Path(store))
+        inputs = found.damaged_inputs()
+    done = [tile for tile in found.tiling if found.is_done(tile)]
+    damaged = [str(found.path / name) for name in inputs]
+    damaged += [str(file) for tile in done for file in found.damaged_files(tile)]
+    n_bytes = sum(file.stat().st_size for file in found.path.rglob("*") if file.is_file())
+    click.echo(f"sweep       {found.attrs['title']}: {grid_text(found)}")
+    click.echo(
+        f"made        {found.attrs['created']} by olsbn {found.attrs['olsbn_version']}: {found.attrs['command']}"
+    )
+    click.echo(f"tiles       {len(done)} of {len(found.tiling)} done, {bytes_text(n_bytes)} in all")
+    if not damaged:
+        counts = [f"{n} {status.label.replace('_', ' ')}" for status, n in found.status_counts().items() if n]
+        click.echo(f"cells       {', '.join(counts)}")
+    writer, partial = found.writer(), len(found.partial_files())
+    if writer:
+        click.echo(f"writer      {writer}")
+    elif partial:
+        click.echo(f"leftovers   {partial} files of a killed writer, removed when the sweep goes on")
+    for file in damaged[:20]:
+        click.echo(f"damaged     {file}")
+    if damaged:
+        click.echo(
+            f"            {len(damaged)} damaged files in all; the command that made the store, run again, mends them"
+        )
+        click.get_current_context().exit(FAILURES)

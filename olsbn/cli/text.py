@@ -1,0 +1,52 @@
+"""Numbers as text."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from olsbn.problems import OLSProblem
+
+
+def describe(problem: OLSProblem) -> str:
+    """Return a problem in one line."""
+    from olsbn.theory import spectral_report
+
+    report = spectral_report(problem)
+    return f"{problem.label}: d = {problem.dim}, cond = {report.cond:.6g}, cond* = {report.cond_star:.6g}"
+
+
+def shortened(values: np.ndarray, ends: int = 3) -> str:
+    """Return numbers as text, the middle of a long list left out."""
+    texts = [f"{value:.6g}" for value in values]
+    if len(texts) > 2 * ends + 2:
+        texts = [*texts[:ends], f"... ({len(texts) - 2 * ends} more) ...", *texts[-ends:]]
+    return "  ".join(texts)
+
+
+def bytes_text(number: float) -> str:
+    """Return a number of bytes as text."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} TB"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a time as text."""
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.2g} s"
+
+
+def grid_text(store: Any) -> str:
+    """Return the number of cells of a store, and the sizes of its axes."""
+    sizes = " x ".join(
+        f"{n} {name}" for n, name in zip(store.tiling.grid, ("dim", "trial", "eps_a", "eps"), strict=True) if n > 1
+    )
+    return f"{math.prod(store.tiling.grid)} cells" + (f" ({sizes})" if sizes else "")

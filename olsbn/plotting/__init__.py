@@ -1,0 +1,25 @@
+"""Pictures of results: a Dataset goes in, matplotlib Axes or a Figure come out; the only importer of matplotlib.
+
+Nothing is computed here: every number drawn is in the Dataset, the theory in its attributes. Where cells lie is said by
+`olsbn.maps`.
+"""
+
+from olsbn.plotting.cells import QUANTITIES
+from olsbn.plotting.comparison import plot_comparison
+from olsbn.plotting.files import save
+from olsbn.plotting.lines import plot_robustness, plot_run, run_figure
+from olsbn.plotting.look import style
+from olsbn.plotting.maps import map_figure, maps_figure, plot_map
+
+__all__ = [
+    "QUANTITIES",
+    "map_figure",
+    "maps_figure",
+    "plot_comparison",
+    "plot_map",
+    "plot_robustness",
+    "plot_run",
+    "run_figure",
+    "save",
+    "style",
+]

@@ -1,0 +1,227 @@
+"""The cells of a map: what is coloured by number, what is flat, their outlines, keys and colour bar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.colors import FuncNorm, LogNorm, Normalize
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, PathPatch
+from matplotlib.path import Path as Outline
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+from olsbn._validate import FloatArray, one_of
+from olsbn.maps import cell_edges, map_of
+from olsbn.plotting.look import FLAT, HATCH_COLOR, MISSING, REACHED, power
+from olsbn.results.datasets import check_variables
+from olsbn.schema import EXCESS_FLOOR, Status
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How a variable becomes a colour."""
+
+    label: str
+    log: bool
+    cmap: str
+    missing: str  # what it means that a cell which ran has no such number
+
+
+# What a map can show.
+QUANTITIES = {
+    "excess": Quantity("final relative excess", True, "viridis", "no excess"),
+    "steps_to_tol": Quantity("steps to tolerance", True, "viridis", "tolerance not reached"),
+    "rate_sim": Quantity(r"contraction ratio of $\sqrt{\mathrm{excess}}$ a step", False, "cividis", "no rate measured"),
+    "eps_eff": Quantity(r"effective learning rate $\hat\varepsilon$", True, "cividis", r"$\hat\varepsilon \leq 0$"),
+}
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A sweep cut into what is coloured by number and what is flat."""
+
+    quantity: str
+    value: FloatArray  # (rows, columns), of the excess the logarithm; NaN where there is no number
+    flat: dict[Status | None, np.ndarray]  # cells without a number, by status; None: they ran
+    reached: np.ndarray  # cells that reached the tolerance
+    tol: float
+    x: tuple[FloatArray, bool]
+    y: tuple[FloatArray, bool] | None  # None: a single row
+
+    @classmethod
+    def of(cls, ds: xr.Dataset, quantity: str) -> Cells:
+        """Cut a sweep."""
+        one_of("quantity", quantity, QUANTITIES)
+        check_variables(ds, "a sweep", ("status", quantity))
+        ds = map_of(ds)
+        dims = ds["status"].dims
+        status = np.atleast_2d(ds["status"].values)
+        raw = np.atleast_2d(ds[quantity].values).astype(np.float64)
+        ran = (status == Status.CONVERGED) | (status == Status.MAX_STEPS)
+        if quantity == "excess":
+            raw = np.maximum(raw, EXCESS_FLOOR)
+        style = QUANTITIES[quantity]
+        if quantity == "steps_to_tol":
+            raw = np.where(raw < 0, np.nan, np.maximum(raw, 1))
+        good = ran & np.isfinite(raw) & ((raw > 0) | (not style.log))
+        value = np.full(raw.shape, np.nan)
+        value[good] = np.log10(raw[good]) if quantity == "excess" else raw[good]
+        flat: dict[Status | None, np.ndarray] = {s: status == s for s in FLAT}
+        flat[None] = ran & ~good
+        y = cell_edges(ds["eps_a"].values) if "eps_a" in dims else None
+        flat = {s: mask for s, mask in flat.items() if mask.any()}
+        tol = float(ds.attrs.get("tol", np.nan))
+        return cls(quantity, value, flat, status == Status.CONVERGED, tol, cell_edges(ds["eps"].values), y)
+
+    @property
+    def style(self) -> Quantity:
+        """How the quantity becomes a colour."""
+        return QUANTITIES[self.quantity]
+
+    @property
+    def outlined(self) -> bool:
+        """Whether the cells that reached the tolerance get an outline: colour does not tell."""
+        return self.quantity == "excess"
+
+    def limits(self) -> tuple[float, float]:
+        """Return the range of colours, NaN without numbers. Excess above 1, the start's, is clipped."""
+        if np.isnan(self.value).all():
+            return np.nan, np.nan
+        low, high = float(np.nanmin(self.value)), float(np.nanmax(self.value))
+        return (min(low, -1.0), 0.0) if self.quantity == "excess" else (low, high)
+
+    def draw(self, ax: Axes, limits: tuple[float, float]) -> Any:
+        """Draw all cells and return the coloured mesh."""
+        x, y = self.x[0], self.y[0] if self.y else np.array([0.0, 1.0])
+        ax.set_xscale("log" if self.x[1] else "linear")
+        ax.set_yscale("log" if self.y and self.y[1] else "linear")
+        ax.set_xlim(x[0], x[-1])
+        ax.set_ylim(y[0], y[-1])
+        ax.autoscale(False)  # over hundreds of decades automatic margins, and ticks, would overflow
+        for axis, edges in ((ax.xaxis, x), (ax.yaxis, y)):
+            if axis.get_scale() == "log" and too_wide(edges):
+                decades = np.arange(-200.0, 201.0, 100.0)
+                axis.set_major_locator(
+                    FixedLocator(10 ** decades[(10**decades > edges[0]) & (10**decades < edges[-1])])
+                )
+                axis.set_minor_locator(NullLocator())
+        low, high = limits if np.isfinite(limits).all() else (-1.0, 0.0) if self.quantity == "excess" else (1.0, 2.0)
+        if self.quantity == "excess":
+            # Root of the number of digits gained: slow progress can be told from none.
+            norm: Normalize = FuncNorm((lambda v: np.sign(v) * np.sqrt(np.abs(v)), lambda v: v * np.abs(v)), low, high)
+        else:
+            norm = (LogNorm if self.style.log else Normalize)(low, high if high > low else low + 1)
+        mesh = ax.pcolormesh(
+            x,
+            y,
+            np.ma.masked_invalid(self.value),
+            shading="flat",
+            cmap=self.style.cmap,
+            norm=norm,
+            rasterized=True,
+            zorder=1,
+        )
+        for status, mask in self.flat.items():
+            color, hatch = MISSING if status is None else FLAT[status]
+            area = rectangles(mask, x, y)
+            ax.add_patch(PathPatch(area, facecolor=color, edgecolor="none", linewidth=0, zorder=1.1))
+            ax.add_patch(PathPatch(area, fill=False, hatch=hatch, edgecolor=HATCH_COLOR, linewidth=0, zorder=1.2))
+        if self.outlined:
+            ax.add_patch(PathPatch(border(self.reached, x, y), fill=False, zorder=1.3, **REACHED))
+        return mesh
+
+
+def shared_limits(parts: list[Cells]) -> tuple[float, float]:
+    """Return the range of colours of maps that are drawn together, NaN without numbers."""
+    low, high = np.transpose([cells.limits() for cells in parts])
+    with np.errstate(all="ignore"):
+        return float(np.fmin.reduce(low)), float(np.fmax.reduce(high))
+
+
+def keys_of(parts: dict[str, Cells]) -> list[Any]:
+    """Return the legend's keys for cells that are told apart by their status, with how many there are."""
+
+    def count(masks: dict[str, np.ndarray]) -> str:
+        return ", ".join(f"{name}{mask.sum()} of {mask.size}" for name, mask in masks.items()) + " cells"
+
+    keys: list[Any] = []
+    one = next(iter(parts.values()))
+    if one.outlined:
+        label = f"reached {power(one.tol)}: {count({name: cells.reached for name, cells in parts.items()})}"
+        keys.append(
+            Line2D([], [], **REACHED, label=label, path_effects=[withStroke(linewidth=4, foreground="#21908c")])
+        )
+    for status in [None, *FLAT]:
+        masks = {name: cells.flat[status] for name, cells in parts.items() if status in cells.flat}
+        if masks:
+            color, hatch = MISSING if status is None else FLAT[status]
+            name = one.style.missing if status is None else status.label.replace("_", " ")
+            label = f"{name}: {count(masks)}"
+            keys.append(Patch(facecolor=color, hatch=hatch, edgecolor=HATCH_COLOR, linewidth=0.5, label=label))
+    return keys
+
+
+def color_bar(figure: Any, mesh: Any, parts: list[Cells], ax: Any) -> None:
+    """Add the colour bar of maps that share their colours."""
+    one = parts[0]
+    if all(np.isnan(cells.value).all() for cells in parts):
+        return
+    with np.errstate(invalid="ignore"):
+        clipped = any((cells.value > mesh.norm.vmax).any() for cells in parts)
+    bar = figure.colorbar(mesh, ax=ax, extend="max" if clipped else "neither", label=one.style.label, pad=0.02)
+    if one.quantity == "excess":
+        ticks, labels = _digit_ticks(mesh.norm.vmin)
+        bar.set_ticks(ticks, labels=labels)
+        bar.ax.minorticks_off()
+    elif one.style.log:
+        wide = mesh.norm.vmax > 1e3 * mesh.norm.vmin
+        bar.ax.yaxis.set_major_locator(LogLocator(subs=[1.0] if wide else [1.0, 2.0, 5.0]))
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: power(v)))
+        bar.ax.minorticks_off()
+
+
+def _digit_ticks(low: float) -> tuple[list[float], list[str]]:
+    """Return where a colour bar from `low` to 0, digits on a root scale, has its ticks, and their labels."""
+    wanted = [0.0, -1, -2, -5, -10, -20, -40, -70, -110, -160, -220, -290]
+    if low > -3:
+        wanted = [float(np.log10(v)) for v in (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)]
+    ticks: list[float] = []
+    for tick in wanted:
+        if tick >= low and (not ticks or np.sqrt(-tick) - np.sqrt(-ticks[-1]) > 0.05 * np.sqrt(-low)):
+            ticks.append(tick)
+    return ticks, [f"{10**v:.3g}" if low > -3 or v == 0 else f"$10^{{{v:.0f}}}$" for v in ticks]
+
+
+def too_wide(edges: FloatArray) -> bool:
+    """Return whether an axis spans more decades than matplotlib can put ticks on."""
+    return bool(edges[0] > 0 and np.log10(edges[-1]) - np.log10(edges[0]) > 200)
+
+
+def rectangles(mask: np.ndarray, x: FloatArray, y: FloatArray) -> Outline:
+    """Return the cells of a mask as rectangles, one for each run of cells in a row."""
+    padded = np.zeros((mask.shape[0], mask.shape[1] + 2), np.int8)
+    padded[:, 1:-1] = mask
+    step = np.diff(padded, axis=1)
+    row, first = np.nonzero(step == 1)
+    last = np.nonzero(step == -1)[1]
+    left, right, low, high = x[first], x[last], y[row], y[row + 1]
+    corners = np.stack([left, low, right, low, right, high, left, high, left, low], axis=1).reshape(-1, 2)
+    codes = np.tile([Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY], len(row))
+    return Outline(corners, codes)
+
+
+def border(mask: np.ndarray, x: FloatArray, y: FloatArray) -> Outline:
+    """Return the edges between the cells of a mask and the others."""
+    row, column = np.nonzero(mask[:, 1:] != mask[:, :-1])
+    upright = np.stack([x[column + 1], y[row], x[column + 1], y[row + 1]], axis=1)
+    row, column = np.nonzero(mask[1:] != mask[:-1])
+    level = np.stack([x[column], y[row + 1], x[column + 1], y[row + 1]], axis=1)
+    ends = np.concatenate([upright, level]).reshape(-1, 2)
+    return Outline(ends, np.tile([Outline.MOVETO, Outline.LINETO], len(ends) // 2))

@@ -1,0 +1,123 @@
+"""Theory beside simulation, as `olsbn.compare` found them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, PathPatch
+
+from olsbn.maps import cell_edges, map_of
+from olsbn.plotting.cells import QUANTITIES, border, rectangles
+from olsbn.plotting.look import APPROXIMATE, TIGHT, new_axes
+from olsbn.results.datasets import check_variables
+from olsbn.schema import Status
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+
+# What a cell of `olsbn.compare` is drawn as: colour by what was found, red where theory says otherwise.
+_FOUND = {Status.CONVERGED: "#3f8f8b", Status.MAX_STEPS: "#d9d4c5", Status.DIVERGED: "#e3b5ae"}
+
+_OTHER, _WRONG = "#a8a8a8", "#c00000"
+
+
+def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    r"""Draw theory beside simulation, as `olsbn.compare` found them.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A result of `olsbn.compare`. With dims ``(eps_a, eps)``: a map of the statuses found, with an outline of the
+        cells that were predicted to converge. With ``(eps,)``: the final effective rate (for GD the contraction ratio)
+        of every cell, and the predicted one as a line.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        With counts in title and legend; nothing is saved.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a Dataset that is not such a result.
+
+    Examples
+    --------
+    >>> import numpy as np, olsbn
+    >>> problem = olsbn.OLSProblem.from_spectrum("logspace", dim=10, cond=20.0)
+    >>> ds = olsbn.sweep(problem, eps=np.logspace(-3, 3, 13), n_steps=3000, tol=1e-6)
+    >>> olsbn.plotting.plot_comparison(olsbn.compare(ds, problem)).get_yscale()
+    'log'
+    """
+    check_variables(ds, "a result of compare", ("status", "status_theory", "status_check", "rate_check"))
+    ds = map_of(ds)
+    dims = ds["status"].dims
+    alone = ax is None
+    if ax is None:
+        ax = new_axes((6.4, 5.4) if len(dims) == 2 else (6.4, 4.4))
+    keys = _comparison_map(ds, ax) if len(dims) == 2 else _comparison_line(ds, ax)
+    ax.set_xlabel(r"learning rate $\varepsilon$")
+    what = "status" if len(dims) == 2 else "rate" if "eps_eff_check" not in ds else "eps_eff"
+    check = ds[f"{what}_check"].values
+    agree, compared = int((check == 1).sum()), int(((check == 0) | (check == 1)).sum())
+    counted = f"{agree} of {compared} cells away from predicted edges agree"
+    ax.set_title(f"{ds.attrs.get('title', '')}\n{ds.attrs.get('n_steps')} steps; {counted}", fontsize="medium")
+    if alone:
+        ax.figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    else:
+        ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(0, -0.2), frameon=False, fontsize="small")
+    return ax
+
+
+def _comparison_map(ds: xr.Dataset, ax: Axes) -> list[Any]:
+    (x, x_log), (y, y_log) = cell_edges(ds["eps"].values), cell_edges(ds["eps_a"].values)
+    status, check = ds["status"].values, ds["status_check"].values
+    keys: list[Any] = []
+    ax.set_xscale("log" if x_log else "linear")
+    ax.set_yscale("log" if y_log else "linear")
+
+    def fill(mask: np.ndarray, label: str, **look: Any) -> None:
+        if mask.any():
+            ax.add_patch(PathPatch(rectangles(mask, x, y), linewidth=0, **look))
+            keys.append(Patch(linewidth=0, label=f"{label}: {mask.sum()}", **look))
+
+    for code in Status:
+        fill(status == code, code.label.replace("_", " "), facecolor=_FOUND.get(code, _OTHER), zorder=1.0)
+    hatched: dict[str, Any] = {"fill": False, "edgecolor": "#505050", "zorder": 1.1}
+    fill(check == 2, "near a predicted edge", hatch="////", **hatched)
+    fill(check == -1, "no prediction", hatch="....", **hatched)
+    fill(check == 0, "not as predicted", facecolor=_WRONG, zorder=1.2)
+    outline = border(ds["status_theory"].values == Status.CONVERGED, x, y)
+    ax.add_patch(PathPatch(outline, fill=False, zorder=1.3, **TIGHT))
+    keys.insert(0, Line2D([], [], **TIGHT, label="theory: converges inside"))
+    ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), ylabel=r"learning rate $\varepsilon_a$ of the scale")
+    return keys
+
+
+def _comparison_line(ds: xr.Dataset, ax: Axes) -> list[Any]:
+    gd = "eps_eff_theory" not in ds
+    theory, found, check = ("rate_theory", "rate_sim", "rate_check") if gd else (
+        "eps_eff_theory", "eps_eff", "eps_eff_check"
+    )  # fmt: skip
+    eps, codes = ds["eps"].values, ds[check].values
+    value, predicted = (np.where(ds[name].values > 0, ds[name].values, np.nan) for name in (found, theory))
+    ax.set(xscale="log", yscale="linear" if gd else "log")
+    keys = ax.plot(eps, predicted, **(TIGHT if gd else APPROXIMATE), zorder=1.1, label="theory")
+    looks: dict[int, tuple[str, dict[str, Any]]] = {
+        1: ("as predicted", {"color": "#28507a"}),
+        2: ("near a predicted edge", {"color": "#28507a", "markerfacecolor": "white"}),
+        -1: ("not compared", {"color": _OTHER, "markersize": 3}),
+        0: ("not as predicted", {"color": _WRONG, "marker": "X", "markersize": 7}),
+    }
+    for code, (label, look) in looks.items():
+        here = (codes == code) & np.isfinite(value)
+        if here.any():
+            point: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "none", "zorder": 1.2, **look}
+            keys += ax.plot(eps[here], value[here], label=f"{label}: {here.sum()}", **point)
+    ax.set_ylabel(r"contraction ratio of $\sqrt{\mathrm{excess}}$" if gd else QUANTITIES["eps_eff"].label)
+    return keys

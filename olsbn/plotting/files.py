@@ -1,0 +1,40 @@
+"""Figures as files, with their provenance inside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from olsbn.plotting.look import STYLE, style
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def save(figure: Figure, path: Path, ds: xr.Dataset) -> None:
+    """Write a figure of `ds` to a PNG or PDF, with its provenance inside; the same figure gives the same bytes."""
+    provenance = {
+        name: str(value)
+        for name, value in sorted(ds.attrs.items())
+        if name == "command" or name.endswith(("_version", "fingerprint"))
+    }
+    title, about = str(ds.attrs.get("title", "")), json.dumps(provenance)
+    creator = f"olsbn {ds.attrs.get('olsbn_version', '')}"
+    metadata = {
+        ".png": {"Title": title, "Description": about, "Software": creator},
+        ".pdf": {"Title": title, "Subject": about, "Creator": creator, "CreationDate": None},
+    }[path.suffix]
+    with style():
+        figure.set_dpi(STYLE["savefig.dpi"])
+        # without savefig, which draws twice: once to see how large it gets
+        if path.suffix == ".png":
+            FigureCanvasAgg(figure).print_png(path, metadata=metadata)
+        else:
+            from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+            FigureCanvasPdf(figure).print_pdf(path, metadata=metadata)
+    figure.set_layout_engine("none")  # laid out now: the next format need not find the same places again

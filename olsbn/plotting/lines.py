@@ -1,0 +1,213 @@
+"""Lines: runs step by step, and robustness against the dimension."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from olsbn.plotting.look import (
+    APPROXIMATE,
+    METHOD_COLORS,
+    TIGHT,
+    drawable,
+    method_color,
+    new_axes,
+    number,
+    power,
+    style,
+)
+from olsbn.plotting.maps import title_of
+from olsbn.results.datasets import check_variables
+from olsbn.schema import Status
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+
+
+def plot_run(ds: xr.Dataset, ax: Axes | None = None, **line: Any) -> Axes:
+    r"""Draw the relative excess of one run, step by step, with the slope that theory gives it in the end.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A result of `olsbn.run_gd` or `olsbn.run_bngd`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; several runs may share it. Default: a new figure.
+    **line
+        Settings of the line, as in `matplotlib.axes.Axes.plot`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Nothing is saved.
+
+    Notes
+    -----
+    The dashed line has the slope ``rate_theory**(2 k)``, an identity for the limit of the slope; it is drawn through
+    the last point, over the last third of the run. Excess 0 (below the floor of the engine) and NaN are not drawn.
+
+    Examples
+    --------
+    >>> import olsbn
+    >>> problem = olsbn.OLSProblem.from_spectrum("logspace", dim=10, cond=100.0)
+    >>> ax = olsbn.plotting.plot_run(olsbn.run_bngd(problem, eps=1.0, n_steps=500))
+    >>> ax.get_yscale()
+    'log'
+    """
+    check_variables(ds, "a run", ("step", "excess"))
+    ax = new_axes((6.4, 4.2)) if ax is None else ax
+    found = ds.attrs
+    steps, excess = ds["step"].values, ds["excess"].values
+    look = {"color": method_color(ds), "label": _run_label(ds), "marker": "o" if steps.size == 1 else ""}
+    (curve,) = ax.plot(steps, drawable(excess), **{**look, **line})
+    ax.set_yscale("log")
+    drawn = np.flatnonzero(np.isfinite(excess) & (excess > 0))
+    rate = found.get("rate_theory", np.nan)
+    if drawn.size > 1 and 0 < rate < 1 and found.get("status") in (Status.CONVERGED.label, Status.MAX_STEPS.label):
+        last = drawn[-1]
+        late = steps[drawn][steps[drawn] >= steps[last] * 2 / 3]
+        with np.errstate(over="ignore", under="ignore"):
+            slope = np.exp(np.log(excess[last]) + 2 * (late - steps[last]) * np.log(rate))
+        late, slope = late[slope <= 1], slope[slope <= 1]
+        ax.plot(
+            late,
+            slope,
+            color=curve.get_color(),
+            linewidth=5,
+            alpha=0.3,
+            solid_capstyle="butt",
+            label=rf"theory: $\rho^{{2k}}$, $\rho = {rate:.6g}$",
+        )
+    ax.set_xlabel("step $k$")
+    ax.set_ylabel(r"relative excess $(J - J_{\min})/(E/2)$")
+    ax.set_title(title_of(ds, []))
+    ax.legend(frameon=False)
+    return ax
+
+
+def run_figure(runs: list[xr.Dataset]) -> Figure:
+    """Draw runs on one problem: their excess above, their effective learning rates below, each by its own edge."""
+    with style():
+        figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 0.55])
+        bottom.axhline(1.0, **TIGHT)
+        scaled = []
+        for ds in runs:
+            plot_run(ds, top)
+            edge = ds.attrs.get("eps_max" if ds.attrs["method"] == "gd" else "eps_eff_max", np.nan)
+            scaled.append(ds["eps_eff"].values / edge)
+            bottom.plot(ds["step"].values, drawable(scaled[-1], negative=True), color=method_color(ds))
+        positive = drawable(np.concatenate(scaled))
+        if np.isfinite(positive).any() and np.nanmax(positive) > 30 * np.nanmin(positive):
+            bottom.set_yscale("log")
+        else:
+            bottom.set_ylim(bottom=min(0, bottom.get_ylim()[0]))
+        top.set_title("")
+        top.set_xlabel("")
+        figure.suptitle(title_of(runs[0], [], " and ".join(ds.attrs["method"].upper() for ds in runs)))
+        bottom.set_xlabel("step $k$")
+        bottom.set_ylabel("effective rate / edge")
+        key = r"edge: BNGD $\hat\varepsilon = 2/\lambda^*_d$, GD $\varepsilon = 2/\lambda_{\max}$ (exact)"
+        bottom.legend(handles=[Line2D([], [], **TIGHT, label=key)], frameon=False)
+    return figure
+
+
+def _run_label(ds: xr.Dataset) -> str:
+    found = ds.attrs
+    label = rf"{found.get('method', 'run').upper()}, $\varepsilon = {number(found.get('eps', np.nan))}$"
+    if found.get("method") == "bngd":
+        label += rf", $\varepsilon_a = {number(found['eps_a'])}$"
+    if found.get("status") not in (None, Status.CONVERGED.label, Status.MAX_STEPS.label):
+        label += f": {found['status'].replace('_', ' ')}"
+    return label
+
+
+def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    r"""Draw how wide the range of learning rates that reach the tolerance is, against the dimension.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A result of `olsbn.robustness`, or of `olsbn.sweep` over dimensions, which is then put through it. Drawn are
+        `width_decades`, for each ``eps_a``, and of `gd_width_decades` and `width_theory` what is there.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Medians over the trials, with bands from the 10 % to the 90 % quantile; nothing is saved.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a Dataset that is neither.
+
+    Examples
+    --------
+    >>> import numpy as np, olsbn
+    >>> family = olsbn.ProblemFamily("linspace", cond=10.0)
+    >>> ds = olsbn.sweep(family, dim=[2, 8], trial=[0, 1, 2], eps=np.logspace(-3, 4, 29), n_steps=300)
+    >>> ax = olsbn.plotting.plot_robustness(ds)
+    >>> ax.get_xlabel()
+    'dimension $d$'
+    """
+    from olsbn.results.measures import over_trials, robustness
+
+    check_variables(ds, "a sweep over dimensions", ("dim",))
+    if "width_decades" not in ds:
+        check_variables(ds, "a sweep over dimensions", ("dim", "eps", "status"))
+        ds = robustness(ds)
+    bands = over_trials(ds if "trial" in ds.dims else ds.expand_dims("trial"))
+    found, dims = ds.attrs, ds["dim"].values
+    method = str(found.get("method", "bngd")).upper()
+    width = bands["width_decades"]
+    lines: list[tuple[str, xr.DataArray, Any]] = [(method, width, method_color(ds))]
+    few = True
+    if "eps_a" in width.dims:
+        colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, width.sizes["eps_a"]))
+        few = width.sizes["eps_a"] <= 6
+        named = set(np.linspace(0, width.sizes["eps_a"] - 1, 6).round().astype(int))  # the legend has no room for more
+        lines = [
+            (rf"{method}, $\varepsilon_a = {number(float(value))}$" if i in named else "_", width.isel(eps_a=i), color)
+            for i, (value, color) in enumerate(zip(width["eps_a"].values, colors, strict=True))
+        ]
+    if "gd_width_decades" in bands and method != "GD":
+        lines.append(("GD", bands["gd_width_decades"], METHOD_COLORS["GD"]))
+    ax = new_axes((6.4, 4.2)) if ax is None else ax
+    for label, band, color in lines:
+        low, middle, high = band.transpose("quantile", "dim").values
+        if few:
+            ax.fill_between(dims, low, high, color=color, alpha=0.2, linewidth=0)
+        ax.plot(dims, middle, color=color, marker="o", markersize=4, label=label)
+    if "width_theory" in bands:
+        theory = bands["width_theory"].transpose("quantile", "dim").values[1]
+        if np.isfinite(theory).any():
+            kind = TIGHT if method == "GD" else APPROXIMATE
+            label = "theory (exact)" if method == "GD" else r"theory for $\varepsilon_a = 1$ (asymptotic)"
+            ax.plot(dims, theory, **kind, label=label)
+    ax.set_xscale("log")
+    ax.set_xticks(dims, labels=[str(dim) for dim in dims])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("dimension $d$")
+    tol, n_steps = found.get("tol"), found.get("n_steps")
+    reached = "" if tol is None else f"\nthat reaches {power(tol)} in {n_steps} steps"
+    ax.set_ylabel(f"longest range of learning rates{reached}, decades")
+    n_trials = bands.attrs["n_trials"]
+    band_note = "median and 10-90 %" if few else "medians"
+    notes = [f"{band_note} of {n_trials} trials" if n_trials > 1 else "one trial"]
+    cut, missing = (int(ds[name].sum()) if name in ds else 0 for name in ("at_edge", "n_not_run"))
+    if cut:
+        notes.append(f"{cut} of {ds['at_edge'].size} ranges cut off by the grid")
+    if missing:
+        notes.append(f"incomplete: {missing} cells not run")
+    ax.set_title(f"{found.get('title', method)}\n{'; '.join(notes)}")
+    ax.legend(edgecolor="none")
+    return ax

@@ -1,0 +1,1 @@
+"""What is made of results: theory beside them, measures, exports."""
