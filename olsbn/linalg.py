@@ -16,6 +16,10 @@ from olsbn._validate import FloatArray
 MACHEPS = float(np.finfo(np.float64).eps)
 # Elements of one temporary array of the secular solver: 1 MiB, so that a few of them fit into an L2 cache.
 _BLOCK = 2**17
+# Inside the secular solver offsets are larger, and weights smaller, by two to this power: see `secular_roots`.
+_OFFSET_EXP = 950
+# A root of the secular equation leaves no more than this share of its terms' size (rounding, some 1e-14).
+_SECULAR_TOL = 1e-6
 
 Result = TypeVar("Result")
 
@@ -84,7 +88,9 @@ class SecularRoots:
         return found
 
 
-def secular_roots(poles: FloatArray, weights: FloatArray, gaps: Any = None, threads: int | None = None) -> SecularRoots:
+def secular_roots(
+    poles: FloatArray, weights: FloatArray, gaps: Any = None, threads: int | None = None, *, exponents: Any = 0
+) -> SecularRoots:
     r"""Solve ``sum_i weights_i / (poles_i - x) = 0`` between neighbouring poles.
 
     Parameters
@@ -92,12 +98,14 @@ def secular_roots(poles: FloatArray, weights: FloatArray, gaps: Any = None, thre
     poles : ndarray, shape (n,)
         Distinct, ascending, > 0.
     weights : ndarray, shape (n,)
-        > 0, sum <= 1, none below 2**-1000. An offset may be as small as ``weights[near]`` times half a gap: poles are
-        to be scaled up, by a power of two, where that would underflow.
+        > 0, sum <= 1. An offset may be as small as ``weights[near]`` times half a gap: poles are to be scaled up, by a
+        power of two, where that would underflow.
     gaps : ndarray of int, optional
         Root k lies between poles k and k + 1, 0 <= k < n - 1. Default: all of them.
     threads : int, optional
         Default: as many as there are processors. The bits do not depend on it.
+    exponents : ndarray of int, shape (n,), optional
+        For weights beyond the range of float64: they are ``weights * 2**exponents``, 2**-1923 or more.
 
     Returns
     -------
@@ -114,7 +122,10 @@ def secular_roots(poles: FloatArray, weights: FloatArray, gaps: Any = None, thre
     ``F(s) = sum_i weights_i y_i,  y_i = s/(z_i - s)``, has terms of size <= weights_i: nothing overflows. F is
     ``-weights[near] < 0`` at 0, >= 0 at 1/2 by the choice of the pole, with one change of sign, above weights[near]/2.
     Steps: Li's "middle way" (rational interpolation with both poles fixed, LAPACK Working Note 89), kept in the
-    bracket by geometric bisection.
+    bracket by geometric bisection. A step that underflow made small is told from a root by the size of F there.
+
+    Weights and offsets may be as small as 2**-1923: F is divided by ``weights[near]``, s is carried times 2**950 and
+    weights divided by it. All these are powers of two, which change no bit of weights and offsets in plain range.
 
     Relative condition: x is homogeneous of degree 1 and increasing in each pole, so relative errors of the poles pass
     to x unamplified; and since terms left and right of x balance, a relative error delta of every term moves x by at
@@ -131,51 +142,72 @@ def secular_roots(poles: FloatArray, weights: FloatArray, gaps: Any = None, thre
     True
     """
     gaps = np.arange(poles.size - 1) if gaps is None else np.asarray(gaps, dtype=np.int64)
-    blocks = map_blocks(lambda rows: _secular_block(poles, weights, gaps[rows]), gaps.size, poles.size, threads)
+    mantissas, more = np.frexp(weights)
+    powers = more + exponents
+    blocks = map_blocks(
+        lambda rows: _secular_block(poles, mantissas, powers, gaps[rows]), gaps.size, poles.size, threads
+    )
     if not blocks:
         return SecularRoots(poles, np.empty(0, np.int64), np.empty(0))
     near, offset = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return SecularRoots(poles, near, offset)
 
 
-def _secular_block(poles: FloatArray, weights: FloatArray, left: Any) -> tuple[Any, FloatArray]:
+def _secular_block(poles: FloatArray, mantissas: FloatArray, powers: Any, left: Any) -> tuple[Any, FloatArray]:
     """Return the nearer pole of each root, and the root's offset from it."""
     gap = poles[left + 1] - poles[left]
+
+    def scaled_weights(pole: Any) -> FloatArray:  # those of each row over that of its pole, but for its mantissa
+        return np.ldexp(mantissas, powers - powers[pole][:, None] - _OFFSET_EXP)
+
     # A step that is 0/0 or infinite falls outside the bracket and becomes a bisection.
     with np.errstate(all="ignore"):
         # The sign at the middle tells the nearer pole.
         z = (poles - poles[left][:, None]) / gap[:, None]
-        near_left = np.sum(weights * (0.5 / (z - 0.5)), axis=1) >= 0
+        half, unit = 2.0 ** (_OFFSET_EXP - 1), 2.0**-_OFFSET_EXP
+        near_left = np.sum(scaled_weights(left) * (half / (z - 0.5)), axis=1) >= 0
         near = np.where(near_left, left, left + 1)
         z = (poles - poles[near][:, None]) / np.where(near_left, gap, -gap)[:, None]
-        low, high = weights[near] / 2, np.full(left.size, 0.5)
+        weights = scaled_weights(near)
+        low, high = np.ldexp(mantissas[near], powers[near] + _OFFSET_EXP - 1), np.full(left.size, half)
         s = high.copy()
         todo = np.arange(left.size)
         for iteration in range(120):
-            y = s[todo, None] / (z - s[todo, None])
+            at = s[todo]
+            y = at[:, None] / (z - (at * unit)[:, None])
             terms = weights * y
             value = terms.sum(axis=1)
             size = np.abs(terms).sum(axis=1)
             terms *= y
-            slope = terms.sum(axis=1)
-            slope_far = np.sum(terms, axis=1, where=y > 0)
+            slope = terms.sum(axis=1) * unit
+            slope_far = np.sum(terms, axis=1, where=y > 0) * unit
             above = value >= 0
-            high[todo[above]] = s[todo[above]]
-            low[todo[~above]] = s[todo[~above]]
-            at, lo, hi = s[todo], low[todo], high[todo]
+            high[todo[above]] = at[above]
+            low[todo[~above]] = at[~above]
+            lo, hi = low[todo], high[todo]
             # c zeta^2 - a zeta + b = 0 for the relative step zeta, all divided by the distance of the far pole / s
-            ratio = at / (1 - at)
+            fraction = at * unit
+            ratio = fraction / (1 - fraction)
             a = (1 - ratio) * value + slope
             c = ratio * (value + slope - slope_far) - slope_far
             root = np.sqrt(np.maximum(a * a + 4 * value * c, 0))
             zeta = np.where(a > 0, -2 * value / (a + root), (a - root) / np.where(c == 0, np.inf, 2 * c))
             new = at + at * zeta
-            outside = ~((new > lo) & (new < hi))
-            new = np.where(outside | (iteration >= 40), np.sqrt(lo * hi), new)
+            still = np.abs(new - at) <= MACHEPS / 2 * at
+            wrong = ~((new > lo) & (new < hi)) | (still & (np.abs(value) > _SECULAR_TOL * size))
+            new = np.where(wrong | (iteration >= 40), _geometric_mean(lo, hi), new)
             exact = np.abs(value) <= MACHEPS / 4 * size
             s[todo] = np.where(exact, at, new)
             done = exact | (np.abs(new - at) <= MACHEPS / 2 * at) | (hi <= lo * (1 + 2 * MACHEPS))
             if done.all():
                 break
-            todo, z = todo[~done], z[~done]
-        return near, np.where(near_left, s, -s) * gap
+            todo, z, weights = todo[~done], z[~done], weights[~done]
+        size, power = np.frexp(gap)
+        offset = np.ldexp(np.where(near_left, s, -s) * size, power - _OFFSET_EXP)
+    return near, offset
+
+
+def _geometric_mean(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Return sqrt(x y), rounded as if the product could not leave the range of float64."""
+    power = np.frexp(x)[1] // 2
+    return np.ldexp(np.sqrt(np.ldexp(x, -2 * power) * y), power)

@@ -108,6 +108,38 @@ def test_spectrum_against_dense_eigenvalues(d, cond):
     assert np.abs(spectral_report(problem).eigvals_star - expected).max() <= d * MACHEPS * cond
 
 
+def test_roots_of_problems_whose_condition_fills_the_range_of_float64():
+    # seen wrong: 4.405e-95 for the first root
+    problem = OLSProblem([4.40524631e-95, 9.89119332e74, 8.33195168e75], [-1.1169431, 0.40426111, 1.46342293])
+    assert spectral_report(problem).eig_star_min == pytest.approx(6.789514e-95, rel=1e-6)
+    rng = np.random.default_rng(11)
+    for _ in range(40):
+        d = int(rng.integers(2, 9))
+        eigvals = np.sort(10.0 ** rng.uniform(-150, 150, d))
+        problem = OLSProblem(eigvals, rng.standard_normal(d) * 10.0 ** rng.uniform(-40, 0, d))
+        check_roots(problem, spectral_report(problem).eigvals_star, digits=1000)
+    for low in (1e-300, 1e-250):  # a smallest mode with a share of E of 1e-300 and half of ||u||
+        problem = OLSProblem([low, 2 * low, 1.0], [1.0, 1.0, 1.0])
+        check_roots(problem, spectral_report(problem).eigvals_star, digits=1000)
+
+
+def test_roots_against_the_dense_matrix_in_many_digits():
+    rng = np.random.default_rng(12)
+    for decades in (6, 60, 280):
+        eigvals = np.sort(10.0 ** rng.uniform(-decades / 2, decades / 2, 5))
+        problem = OLSProblem(eigvals, rng.standard_normal(5))
+        with mpmath.workdps(700):
+            g = [mpmath.mpf(float(x)) * mpmath.mpf(float(y)) for x, y in zip(problem.eigvals, problem.u, strict=True)]
+            E = mpmath.fsum(x * mpmath.mpf(float(y)) for x, y in zip(g, problem.u, strict=True))
+            H = mpmath.matrix(5, 5)
+            for i in range(5):
+                for j in range(5):
+                    H[i, j] = (mpmath.mpf(float(problem.eigvals[i])) if i == j else 0) - g[i] * g[j] / E
+            exact = sorted(mpmath.eigsy(H, eigvals_only=True))
+            for x, y in zip(spectral_report(problem).eigvals_star[1:], exact[1:], strict=True):
+                assert abs(x - y) <= ROOT_ULPS * MACHEPS * y
+
+
 def test_clusters_tiny_weights_and_near_deflation():
     rng = np.random.default_rng(5)
     eigvals = np.concatenate([1 + MACHEPS * np.arange(5), 3 + 1e-13 * np.arange(4), [7.0, np.nextafter(7.0, 8), 50.0]])
@@ -349,6 +381,27 @@ def test_starts_along_u_excite_no_mode():
         assert not excited_modes(problem, "bngd").any()
         assert bngd_contraction_ratio(problem, 100.0, 0.75, excited=True) == 0.25
     assert excited_modes(OLSProblem([1.0], [2.0], [5.0]), "bngd").tolist() == [False]
+
+
+def test_a_start_close_to_u_excites_what_is_there():
+    rng = np.random.default_rng(2)
+    u = rng.standard_normal(5)
+    for size in (1e-13, 1e-11, 1e-8):
+        problem = OLSProblem([1.0, 2.0, 3.0, 3.0, 4.0], u, 0.7 * u * (1 + size * rng.standard_normal(5)))
+        assert excited_modes(problem, "bngd").tolist() == [False, True, True, True, True]
+        assert effective_rate_regimes(problem).generic
+    # 1e-30 of u is not rounding where the start has nothing: the excess is 1e-60, and the kernel follows it
+    problem = OLSProblem([1.0, 2.0], [1.0, 1e-30], [1.0, 0.0])
+    assert excited_modes(problem, "bngd").tolist() == [False, True]
+    ds = olsbn.sweep(problem, eps=0.1, n_steps=3000)
+    assert float(ds.rate_theory) == pytest.approx(0.8, rel=1e-12)
+
+
+def test_a_part_that_u_does_not_reach_counts_by_its_size():
+    for part, expected in ((1e-3, True), (1e-12, True), (1e-17, False)):
+        problem = OLSProblem([1.0, 2.0, 3.0], [0.0, 0.6, 0.8], [part, 0.3, 0.4])
+        star, mask = spectral_report(problem).eigvals_star, excited_modes(problem, "bngd")
+        assert mask[star == 1.0].tolist() == [True] and mask[star > 1].tolist() == [expected]
 
 
 def test_a_start_in_one_mode_excites_every_root():

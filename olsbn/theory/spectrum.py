@@ -14,9 +14,11 @@ from olsbn.linalg import MACHEPS, secular_roots
 from olsbn.problems import OLSProblem, as_problem
 
 METHODS = ("gd", "bngd")
-# Weights below this share of E are deflated; the offset of a root from its pole is then below 2**-900 of ||H||.
-_TINY_WEIGHT = 2.0**-1000
-# A start whose part outside span(u) is below this share of it (in the H-norm) is rounding, not excitation.
+# Modes whose shares of ||u||^2 and of E (over those of the largest mode) are both below 2 to this power are deflated:
+# relative to its pole the offset of such a root is below 2**-388.
+_TINY_EXP = -900
+# A start that differs from a multiple of u by less than this share, in every component, does so by rounding: it excites
+# nothing. Of a part in modes that u does not reach it is the share in the H-norm that counts.
 EXCITED_TOL = 16 * MACHEPS
 
 
@@ -134,8 +136,8 @@ def excited_modes(problem: OLSProblem, method: str) -> Any:
     -----
     BNGD couples its modes: with ``w = beta u + v``, v H-orthogonal to u, a step adds to ``v_i/u_i`` a multiple of
     ``||v||_H^2 (lambda_i - L)``, which has weight in every root of the secular equation. So a start that is not
-    parallel to u (to 16 units of machine precision in the H-norm) excites all of them within a step. What it cannot
-    reach are eigenvectors of H orthogonal to u, where w is only ever multiplied: modes with ``u_i = 0``, excited if
+    parallel to u (to 16 units of machine precision in every component) excites all of them within a step. What it
+    cannot reach are eigenvectors of H orthogonal to u, where w is only ever multiplied: modes with ``u_i = 0``, excited if
     ``w0_i != 0``, and the m - 1 survivors of an eigenvalue of multiplicity m, excited if w0 has a part there, to the
     same tolerance (all of them, for they have no basis of their own).
     Cost: O(d) for "gd"; up to O(d^2) for "bngd", for the roots and the survivors have to be put in order.
@@ -185,10 +187,14 @@ class StarSpectrum:
         self._starts = np.flatnonzero(np.concatenate([[True], eigvals[1:] != eigvals[:-1]]))
         sizes = np.diff(np.append(self._starts, eigvals.size))
         self._group = np.repeat(np.arange(sizes.size), sizes)
-        weights = np.add.reduceat(scaled_weights(eigvals, problem.u), self._starts)
-        self._active = weights >= _TINY_WEIGHT
-        self.poles = np.ldexp(eigvals[self._starts[self._active]], self._shift)
-        self.weights = weights[self._active]
+        ends = eigvals[self._starts]
+        weights, exponents = _group_weights(eigvals, problem.u, self._starts, self._group)
+        size = np.frexp(weights)[1] + exponents  # of E's parts, and less that of their eigenvalues: of ||u||^2's parts
+        size_u2 = size - np.frexp(ends)[1]
+        there = weights > 0
+        self._active = there & ((size >= size[there].max() + _TINY_EXP) | (size_u2 >= size_u2[there].max() + _TINY_EXP))
+        self.poles = np.ldexp(ends[self._active], self._shift)
+        self.weights, self.exponents = weights[self._active], exponents[self._active]
         self.n_roots = self.poles.size - 1
         # A group of m equal eigenvalues leaves m - 1 of them if u has weight in it, else all m.
         self._copies = sizes - self._active
@@ -198,7 +204,9 @@ class StarSpectrum:
         """Return the smallest and the largest eigenvalue of H* besides the 0 along u; NaN if there is none."""
         found: list[float] = []
         if self.n_roots and (not excited or self.roots_excited()):
-            ends = secular_roots(self.poles, self.weights, np.array([0, self.n_roots - 1]), threads=1)
+            ends = secular_roots(
+                self.poles, self.weights, np.array([0, self.n_roots - 1]), threads=1, exponents=self.exponents
+            )
             found += self._unscaled(ends.values).tolist()
         survivors = self._survivors[self.survivors_excited()] if excited else self._survivors
         if survivors.size:
@@ -207,7 +215,7 @@ class StarSpectrum:
 
     @cached_property
     def _unordered(self) -> FloatArray:
-        roots = secular_roots(self.poles, self.weights)
+        roots = secular_roots(self.poles, self.weights, exponents=self.exponents)
         return np.concatenate([[0.0], self._unscaled(roots.values), self._survivors])
 
     def order(self) -> Any:
@@ -225,14 +233,7 @@ class StarSpectrum:
 
     def roots_excited(self) -> bool:
         """Whether w0 has a part that is not parallel to u; it then excites every root within a step."""
-        eigvals, u, w0 = self._problem.eigvals, self._problem.u, self._problem.w0
-        if not w0.any():
-            return False
-        # Compared as H^(1/2) u and H^(1/2) w0, where H-orthogonal is orthogonal.
-        x = np.copysign(np.sqrt(scaled_weights(eigvals, u)), u)
-        y = np.copysign(np.sqrt(scaled_weights(eigvals, w0)), w0)
-        rest = y - float(np.sum(x * y)) / float(np.sum(x * x)) * x
-        return float(np.sum(rest * rest)) > EXCITED_TOL**2 * float(np.sum(y * y))
+        return not parallel(self._problem)
 
     def survivors_excited(self) -> Any:
         """Return for every survivor of deflation whether w0 has a part in its eigenspace orthogonal to u."""
@@ -256,12 +257,49 @@ def star_extremes(problem: OLSProblem, excited: bool) -> tuple[float, float]:
     return StarSpectrum(problem).extremes(excited)
 
 
-def scaled_weights(eigvals: FloatArray, u: FloatArray) -> FloatArray:
-    """Return eigvals * u**2 times the power of two that puts the sum into [1/2, 1)."""
+def _group_weights(eigvals: FloatArray, u: FloatArray, starts: Any, group: Any) -> tuple[FloatArray, Any]:
+    """Return for each group of equal eigenvalues its part of E, times a power of two that puts E into [1/2, 1).
+
+    The parts are numbers and exponents, for they may lie 2000 binary orders apart.
+    """
+    mantissa, exponent = _weights(eigvals, u)
+    largest = np.maximum.reduceat(np.where(mantissa > 0, exponent, -(2**30)), starts)
+    parts = np.add.reduceat(np.ldexp(mantissa, exponent - largest[group]), starts)
+    largest = np.where(parts > 0, largest, 0)
+    top = largest[parts > 0].max()
+    total = math.fsum(np.ldexp(parts, largest - top))
+    return parts, largest - top - math.frexp(total)[1]
+
+
+def _weights(eigvals: FloatArray, u: FloatArray) -> tuple[FloatArray, Any]:
+    """Return eigvals * u**2 as mantissas and exponents."""
     mantissa_l, exponent_l = np.frexp(eigvals)
     mantissa_u, exponent_u = np.frexp(u)
-    mantissa = mantissa_l * mantissa_u * mantissa_u
-    exponent = exponent_l + 2 * exponent_u
+    return mantissa_l * mantissa_u * mantissa_u, exponent_l + 2 * exponent_u
+
+
+def parallel(problem: OLSProblem) -> bool:
+    """Whether w0 is a multiple of u, to the rounding of its components; w0 = 0 is one."""
+    eigvals, u, w0 = problem.eigvals, problem.u, problem.w0
+    if not w0.any():
+        return True
+    reached = u != 0
+    if not reached.all() and float(scaled_weights(eigvals, w0)[~reached].sum()) > EXCITED_TOL**2:
+        return False
+    if not w0[reached].all():
+        return False
+    # w0/u is one number, compared as mantissas and exponents
+    (x, i), (y, j) = np.frexp(w0[reached]), np.frexp(u[reached])
+    ratio, more = np.frexp(x / y)
+    power = i - j + more
+    with np.errstate(over="ignore", under="ignore"):
+        ratio = np.ldexp(ratio, power - int(power.max()))
+    return float(np.ptp(ratio)) <= EXCITED_TOL * float(np.abs(ratio).max())
+
+
+def scaled_weights(eigvals: FloatArray, u: FloatArray) -> FloatArray:
+    """Return eigvals * u**2 times the power of two that puts the sum into [1/2, 1)."""
+    mantissa, exponent = _weights(eigvals, u)
     exponent -= exponent[mantissa > 0].max()
     weights = np.ldexp(mantissa, np.where(mantissa > 0, exponent, 0))
     return np.ldexp(weights, -math.frexp(math.fsum(weights))[1])

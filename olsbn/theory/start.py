@@ -9,7 +9,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.problems import OLSProblem
-from olsbn.theory.spectrum import EXCITED_TOL, star_extremes
+from olsbn.theory.spectrum import parallel, star_extremes
 
 # A first large step that leaves w with a smaller correlation to the target than this lands next to the saddles.
 GENERIC_CORR = 1e-6
@@ -49,7 +49,7 @@ class Start:
             v = w0 - beta * u
             V = float(np.sum(eigvals * v * v))
             sigma2 = beta * beta * energy + V
-            if math.sqrt(V) <= EXCITED_TOL * math.sqrt(sigma2):  # rounding of a start parallel to u
+            if parallel(problem):
                 V, v = 0.0, np.zeros_like(v)
             if energy > 0 and sigma2 > 0:
                 excess, q = V / sigma2, beta * energy / sigma2
