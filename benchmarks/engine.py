@@ -28,8 +28,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from olsbn.kernels import cpu
+from olsbn.kernels.compile import LANES
 from olsbn.kernels.coordinates import deflate
+from olsbn.kernels.deflated import deflated_tile
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.sweeps import processors, sweep
 
@@ -351,8 +352,8 @@ def kernel_share_of_limit(repeats: int, dims: tuple[int, ...] = (50, 100, 1000))
             cells, steps = 256, int(2e8 / dim / 256)
             arguments = *x.kernel_arguments(), np.ldexp(np.geomspace(1e-5, 1e-2, cells), x.eps_exp), np.ones(cells)
             limits = 1e-290, False, 1e-290, 1e30, np.zeros(1, np.uint8)
-            out = np.zeros((cells, 4), np.int64), np.zeros((cells, 5)), np.empty(0, np.int64), np.empty((0, 6))
-            run = partial(cpu.bngd_tile, *arguments, steps, *limits, *out)
+            out = np.zeros((cells, 4), np.int64), np.zeros((cells, 5)), np.empty(0, np.int64), np.empty((0, cells, 6))
+            run = partial(deflated_tile, *arguments, steps, *limits, *out)
             run()
             shares[name] = statistics.median(dim * cells * steps / _seconds(run) / pipes() for _ in range(repeats))
         rows.append({"dim": dim, **shares})
@@ -393,7 +394,7 @@ def machine() -> dict[str, Any]:
         "processors": processors(),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "lanes": cpu.LANES,
+        "lanes": LANES,
     }
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from olsbn import schema
 from olsbn._validate import as_count, as_floats, as_rate
-from olsbn.grids import Arrays, SweepSpec, Tile, describe, provenance, variable_attrs
+from olsbn.grids import Arrays, SweepSpec, describe, provenance, variable_attrs
 from olsbn.problems import OLSProblem, as_problem
-from olsbn.tiles import bngd_cells, decoupled, deflated, interruptible, run_tile
+from olsbn.tiles import cells_of, interruptible
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -55,28 +55,8 @@ def run_gd(
     >>> run.excess.values.round(4).tolist()
     [1.0, 0.36, 0.1296, 0.0467]
     """
-    from olsbn.kernels import cpu
-
     spec = _one_cell(problem, "gd", eps, 1.0, n_steps, tol)
-    steps = _steps(record, n_steps)
-    x, trace = decoupled(problem), np.empty((steps.size, 2))
-
-    def compute(cancel: np.ndarray) -> Arrays:
-        with np.errstate(all="ignore"):
-            scaled = x.eigvals, x.weight, x.u, x.error, np.ldexp(spec.eps[0], x.eps_exp)
-            cpu.gd_trace(*scaled, steps, cancel, trace)
-        return run_tile(spec, Tile(0, 0, (0, 1), (0, 1)), cancel)
-
-    cell = {name: values.item() for name, values in interruptible(compute).items()}
-    with np.errstate(all="ignore"):
-        columns = {
-            "excess": trace[:, 0],
-            "residual": np.sqrt(trace[:, 0]),
-            "a": np.full(steps.size, np.nan),
-            "w_norm": x.norm(trace[:, 1]),
-            "eps_eff": np.full(steps.size, spec.eps[0]),
-        }
-    return _dataset(spec, steps, columns, cell)
+    return _run(spec, _steps(record, n_steps))
 
 
 def run_bngd(
@@ -116,28 +96,17 @@ def run_bngd(
     ('converged', True)
     """
     spec = _one_cell(problem, "bngd", eps, eps_a, n_steps, tol)
-    steps = _steps(record, n_steps)
-    trace = np.full((steps.size, 6), np.nan)
+    return _run(spec, _steps(record, n_steps))
 
-    def compute(cancel: np.ndarray) -> Arrays:
+
+def _run(spec: SweepSpec, steps: np.ndarray) -> xr.Dataset:
+    def compute(cancel: np.ndarray) -> tuple[Arrays, Arrays]:
         with np.errstate(all="ignore"):
-            return bngd_cells(problem, spec, spec.eps, spec.eps_a, cancel, (steps, trace))
+            return cells_of(spec.problem(0, 0), spec, spec.eps, spec.eps_a, cancel, steps)
 
-    cell = {name: values.item() for name, values in interruptible(compute).items()}
-    x = deflated(problem)
-    if x.degenerate:
-        columns = {name: np.full(steps.size, cell[name]) for name in ("excess", "a", "w_norm", "eps_eff")}
-        columns["residual"] = columns["excess"].copy()  # on a saddle w'g = 0, so the residual is all of u
-        return _dataset(spec, steps, columns, cell)
-    with np.errstate(all="ignore"):
-        columns = {
-            "excess": trace[:, 0],
-            "residual": np.sqrt(trace[:, 1]),
-            "a": x.scale * trace[:, 2],
-            "w_norm": x.norm(trace[:, 4], np.nan_to_num(trace[:, 5]).astype(int)),
-            "eps_eff": np.ldexp(trace[:, 3], x.eigval_exp),
-        }
-    return _dataset(spec, steps, columns, cell)
+    cells, trace = interruptible(compute)
+    cell = {name: values.item() for name, values in cells.items()}
+    return _dataset(spec, steps, {name: values[:, 0] for name, values in trace.items()}, cell)
 
 
 def _one_cell(problem: OLSProblem, method: str, eps: Any, eps_a: Any, n_steps: int, tol: float) -> SweepSpec:

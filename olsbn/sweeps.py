@@ -12,7 +12,7 @@ import numpy as np
 
 from olsbn.grids import SweepSpec, Tile, describe, provenance, theory_attrs, variable_attrs
 from olsbn.problems import OLSProblem, ProblemFamily
-from olsbn.tiles import decoupled, deflated, meter, on_threads, processors, run_tile, run_tiles
+from olsbn.tiles import meter, on_threads, processors, run_tile, run_tiles
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from olsbn.store import Store
 
 __all__ = [
-    "SweepSpec", "Tile", "decoupled", "deflated", "describe", "digest", "fill", "meter", "processors", "provenance",
+    "SweepSpec", "Tile", "describe", "digest", "fill", "meter", "processors", "provenance",
     "run_tile", "run_tiles", "sweep", "theory_attrs", "variable_attrs",
 ]  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -16,7 +15,6 @@ import numpy as np
 from olsbn import schema
 from olsbn._validate import FloatArray, as_count
 from olsbn.grids import VARIABLES, Arrays, SweepSpec, Tile
-from olsbn.kernels.coordinates import decouple, deflate
 from olsbn.problems import OLSProblem
 from olsbn.theory import bngd_contraction_ratio, gd_contraction_ratio
 
@@ -32,96 +30,48 @@ def run_tile(spec: SweepSpec, tile: Tile, cancel: np.ndarray | None = None) -> A
     cells that had not ended have the status "not run".
     """
     eps, eps_a = (grid.ravel() for grid in np.meshgrid(spec.eps[slice(*tile.eps)], spec.eps_a[slice(*tile.eps_a)]))
-    compute = _gd_cells if spec.method == "gd" else bngd_cells
     cancel = np.zeros(1, np.uint8) if cancel is None else cancel
     result = {name: np.full(tile.shape, empty, dtype) for name, (dtype, empty) in VARIABLES.items()}
     for i in range(tile.n_trials):
         if cancel[0]:
             break
         with np.errstate(all="ignore"):
-            cells = compute(spec.problem(tile.dim, tile.trial + i), spec, eps, eps_a, cancel)
+            cells, _ = cells_of(spec.problem(tile.dim, tile.trial + i), spec, eps, eps_a, cancel)
         for name, values in result.items():
             values[0, i] = cells[name].reshape(values.shape[2:])
     return result
 
 
-def bngd_cells(
+def cells_of(
     problem: OLSProblem,
     spec: SweepSpec,
     eps: FloatArray,
     eps_a: FloatArray,
     cancel: np.ndarray,
-    recorded: tuple[np.ndarray, np.ndarray] | None = None,
-) -> Arrays:
-    """Run BNGD on cells of one problem; `recorded` is the kernel's (record, trace), filled from the first cell."""
-    from olsbn.kernels import cpu
+    record: np.ndarray | None = None,
+) -> tuple[Arrays, Arrays]:
+    """Run cells of one problem; return their columns and what was kept at the steps `record`, each (r, cells)."""
+    from olsbn.kernels import bngd, gd
+    from olsbn.kernels.run import Run
 
-    x = deflated(problem)
-    n = eps.size
-    counts, numbers = np.zeros((n, 4), np.int64), np.full((n, 5), np.nan)
-    if x.degenerate:
-        return _degenerate_cells(problem, n)
-    recorded = recorded or (np.empty(0, np.int64), np.empty((0, 6)))
-    cpu.bngd_tile(
-        *x.kernel_arguments(), np.ldexp(eps, x.eps_exp), eps_a, spec.n_steps, spec.tol, spec.stop == "tol",
-        schema.EXCESS_FLOOR, x.limit(), cancel, counts, numbers, *recorded,
-    )  # fmt: skip
-    eps_eff = np.ldexp(numbers[:, 1], x.eigval_exp)
-    return {
-        "status": counts[:, 0],
-        "steps_to_tol": counts[:, 1],
-        "n_steps_run": counts[:, 2],
-        "excess": numbers[:, 0],
-        "eps_eff": eps_eff,
-        "w_norm": x.norm(numbers[:, 3], counts[:, 3]),
-        "a": x.scale * numbers[:, 2],
-        "rate_sim": numbers[:, 4],
-        "rate_theory": bngd_contraction_ratio(problem, eps_eff, eps_a, excited=True),
-    }
+    kept = np.empty(0, np.int64) if record is None else record
+    run = Run(spec.n_steps, spec.tol, spec.stop == "tol", cancel, kept)
+    if spec.method == "gd":
+        cells, trace = gd.tile(prepared("gd", problem), {"eps": eps}, run)
+        cells["rate_theory"] = gd_contraction_ratio(problem, eps, excited=True)
+    else:
+        cells, trace = bngd.tile(prepared("bngd", problem), {"eps": eps, "eps_a": eps_a}, run)
+        cells["rate_theory"] = bngd_contraction_ratio(problem, cells["eps_eff"], eps_a, excited=True)
+        cells["rate_theory"][cells["status"] == schema.Status.DEGENERATE] = np.nan
+    return cells, trace
 
 
-def _gd_cells(problem: OLSProblem, spec: SweepSpec, eps: FloatArray, eps_a: FloatArray, cancel: np.ndarray) -> Arrays:
-    from olsbn.kernels import cpu
+@lru_cache(maxsize=16)
+def prepared(method: str, problem: OLSProblem) -> Any:
+    """Return the coordinates of a problem for a method."""
+    from olsbn.kernels import bngd, gd
 
-    x = decoupled(problem)
-    n = eps.size
-    counts, numbers = np.zeros((n, 3), np.int64), np.full((n, 3), np.nan)
-    cpu.gd_tile(
-        x.eigvals, x.weight, x.u, x.error, np.ldexp(eps, x.eps_exp), spec.n_steps, spec.tol, spec.stop == "tol",
-        schema.EXCESS_FLOOR, x.limit(), cancel, counts, numbers,
-    )  # fmt: skip
-    return {
-        "status": counts[:, 0],
-        "steps_to_tol": counts[:, 1],
-        "n_steps_run": counts[:, 2],
-        "excess": numbers[:, 0],
-        "eps_eff": eps,
-        "w_norm": x.norm(numbers[:, 1]),
-        "a": np.full(n, np.nan),  # GD has no BN scale
-        "rate_sim": numbers[:, 2],
-        "rate_theory": gd_contraction_ratio(problem, eps, excited=True),
-    }
-
-
-def _degenerate_cells(problem: OLSProblem, n: int) -> Arrays:
-    """No step can be taken (sigma = 0), or none changes anything (a saddle): on a saddle the loss is J(0, w) = c/2."""
-    saddle = bool(problem.w0.any())
-    values = {
-        "status": int(schema.Status.DEGENERATE),
-        "steps_to_tol": -1,
-        "n_steps_run": 0,
-        "excess": 1.0 if saddle else np.nan,
-        "eps_eff": 0.0 if saddle else np.nan,
-        "w_norm": math.hypot(float(np.linalg.norm(problem.w0)), problem.w0_null_norm),
-        "a": problem.a0,
-        "rate_sim": np.nan,
-        "rate_theory": np.nan,
-    }
-    return {name: np.full(n, value) for name, value in values.items()}
-
-
-deflated = lru_cache(maxsize=16)(deflate)
-decoupled = lru_cache(maxsize=16)(decouple)
+    return (gd if method == "gd" else bngd).prepare(problem)
 
 
 # -------------------------------------------------------------------- many tiles

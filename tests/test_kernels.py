@@ -13,8 +13,10 @@ import tolerances as tol
 
 import olsbn
 from olsbn import schema
-from olsbn.kernels import cpu
+from olsbn.kernels import bngd, gd, lanes
+from olsbn.kernels.compile import LANES, identity
 from olsbn.kernels.coordinates import decouple, deflate
+from olsbn.kernels.run import Run
 
 ROOT = Path(olsbn.__file__).parent
 
@@ -64,7 +66,7 @@ def test_bits_do_not_depend_on_the_instruction_set_or_the_lanes(target, digests)
 def test_status_codes_agree_with_the_schema():
     for status in schema.Status:
         name = "CANCELLED" if status is schema.Status.NOT_RUN else status.name
-        assert getattr(cpu, name) == status
+        assert getattr(lanes, name) == status
 
 
 # -------------------------------------------------------------------- the cache of compiled code
@@ -82,25 +84,64 @@ def test_second_process_reuses_compiled_code(tmp_path):
     files = cache_files(tmp_path)
     stamps = [(tmp_path / f).stat().st_mtime_ns for f in files]
     assert files
-    code = SMALL + "\nfrom olsbn.kernels import cpu; print(sum(cpu.bngd_tile.stats.cache_hits.values()))"
+    code = SMALL + "\nfrom olsbn.kernels import deflated; print(sum(deflated.deflated_tile.stats.cache_hits.values()))"
     assert int(python(code, OLSBN_CACHE_DIR=str(tmp_path))) == 1
     assert [(tmp_path / f).stat().st_mtime_ns for f in cache_files(tmp_path)] == stamps
 
 
-def test_edited_source_is_never_served_from_the_cache(tmp_path):
+EDITS = {
+    "gd": ("here += weight[i] * x * x", "here += weight[i] * x + x", "run_gd(p, 0.5, n_steps=1).excess.values[1]"),
+    # a file whose functions are called by a compiled function of another file
+    "rules": ("excess > limit", "excess < limit", "run_bngd(p, 0.5, n_steps=1).attrs['status']"),
+    "deflated": ("to.mul(m, x)", "to.add(m, x)", "run_bngd(p, 0.5, n_steps=1).excess.values[1]"),
+}
+
+
+@pytest.mark.parametrize("module", EDITS)
+def test_edited_source_is_never_served_from_the_cache(module, tmp_path):
     """Same size, same time stamp, other content: what an upgrade with fixed time stamps looks like."""
     shutil.copytree(ROOT, tmp_path / "olsbn", ignore=shutil.ignore_patterns("__pycache__"))
-    source = tmp_path / "olsbn" / "kernels" / "cpu.py"
-    code = "import olsbn; print(olsbn.run_gd(olsbn.OLSProblem([1.0], [1.0], [0.0]), 0.5, n_steps=1).excess.values[1])"
+    source = tmp_path / "olsbn" / "kernels" / f"{module}.py"
+    old, new, expression = EDITS[module]
+    code = f"import olsbn; p = olsbn.OLSProblem([1.0, 3.0], [1.0, 1.0], [0.5, 0.0]); print(olsbn.{expression})"
     env = {"OLSBN_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-    assert float(python(code, cwd=tmp_path, **env)) == 0.25
+    first = python(code, cwd=tmp_path, **env)
+    assert python(code, cwd=tmp_path, **env) == first
     before = source.stat()
     text = source.read_text()
-    changed = text.replace("here += weight[i] * x * x", "here += weight[i] * x + x", 1)
+    changed = text.replace(old, new, 1)
     assert changed != text and len(changed) == len(text)
     source.write_text(changed)
     os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert float(python(code, cwd=tmp_path, **env)) != 0.25
+    assert python(code, cwd=tmp_path, **env) != first
+
+
+def test_identity_is_that_of_the_numbers(tmp_path):
+    """Every kernel file that a method runs through counts; another method's, and text elsewhere, do not."""
+    shutil.copytree(ROOT, tmp_path / "olsbn", ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from olsbn.kernels.compile import LANES, identity; print(identity('bngd'), identity(['gd']))"
+    env = {"PYTHONPATH": str(tmp_path)}
+    assert python(code, cwd=tmp_path, **env).split() == [identity("bngd"), identity("gd")]
+
+    def moved(name):
+        """Which of the two changes with a line at the end of a file."""
+        source = tmp_path / "olsbn" / name
+        text = source.read_text()
+        source.write_text(text + "_MORE = 1\n")
+        now = python(code, cwd=tmp_path, **env).split()
+        source.write_text(text)
+        return now[0] != identity("bngd"), now[1] != identity("gd")
+
+    for name in ("bngd", "deflated", "vectors", "rules"):
+        assert moved(f"kernels/{name}.py") == (True, False), name
+    for name in ("coordinates", "lanes", "run"):
+        assert moved(f"kernels/{name}.py") == (True, True), name
+    assert moved("kernels/gd.py") == (False, True)
+    for name in ("tiles", "spectral", "kernels/compile"):
+        assert moved(f"{name}.py") == (False, False), name
+    assert identity(["gd", "bngd"]) == identity(("bngd", "gd")) != identity("gd")
+    with pytest.raises(ValueError, match="got 'nothing'"):
+        identity("nothing")
 
 
 def test_two_processes_may_fill_the_cache_at_once(tmp_path):
@@ -118,6 +159,35 @@ def test_without_a_writable_cache_the_code_still_runs(tmp_path):
     python(SMALL, OLSBN_CACHE_DIR=str(blocked))
 
 
+# -------------------------------------------------------------------- the trace of a tile
+
+
+@pytest.mark.parametrize("method", [bngd, gd])
+def test_every_cell_has_its_trace(method):
+    """As many cells as refill the lanes, ends at different steps: the trace is that of each cell alone."""
+    problem = olsbn.OLSProblem.from_spectrum("logspace", 9, 50.0, seed=1)
+    x = method.prepare(problem)
+    eps = np.geomspace(1e-3, 1e4 if method is bngd else 0.05, 3 * LANES + 5)
+    eps_a = np.linspace(0.1, 2.05, eps.size)
+    ask = Run(400, 1e-6, True, record=np.array([0, 1, 7, 250, 251, 400]))
+    cells, trace = method.tile(x, {"eps": eps, "eps_a": eps_a}, ask)
+    assert len(set(cells["n_steps_run"])) > 20
+    for c in range(0, eps.size, 7):
+        alone, kept = method.tile(x, {"eps": eps[[c]], "eps_a": eps_a[[c]]}, ask)
+        assert {name: values[c] for name, values in cells.items() if values[c] == values[c]} == {
+            name: values[0] for name, values in alone.items() if values[0] == values[0]
+        }
+        for name, values in trace.items():
+            assert values.shape == (6, eps.size)
+            np.testing.assert_array_equal(values[:, c], kept[name][:, 0])
+    last = ask.record == cells["n_steps_run"][:, None]
+    for name in ("excess", "eps_eff", "a", "w_norm"):
+        cell, step = np.nonzero(last)
+        np.testing.assert_array_equal(trace[name][step, cell], cells[name][cell])
+    if method is bngd:
+        np.testing.assert_array_equal(np.isnan(trace["excess"]), ask.record[:, None] > cells["n_steps_run"])
+
+
 # -------------------------------------------------------------------- GD in closed form
 
 
@@ -128,9 +198,10 @@ def test_gd_closed_form_equals_iteration(seed):
     x = decouple(problem)
     eps = math.ldexp(rng.uniform(0.05, 2.02) / problem.eigvals[-1], x.eps_exp)
     n = 2000
-    iterated, closed = np.empty(n + 1), np.empty((n + 1, 2))
-    cpu.gd_iterate(x.eigvals, x.weight, x.error, eps, n, iterated)
-    cpu.gd_trace(x.eigvals, x.weight, x.u, x.error, eps, np.arange(n + 1), np.zeros(1, np.uint8), closed)
+    iterated, closed = np.empty(n + 1), np.empty((n + 1, 1, 2))
+    gd.gd_iterate(x.eigvals, x.weight, x.error, eps, n, iterated)
+    gd.gd_trace(x.eigvals, x.weight, x.u, x.error, np.array([eps]), np.arange(n + 1), np.zeros(1, np.uint8), closed)
+    closed = closed[:, 0]
     seen = (iterated > 1e-290) & (iterated < 1e290)
     # iterating rounds twice a step: the relative error grows with k
     error = np.abs(closed[seen, 0] / iterated[seen] - 1)
@@ -145,7 +216,7 @@ def test_gd_counts_are_those_of_the_iteration():
         eps = 10 ** rng.uniform(-2, 0.31) / problem.eigvals[-1]
         tolerance, n = 10 ** rng.uniform(-9, -1), 3000
         iterated = np.empty(n + 1)
-        cpu.gd_iterate(x.eigvals, x.weight, x.error, math.ldexp(eps, x.eps_exp), n, iterated)
+        gd.gd_iterate(x.eigvals, x.weight, x.error, math.ldexp(eps, x.eps_exp), n, iterated)
         want = np.flatnonzero(iterated <= tolerance)
         got = olsbn.sweep(problem, method="gd", eps=eps, n_steps=n, tol=tolerance).steps_to_tol.item()
         assert got == (want[0] if want.size else -1)

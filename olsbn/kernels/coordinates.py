@@ -18,7 +18,7 @@ _LARGEST = 1e308  # a finite limit, so that infinity is always above it
 
 @dataclass(frozen=True)
 class Coordinates:
-    """A problem in deflated coordinates (see `olsbn.kernels.cpu`).
+    """A problem in deflated coordinates (see `olsbn.kernels.deflated`).
 
     The units are powers of two, so that no digit changes: eigenvalues times ``2**eigval_exp``, weights times
     ``2**w_exp``, learning rates times ``2**eps_exp``.
@@ -37,10 +37,13 @@ class Coordinates:
     w_exp: int
     eps_exp: int
     degenerate: bool
+    saddle: bool  # if degenerate: the start has an output, but no step changes anything
     scale: float  # sqrt(E) in the problem's own units: a = scale * alpha
+    a0: float  # these two in the problem's own units
+    w0_norm: float
 
     def kernel_arguments(self) -> tuple[Any, ...]:
-        """Return the leading arguments of `olsbn.kernels.cpu.bngd_tile`."""
+        """Return the leading arguments of `olsbn.kernels.deflated.deflated_tile`."""
         arrays = self.modes, self.silent_modes, self.start, self.silent_start, self.u
         return *arrays, self.beta0, self.alpha0, self.mean_eigval
 
@@ -89,7 +92,10 @@ def deflate(problem: OLSProblem) -> Coordinates:
             w_exp=w_exp,
             eps_exp=2 * w_exp - 2 * u_exp - eigval_exp,
             degenerate=not w.any() or (problem.a0 == 0 and beta0 == 0),
+            saddle=bool(problem.w0.any()),
             scale=scale,
+            a0=problem.a0,
+            w0_norm=math.hypot(float(np.linalg.norm(problem.w0)), problem.w0_null_norm),
         )
 
 

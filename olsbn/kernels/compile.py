@@ -1,0 +1,113 @@
+"""Compilation of the kernels and the cache of compiled code, and what identifies their numbers."""
+
+import ast
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+import numpy as np
+from numba import njit
+
+# Cells a block advances at once: four 512-bit vectors, so that their sums and coefficients just fit the register file.
+# (Tests set the variable to show that results do not depend on it.)
+LANES = int(os.environ.get("OLSBN_LANES", "32"))
+
+_HERE = Path(__file__).parent
+
+
+def _cache_dir(source: Path) -> Path | None:
+    """Return a writable directory that only this code, compiled by this numba, uses; None if there is none.
+
+    numba notices an edited file by time and size only, looks at no file but the function's own, and writes next to the
+    source. Keying by the content of all kernels, for they call each other, makes stale code impossible and lets
+    read-only installations work. `source` is the file of the function, which may lie in another package.
+    """
+    key = hashlib.sha256()
+    for path in [*sorted(_HERE.glob("*.py")), *([source] if source.parent != _HERE else [])]:
+        text = path.read_bytes()
+        key.update(f"{path.name} {len(text)} ".encode() + text)
+    key.update(f"{numba.__version__} {llvmlite.__version__} {np.__version__} {LANES}".encode())
+    base = os.environ.get("OLSBN_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "olsbn" / key.hexdigest()[:20]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return None
+
+
+_config: Any = numba.config
+
+
+def entry(func: Callable[..., Any]) -> Any:
+    """Compile on first call, without the GIL, and reuse the machine code of earlier processes where possible."""
+    dispatcher = njit(nogil=True, error_model="numpy")(func)
+    folder = None if _config.DISABLE_JIT else _cache_dir(Path(func.__code__.co_filename))
+    if folder is not None:
+        before = _config.CACHE_DIR
+        _config.CACHE_DIR = str(folder)
+        try:
+            dispatcher.enable_caching()
+        finally:
+            _config.CACHE_DIR = before
+    return dispatcher
+
+
+inline = njit(nogil=True, error_model="numpy", inline="always")
+helper = njit(nogil=True, error_model="numpy")
+
+
+def identity(names: str | Iterable[str]) -> str:
+    """Return a short hash of the sources that make the numbers of some kernels.
+
+    Parameters
+    ----------
+    names : str or iterable of str
+        Modules of `olsbn.kernels`, as ``"bngd"``.
+
+    Returns
+    -------
+    str
+        12 hexadecimal digits, of the text of those modules and of every module they import from `olsbn.kernels` or
+        `olsbn.linalg`, whatever the order of `names`. How code is compiled does not count, for it changes no number.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module.
+    """
+    found: dict[str, bytes] = {}
+    todo = [f"olsbn.kernels.{name}" for name in ([names] if isinstance(names, str) else names)]
+    for module in todo:
+        if not _source(module).is_file():
+            raise ValueError(f"names must be modules of olsbn.kernels, got {module.rpartition('.')[2]!r}")
+    while todo:
+        module = todo.pop()
+        if module not in found and module != "olsbn.kernels.compile":
+            found[module] = _source(module).read_bytes()
+            todo += _imports(found[module])
+    key = hashlib.sha256()
+    for module in sorted(found):
+        key.update(f"{module} {len(found[module])} ".encode() + found[module])
+    return key.hexdigest()[:12]
+
+
+def _source(module: str) -> Path:
+    return _HERE.parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
+
+
+def _imports(text: bytes) -> list[str]:
+    """Return the modules of numerics that a source imports."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module in ("olsbn.kernels", "olsbn"):
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found.append(node.module)
+    return [m for m in found if (m == "olsbn.linalg" or m.startswith("olsbn.kernels.")) and _source(m).is_file()]
