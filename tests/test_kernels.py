@@ -135,7 +135,7 @@ def test_identity_is_that_of_the_numbers(tmp_path, monkeypatch):
     for name in ("coordinates", "lanes", "run"):
         assert moved(f"kernels/{name}.py") == (True, True), name
     assert moved("kernels/gd.py") == (False, True)
-    for name in ("tiles", "spectral", "kernels/compile"):
+    for name in ("tiles", "theory/rates", "kernels/compile"):
         assert moved(f"{name}.py") == (False, False), name
     assert identity(["gd", "bngd"]) == identity(("bngd", "gd")) != identity("gd")
     with pytest.raises(ValueError, match="got 'nothing'"):
