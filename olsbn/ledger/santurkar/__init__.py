@@ -1,6 +1,6 @@
-"""No claim of this source is entered yet."""
+"""The claims of Santurkar, Tsipras, Ilyas, Madry on BN and smoothness, and of a blog account of them."""
 
-from olsbn.ledger.base import Claim
+from olsbn.ledger.base import gather
+from olsbn.ledger.santurkar import bounds
 
-CLAIMS: tuple[Claim, ...] = ()
-FALSE: dict[str, Claim] = {}
+CLAIMS, FALSE = gather(bounds)
