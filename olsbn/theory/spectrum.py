@@ -137,9 +137,9 @@ def excited_modes(problem: OLSProblem, method: str) -> Any:
     BNGD couples its modes: with ``w = beta u + v``, v H-orthogonal to u, a step adds to ``v_i/u_i`` a multiple of
     ``||v||_H^2 (lambda_i - L)``, which has weight in every root of the secular equation. So a start that is not
     parallel to u (to 16 units of machine precision in every component) excites all of them within a step. What it
-    cannot reach are eigenvectors of H orthogonal to u, where w is only ever multiplied: modes with ``u_i = 0``, excited if
-    ``w0_i != 0``, and the m - 1 survivors of an eigenvalue of multiplicity m, excited if w0 has a part there, to the
-    same tolerance (all of them, for they have no basis of their own).
+    cannot reach are eigenvectors of H orthogonal to u, where w is only ever multiplied: modes with ``u_i = 0``, excited
+    if ``w0_i != 0``, and the m - 1 survivors of an eigenvalue of multiplicity m, excited if w0 has a part there, to
+    the same tolerance (all of them, for they have no basis of their own).
     Cost: O(d) for "gd"; up to O(d^2) for "bngd", for the roots and the survivors have to be put in order.
 
     Examples
