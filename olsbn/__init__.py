@@ -23,6 +23,7 @@ _PUBLIC = {
     "excited_modes": "theory",
     "sweep": "sweeps",
     "compare": "results.comparison",
+    "recommend": "recommendation",
     "certify": "certification",
     "claims": "ledger",
     "robustness": "results.measures",

@@ -76,6 +76,18 @@ class EffectiveRateRegimes:
         """Where the two asymptotes meet, ``||w0||/C``: the first step is then as long as the start."""
         return math.sqrt(self.eps_1) * math.sqrt(self.eps_2)
 
+    @property
+    def attainable(self) -> float:
+        """Upper bound of what `eps_eff` settles at, over all learning rates of w and of the scale; below the plateau.
+
+        A step of w is orthogonal to it, so its norm never shrinks, and the first step makes it
+        ``||w0||^2 (1 + (eps/crossing)^2)``: the final rate ``eps ||u||^2/||w||^2`` is at most ``small_slope eps`` over
+        ``1 + (eps/crossing)^2``, whose largest value is ``small_slope crossing/2``. Exact, for every start.
+        """
+        if not self.large_product < math.inf:
+            return self.plateau
+        return min(math.sqrt(self.small_slope) * math.sqrt(self.large_product) / 2, self.plateau)
+
     def small_until(self, rel: float) -> float:
         """Return the eps, at most eps_1, below which each error of the small-eps law is at most `rel`.
 
