@@ -39,7 +39,7 @@ def _of(H: FloatArray, g: FloatArray, w: FloatArray, a: FloatArray) -> tuple[Flo
     return -(a / s)[..., None] * (g - (wg / s2)[..., None] * Hw), a - wg / s
 
 
-def loss(p: Batches, w: FloatArray, a: FloatArray) -> FloatArray:
+def loss(p: Batches, w: FloatArray, a: Any) -> FloatArray:
     """Return L + mean E/2, less noise, at arrays of states."""
     Hw = np.einsum("bij,...j->...bi", p.H, w)
     phi = np.einsum("...j,bj->...b", w, p.g) / np.sqrt(np.einsum("...j,...bj->...b", w, Hw))
