@@ -198,7 +198,7 @@ class StarSpectrum:
         self.n_roots = self.poles.size - 1
         # A group of m equal eigenvalues leaves m - 1 of them if u has weight in it, else all m.
         self._copies = sizes - self._active
-        self._survivors = np.repeat(eigvals[self._starts], self._copies)
+        self.survivors = np.repeat(eigvals[self._starts], self._copies)
 
     def extremes(self, excited: bool) -> tuple[float, float]:
         """Return the smallest and the largest eigenvalue of H* besides the 0 along u; NaN if there is none."""
@@ -207,8 +207,8 @@ class StarSpectrum:
             ends = secular_roots(
                 self.poles, self.weights, np.array([0, self.n_roots - 1]), threads=1, exponents=self.exponents
             )
-            found += self._unscaled(ends.values).tolist()
-        survivors = self._survivors[self.survivors_excited()] if excited else self._survivors
+            found += self.unscaled(ends.values).tolist()
+        survivors = self.survivors[self.survivors_excited()] if excited else self.survivors
         if survivors.size:
             found += [float(survivors[0]), float(survivors[-1])]
         return (min(found), max(found)) if found else (math.nan, math.nan)
@@ -216,11 +216,11 @@ class StarSpectrum:
     @cached_property
     def _unordered(self) -> FloatArray:
         roots = secular_roots(self.poles, self.weights, exponents=self.exponents)
-        return np.concatenate([[0.0], self._unscaled(roots.values), self._survivors])
+        return np.concatenate([[0.0], self.unscaled(roots.values), self.survivors])
 
     def order(self) -> Any:
         """Return the order that sorts (0, roots, survivors)."""
-        if not self._survivors.size:
+        if not self.survivors.size:
             return np.arange(self.n_roots + 1)
         return np.argsort(self._unordered, kind="stable")
 
@@ -228,7 +228,8 @@ class StarSpectrum:
         """Return all eigenvalues, ascending."""
         return self._unordered[self.order()]
 
-    def _unscaled(self, values: FloatArray) -> Any:
+    def unscaled(self, values: FloatArray) -> Any:
+        """Return eigenvalues in the problem's own units."""
         return np.ldexp(values, -self._shift)
 
     def roots_excited(self) -> bool:
