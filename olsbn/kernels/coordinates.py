@@ -13,7 +13,7 @@ from olsbn.schema import EXCESS_LIMIT
 # Modes with a smaller share of E are carried like those with u_i = 0: their pull on the rest is below one rounding.
 _SILENT_SHARE = 1e-290
 _ROUNDING = 16 * MACHEPS  # a part of w that is smaller is no part of it
-_LARGEST = 1e308  # a finite limit, so that infinity is always above it
+LARGEST = 1e308  # a finite limit, so that infinity is always above it
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Coordinates:
 
     def limit(self) -> float:
         """Return the relative excess past which a run has diverged, scaled with a start far off."""
-        return min(EXCESS_LIMIT * (1 + self.alpha0 * self.alpha0), _LARGEST)
+        return min(EXCESS_LIMIT * (1 + self.alpha0 * self.alpha0), LARGEST)
 
     def norm(self, squared: FloatArray, exponent: Any) -> FloatArray:
         """Return the norm of w in the problem's units from the kernel's squared norm and rescaling exponents."""
-        return _norm(squared, self.w_exp + exponent, self.w_null_norm)
+        return whole_norm(squared, self.w_exp + exponent, self.w_null_norm)
 
 
 def deflate(problem: OLSProblem) -> Coordinates:
@@ -62,9 +62,9 @@ def deflate(problem: OLSProblem) -> Coordinates:
     with np.errstate(under="ignore"):
         eigvals = np.ldexp(problem.eigvals, eigval_exp)
         roots = np.sqrt(eigvals)
-        u, u_exp = _scaled(problem.u, roots)
-        w, w_exp = _scaled(problem.w0, roots)
-        eigvals, u, w = _merged(eigvals, u, w)
+        u, u_exp = in_range(problem.u, roots)
+        w, w_exp = in_range(problem.w0, roots)
+        eigvals, u, w = merged(eigvals, u, w)
         omega = eigvals * u * u
         explained = math.fsum(omega)
         share = omega / explained
@@ -99,7 +99,7 @@ def deflate(problem: OLSProblem) -> Coordinates:
         )
 
 
-def _merged(eigvals: FloatArray, u: FloatArray, w: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def merged(eigvals: FloatArray, u: FloatArray, w: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Rotate within each group of equal eigenvalues, so that u has one component there, and w at most one beside it.
 
     The dynamics do not notice, and the part of w across u then is a number of its own: as a difference of numbers it
@@ -145,11 +145,11 @@ class Modes:
 
     def limit(self) -> float:
         """Return the relative excess past which a run has diverged."""
-        return min(EXCESS_LIMIT * max(1.0, float(self.weight.max())), _LARGEST)
+        return min(EXCESS_LIMIT * max(1.0, float(self.weight.max())), LARGEST)
 
     def norm(self, squared: FloatArray) -> FloatArray:
         """Return the norm of w in the problem's units from the kernel's squared norm."""
-        return _norm(squared, self.w_exp, self.w_null_norm)
+        return whole_norm(squared, self.w_exp, self.w_null_norm)
 
 
 def decouple(problem: OLSProblem) -> Modes:
@@ -157,13 +157,14 @@ def decouple(problem: OLSProblem) -> Modes:
     eigval_exp = -math.frexp(problem.eigvals[-1])[1]
     with np.errstate(under="ignore", over="ignore"):
         eigvals = np.ldexp(problem.eigvals, eigval_exp)
-        u, w_exp = _scaled(problem.u, np.sqrt(eigvals))
+        u, w_exp = in_range(problem.u, np.sqrt(eigvals))
         error = np.ldexp(problem.w0 - problem.u, w_exp)
         weight = (eigvals * error) * error / math.fsum(eigvals * u * u)
     return Modes(eigvals, weight, u, error, -eigval_exp, w_exp, problem.w0_null_norm)
 
 
-def _norm(squared: FloatArray, exponent: Any, null_norm: float) -> FloatArray:
+def whole_norm(squared: FloatArray, exponent: Any, null_norm: float) -> FloatArray:
+    """Return the norm of w from its scaled square on the range of H, and its norm on the null space."""
     norm = np.ldexp(np.sqrt(squared), -exponent)
     if not null_norm:
         return norm
@@ -172,7 +173,7 @@ def _norm(squared: FloatArray, exponent: Any, null_norm: float) -> FloatArray:
     return np.ldexp(np.sqrt(x * x + y * y), size)
 
 
-def _scaled(vector: FloatArray, roots: FloatArray) -> tuple[FloatArray, int]:
+def in_range(vector: FloatArray, roots: FloatArray) -> tuple[FloatArray, int]:
     """Scale `vector` by a power of two, so that ``roots * vector`` is about 1 at most; return it and the exponent."""
     exponents = np.frexp(vector)[1] + np.frexp(roots)[1]
     present = (vector != 0) & (roots != 0)

@@ -1,0 +1,77 @@
+"""Tables of the factors by which learning rates change from step to step, made before a run.
+
+Only + - * / sqrt are used, so that the bits of a table, and of a run that reads it, are the same on every machine: a
+power or a logarithm of the C library is not.
+"""
+
+import math
+
+import numpy as np
+
+from olsbn._validate import FloatArray
+
+_SPLIT = 134217729.0  # 2**27 + 1
+
+
+def schedule(n_steps: int, power: float, factor: float = 1.0) -> FloatArray:
+    """Return ``(k + 1)**-power * factor**k`` for k = 0..n_steps-1, to some 20 roundings.
+
+    Parameters
+    ----------
+    n_steps : int
+        Length of the table.
+    power, factor : float
+        ``power >= 0``, ``0 < factor``.
+    """
+    table = _falling(n_steps, power) if power else np.ones(n_steps)
+    return table * _geometric(n_steps, factor) if factor != 1 else table
+
+
+def tables(n_steps: int, power: FloatArray, factor: FloatArray) -> tuple[FloatArray, np.ndarray]:
+    """Return the tables of all cells, each once: ``(tables (t, n_steps), which (cells,))``."""
+    pairs, which = np.unique(np.stack([power, factor]), axis=1, return_inverse=True)
+    return np.stack([schedule(n_steps, *pair) for pair in pairs.T]), which.ravel().astype(np.int64)
+
+
+def _falling(n_steps: int, power: float) -> FloatArray:
+    """Return ``(k + 1)**-power``: the binary digits of the power tell which iterated square roots to multiply."""
+    whole = math.floor(power)
+    root = np.arange(1.0, n_steps + 1)
+    result = np.ones(n_steps)
+    for _ in range(whole):
+        result *= root
+    rest = power - whole
+    while rest:
+        root = np.sqrt(root)
+        rest *= 2
+        if rest >= 1:
+            result *= root
+            rest -= 1
+    with np.errstate(over="ignore"):
+        return 1 / result
+
+
+def _geometric(n_steps: int, factor: float) -> FloatArray:
+    """Return ``factor**k`` by doubling, in double-doubles: the rounding errors of k products would add up."""
+    high, low = np.ones(1), np.zeros(1)
+    top, rest = np.array(factor), np.array(0.0)  # factor**high.size
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        while high.size < n_steps:
+            more, more_low = _product(high, low, top, rest)
+            high, low = np.concatenate([high, more]), np.concatenate([low, more_low])
+            top, rest = _product(top, rest, top, rest)
+    return high[:n_steps]
+
+
+def _product(a: FloatArray, a_low: FloatArray, b: FloatArray, b_low: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return a product of double-doubles; without the lower part where it leaves the range."""
+    p = a * b
+    t = _SPLIT * a
+    a1 = t - (t - a)
+    t = _SPLIT * b
+    b1 = t - (t - b)
+    a2, b2 = a - a1, b - b1
+    e = ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2 + (a * b_low + a_low * b)
+    high = p + e
+    inside = np.isfinite(high) & (np.abs(p) > 1e-280)
+    return np.where(inside, high, p), np.where(inside, e - (high - p), 0.0)
