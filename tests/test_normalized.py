@@ -115,10 +115,12 @@ def test_gd_by_steps_equals_sixty_digits(name, seed):
     problem = random_problem(rng, null=seed == 1)
     eps, n = rng.uniform(0.1, 2.1) / problem.eigvals[-1], 100
     params = {k: v for k, v in PARAMS[name](rng).items() if k not in ("smoothing", "eps_a_power")}
-    _, trace = cell(gd_steps.tile, problem, n, {"eps": eps, **params}, gd_steps.prepare)
+    cells, trace = cell(gd_steps.tile, problem, n, {"eps": eps, **params}, gd_steps.prepare)
     exact = twins.gd_run(problem, eps, n, **params)
+    last = int(cells["n_steps_run"][0])
+    assert last == n or exact.excess[last] > 1e30
     for column in ("excess", "residual", "w_norm", "eps_eff"):
-        pairs = zip(trace[column][:, 0], getattr(exact, column), strict=True)
+        pairs = zip(trace[column][: last + 1, 0], getattr(exact, column)[: last + 1], strict=True)
         # a mode that crosses 0 loses what it was before: relative to the largest of the last steps
         values = [(mpmath.mpf(float(v)), x) for v, x in pairs]
         for k, (v, x) in enumerate(values):
@@ -133,7 +135,7 @@ def test_schedules_equal_sixty_digits():
             with mpmath.workdps(60):
                 for i, value in zip(k.tolist(), table, strict=True):
                     exact = mpmath.mpf(i + 1) ** -mpmath.mpf(power) * mpmath.mpf(factor) ** i
-                    assert abs(value - exact) <= 1e-14 * exact or (exact < 1e-300 and value < 1e-300)
+                    assert abs(value - exact) <= 4 * 2.0**-53 * exact or (exact < 1e-300 and value < 1e-300)
 
 
 # -------------------------------------------------------------------- the same dynamics by other kernels

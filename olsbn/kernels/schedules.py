@@ -5,6 +5,7 @@ power or a logarithm of the C library is not.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ _SPLIT = 134217729.0  # 2**27 + 1
 
 
 def schedule(n_steps: int, power: float, factor: float = 1.0) -> FloatArray:
-    """Return ``(k + 1)**-power * factor**k`` for k = 0..n_steps-1, to some 20 roundings.
+    """Return ``(k + 1)**-power * factor**k`` for k = 0..n_steps-1, to a few roundings.
 
     Parameters
     ----------
@@ -36,19 +37,24 @@ def tables(n_steps: int, power: FloatArray, factor: FloatArray) -> tuple[FloatAr
 def _falling(n_steps: int, power: float) -> FloatArray:
     """Return ``(k + 1)**-power``: the binary digits of the power tell which iterated square roots to multiply."""
     whole = math.floor(power)
-    root = np.arange(1.0, n_steps + 1)
-    result = np.ones(n_steps)
-    for _ in range(whole):
-        result *= root
-    rest = power - whole
-    while rest:
-        root = np.sqrt(root)
-        rest *= 2
-        if rest >= 1:
-            result *= root
-            rest -= 1
-    with np.errstate(over="ignore"):
-        return 1 / result
+    root, root_low = np.arange(1.0, n_steps + 1), np.zeros(n_steps)
+    high, low = np.ones(n_steps), np.zeros(n_steps)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(whole):
+            high, low = _product(high, low, root, root_low)
+        rest = power - whole
+        while rest:
+            first = np.sqrt(root)
+            square, square_low = _product(first, 0.0, first, 0.0)
+            root_low = ((root - square) + (root_low - square_low)) / (2 * first)
+            root = first
+            rest *= 2
+            if rest >= 1:
+                high, low = _product(high, low, root, root_low)
+                rest -= 1
+        inverse = 1 / high
+        product, product_low = _product(inverse, 0.0, high, low)
+        return np.where(np.isfinite(product), inverse + inverse * ((1 - product) - product_low), inverse)
 
 
 def _geometric(n_steps: int, factor: float) -> FloatArray:
@@ -63,7 +69,7 @@ def _geometric(n_steps: int, factor: float) -> FloatArray:
     return high[:n_steps]
 
 
-def _product(a: FloatArray, a_low: FloatArray, b: FloatArray, b_low: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _product(a: Any, a_low: Any, b: Any, b_low: Any) -> tuple[FloatArray, FloatArray]:
     """Return a product of double-doubles; without the lower part where it leaves the range."""
     p = a * b
     t = _SPLIT * a
