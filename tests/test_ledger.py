@@ -236,6 +236,16 @@ def test_verify_help_names_every_source():
     assert result.exit_code == 0 and " ".join(result.output.split()).count(f"only: {', '.join(ledger.SOURCES)}.") == 1
 
 
+def test_verify_says_what_it_leaves_out(monkeypatch):
+    claims = (CLAIMS["kohler.sharper"], replace(CLAIMS["santurkar.variation-gd"], extra="data"))
+    monkeypatch.setattr(ledger, "claims", lambda source=None: claims)
+    assert "left out" not in _verify("--source", "kohler", "--effort", "0.1").output
+    monkeypatch.setattr(ledger, "_EXTRAS", {"data": "no_such_module"})
+    result = _verify("--source", "kohler", "--effort", "0.1")
+    assert result.exit_code == 0 and "1 of 1 claims hold (seed 0)" in result.output
+    assert '1 more were left out, for they need: pip install "olsbn[data]"' in result.output
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -50,7 +50,7 @@ def verify_command(
         if not as_real("--effort", effort) > 0:
             raise ValueError(f"--effort must be > 0, got {effort}")
         known = list(ledger.by_source())
-        claims = ledger.claims([nearest("source", name, known) for name in sources] or None)
+        claims, left_out = ledger.runnable(ledger.claims([nearest("source", name, known) for name in sources] or None))
         if target is not None and (not Path(target).parent.is_dir() or Path(target).is_dir()):
             raise ValueError(f"--json must be a file in a directory that exists, got {target}")
     from olsbn.tiles import meter
@@ -68,6 +68,9 @@ def verify_command(
     for result in failed:
         click.echo(f"\n{result.id} FAILS: {result.statement}\n  {result.formula}\n  {result.problems}")
     click.echo(f"\n{len(results) - len(failed)} of {len(results)} claims hold (seed {seed})")
+    for extra in sorted({claim.extra for claim in left_out}):
+        n = sum(claim.extra == extra for claim in left_out)
+        click.echo(f'{n} more were left out, for they need: pip install "olsbn[{extra}]"')
     if target is not None:
         import json
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from olsbn import __version__
@@ -30,9 +31,14 @@ __all__ = [
     "claims",
     "false_variants",
     "report",
+    "runnable",
     "table",
     "verify",
 ]
+
+
+# A module of each extra that claims may need.
+_EXTRAS = {"data": "sklearn"}
 
 
 def by_source() -> dict[str, tuple[Claim, ...]]:
@@ -78,6 +84,16 @@ def claims(source: str | Iterable[str] | None = None) -> tuple[Claim, ...]:
     for name in wanted:
         one_of("source", name, SOURCES)
     return tuple(claim for name in SOURCES if name in wanted for claim in _module(name).CLAIMS)
+
+
+def runnable(which: Iterable[Claim]) -> tuple[tuple[Claim, ...], tuple[Claim, ...]]:
+    """Divide claims into those that can be tried here and those whose extra is not installed."""
+    which = tuple(which)
+    missing = {extra for extra, module in _EXTRAS.items() if find_spec(module) is None}
+    return (
+        tuple(claim for claim in which if claim.extra not in missing),
+        tuple(claim for claim in which if claim.extra in missing),
+    )
 
 
 def verify(

@@ -135,6 +135,8 @@ class Claim:
         The place in the source: a theorem, an equation, a section.
     corrects : str
         What the source, or a circulated account of it, says there and is false or incomplete.
+    extra : str
+        The extra of olsbn that it takes to try it ("data"), or "".
     """
 
     id: str
@@ -152,6 +154,7 @@ class Claim:
     n_search: int = 80
     where: str = ""
     corrects: str = ""
+    extra: str = ""
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, KINDS)

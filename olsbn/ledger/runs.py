@@ -44,6 +44,12 @@ def settled_eps_eff(problem: OLSProblem, eps: Any, tol: float = SETTLED) -> Floa
     return ds.eps_eff.values
 
 
+def count_different(x: Any, y: Any) -> int:
+    """Count the numbers that differ; where neither is a number nothing does."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    return int(np.sum((x != y) & ~(np.isnan(x) & np.isnan(y))))
+
+
 def slope(x: Any, y: Any) -> float:
     """Return the exponent of y against x."""
     return float(np.polyfit(np.log(np.asarray(x, float)), np.log(np.abs(np.asarray(y, float))), 1)[0])

@@ -12,7 +12,7 @@ from olsbn._validate import FloatArray
 from olsbn.dynamics import run_bngd
 from olsbn.ledger import textbook
 from olsbn.ledger.base import PROBLEMS, Claim, Cube, Variants, draw_problem, rounding
-from olsbn.ledger.runs import started
+from olsbn.ledger.runs import count_different, started
 from olsbn.problems import OLSProblem
 from olsbn.theory import effective_rate_regimes
 
@@ -22,11 +22,6 @@ def _monotone(cube: Cube) -> Any:
     regimes = effective_rate_regimes(problem)
     eps, eps_a = regimes.eps_1 * cube.log(1e-3, 1e6), cube.uniform(0, 2)
     return run_bngd(problem, eps, eps_a, 300)
-
-
-def _count_different(x: Any, y: Any) -> int:
-    x, y = np.asarray(x, float), np.asarray(y, float)
-    return int(np.sum((x != y) & ~(np.isnan(x) & np.isnan(y))))
 
 
 def _printed_run(
@@ -60,9 +55,9 @@ def _scaled_start_differences(i: SimpleNamespace) -> list[int]:
     s = _printed_run(p.eigvals, p.u, p.w0, p.a0, i.eps, i.eps_a, 50)
     t = _printed_run(p.eigvals, p.u, i.r * p.w0, p.a0, eps, i.eps_a, 50)
     return [
-        *(_count_different(x[name], y[name]) for name in ("a", "excess", "residual", "eps_eff")),
-        _count_different(i.r * x.w_norm, y.w_norm),
-        _count_different(s * [1, i.r, i.r, i.r**2], t),
+        *(count_different(x[name], y[name]) for name in ("a", "excess", "residual", "eps_eff")),
+        count_different(i.r * x.w_norm, y.w_norm),
+        count_different(s * [1, i.r, i.r, i.r**2], t),
     ]
 
 
@@ -80,9 +75,9 @@ def _scaled_problem_differences(i: SimpleNamespace) -> list[int]:
     s = _printed_run(p.eigvals, p.u, p.w0, p.a0, i.eps, i.eps_a, 50)
     t = _printed_run(i.t * p.eigvals, p.u / root, p.w0, p.a0, i.eps, i.eps_a, 50)
     return [
-        *(_count_different(x[name], y[name]) for name in ("a", "excess", "residual", "w_norm")),
-        _count_different(x.eps_eff / i.eff, y.eps_eff),
-        _count_different(s * [1, root, root, 1], t),
+        *(count_different(x[name], y[name]) for name in ("a", "excess", "residual", "w_norm")),
+        count_different(x.eps_eff / i.eff, y.eps_eff),
+        count_different(s * [1, root, root, 1], t),
     ]
 
 
