@@ -32,7 +32,8 @@ from olsbn.kernels.compile import LANES
 from olsbn.kernels.coordinates import deflate
 from olsbn.kernels.deflated import deflated_tile
 from olsbn.problems import OLSProblem, ProblemFamily
-from olsbn.sweeps import processors, sweep
+from olsbn.sweeps.pool import processors
+from olsbn.sweeps.running import sweep
 
 DIMS = (10, 30, 100, 1000, 10000)
 ENGINE, ENGINE_ONE, LIMIT = "olsbn", "olsbn, 1 thread", "limit"

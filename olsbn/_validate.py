@@ -1,5 +1,7 @@
 """Checks at the boundary: one sentence that says what, the value got, and what is allowed."""
 
+import difflib
+import os
 from collections.abc import Iterable
 from numbers import Real
 from typing import Any
@@ -25,7 +27,7 @@ def as_vector(name: str, value: Any, *, size: int | None = None) -> FloatArray:
 def as_floats(name: str, value: Any) -> FloatArray:
     """Return `value` as a new contiguous float64 array, refusing text, complex numbers, gaps, NaN and infinity."""
     if np.ma.is_masked(value):
-        raise ValueError(f"{name} must not have masked elements, got {_short(value)}")
+        raise ValueError(f"{name} must not have masked elements, got {shortened(value)}")
     if hasattr(value, "toarray"):
         raise TypeError(f"{name} must be a dense array, got a sparse one of shape {value.shape} (use its toarray())")
     try:
@@ -37,7 +39,7 @@ def as_floats(name: str, value: Any) -> FloatArray:
         with np.errstate(over="ignore"):  # a long double beyond float64 becomes inf, which is refused below
             array = np.array(raw, dtype=np.float64, order="C") + 0.0  # -0.0 becomes 0.0: they are one number
     except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{name} must hold real numbers, got {_short(value)}") from None
+        raise TypeError(f"{name} must hold real numbers, got {shortened(value)}") from None
     bad = ~np.isfinite(array)
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -61,7 +63,7 @@ def as_rate(name: str, value: Any) -> FloatArray:
 def as_count(name: str, value: Any, *, minimum: int = 0, maximum: int = 2**53) -> int:
     """Return `value` as an int in [minimum, maximum]."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be a whole number, got {_short(value)}")
+        raise TypeError(f"{name} must be a whole number, got {shortened(value)}")
     if not minimum <= value <= maximum:
         limit = f">= {minimum}" if value < minimum else f"<= {maximum}"
         raise ValueError(f"{name} must be {limit}, got {value}")
@@ -79,7 +81,7 @@ def as_real(name: str, value: Any) -> float:
 def as_flag(name: str, value: Any) -> bool:
     """Return `value` as a bool; a word such as "no" would count as true."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, got {_short(value)}")
+        raise TypeError(f"{name} must be True or False, got {shortened(value)}")
     return bool(value)
 
 
@@ -87,11 +89,32 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
     """Return `value` if it is one of the names allowed."""
     names = list(allowed)
     if not isinstance(value, str) or value not in names:
-        raise ValueError(f"{name} must be one of {', '.join(names)}, got {_short(value)}")
+        raise ValueError(f"{name} must be one of {', '.join(names)}, got {shortened(value)}")
     return value
 
 
-def _short(value: Any) -> str:
+def nearest(what: str, value: str, known: list[str]) -> str:
+    """Return `value` if it is known, else say which known name is nearest."""
+    if value in known:
+        return value
+    near = difflib.get_close_matches(value, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"unknown {what} {value!r}{hint} (known: {', '.join(known)})")
+
+
+def check_memory(what: str, number: int, bytes_each: int) -> None:
+    """Refuse what would not fit into half of the memory of this machine."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        memory = 8 << 30
+    most = memory // 2 // bytes_each
+    if number > most:
+        raise ValueError(f"{what} must be at most {most} to fit into the memory of this machine, got {number}")
+
+
+def shortened(value: Any) -> str:
+    """Return a value as a few words for a message."""
     if getattr(value, "ndim", 0):  # arrays and tables
         dtype = getattr(value, "dtype", None) or np.asarray(value).dtype
         return f"an array of {dtype}, shape {value.shape}"

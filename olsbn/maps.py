@@ -94,9 +94,9 @@ def map_of(ds: xr.Dataset) -> xr.Dataset:
 
 def of_one_dimension(ds: xr.Dataset, quantity: str) -> xr.Dataset:
     """Return the map of one dimension, as its median trials have it, with the medians of what theory says beside."""
-    from olsbn.grids import theory_attrs
     from olsbn.results.datasets import problems_of, source_of
     from olsbn.results.measures import median_trial
+    from olsbn.theory.facts import theory_attrs
 
     problems = [problem for _, problem in problems_of(ds, source_of(ds))]
     ds = median_trial(ds.load(), quantity) if "trial" in ds.dims else ds.load()

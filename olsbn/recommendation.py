@@ -12,7 +12,7 @@ from olsbn import schema
 from olsbn._validate import FloatArray, as_count, as_real
 from olsbn.maps import default_eps
 from olsbn.problems import OLSProblem, as_problem
-from olsbn.sweeps import sweep
+from olsbn.sweeps.running import sweep
 from olsbn.theory import bngd_contraction_ratio, effective_rate_regimes, spectral_report
 
 if TYPE_CHECKING:

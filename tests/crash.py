@@ -18,35 +18,22 @@ from pathlib import Path
 import numpy as np
 import zarr.storage._local as zarr_files
 
-from olsbn import OLSProblem, ProblemFamily, config, sweeps
-from olsbn import store as stores
-from olsbn.grids import SweepSpec
+from olsbn import OLSProblem, ProblemFamily
+from olsbn.sweeps import running, toml
+from olsbn.sweeps import store as stores
+from olsbn.sweeps.spec import SweepSpec
 
 
-def small_sweep():
+def small_sweep(tile=(1, 2, 7)):
     """168 cells in 12 tiles."""
-    spec = SweepSpec.checked(
-        ProblemFamily("logspace", 50.0), "bngd", np.geomspace(1e-2, 1e3, 7), [0.5, 1.0, 1.5, 2.5], [2, 6], [0, 1, 3],
-        60, 1e-6, "steps",
-    )  # fmt: skip
-    object.__setattr__(spec, "tile_shape", lambda: (1, 2, 7))
-    return spec
+    rates = {"eps": np.geomspace(1e-2, 1e3, 7), "eps_a": [0.5, 1.0, 1.5, 2.5]}
+    family = ProblemFamily("logspace", 50.0)
+    return SweepSpec.checked(family, "bngd", rates, dim=[2, 6], trial=[0, 1, 3], n_steps=60, tol=1e-6, tile=tile)
 
 
 def single_problem_sweep():
-    spec = SweepSpec.checked(
-        OLSProblem.from_spectrum("linspace", 5, 9.0),
-        "gd",
-        np.geomspace(1e-2, 1, 20),
-        1.0,
-        None,
-        None,
-        60,
-        1e-6,
-        "steps",
-    )
-    object.__setattr__(spec, "tile_shape", lambda: (1, 1, 6))
-    return spec
+    problem = OLSProblem.from_spectrum("linspace", 5, 9.0)
+    return SweepSpec.checked(problem, "gd", {"eps": np.geomspace(1e-2, 1, 20)}, n_steps=60, tol=1e-6, tile=(6,))
 
 
 def forked(action, kill_after=None):
@@ -76,24 +63,24 @@ def forked(action, kill_after=None):
 def fill(spec, path, log=None, order=None, **options):
     """Fill the store on two threads and append the tiles that were computed to the file `log`."""
 
-    before = sweeps.run_tile
+    before = running.run_tile
 
     def logged(spec, tile, cancel=None):
         if log is not None:
             with open(log, "a") as file:
-                file.write(json.dumps([tile.dim, tile.trial, *tile.eps_a, *tile.eps]) + "\n")
+                file.write(json.dumps(key(tile)) + "\n")
         return before(spec, tile, cancel)
 
-    sweeps.run_tile = logged
+    running.run_tile = logged
     try:
         options.setdefault("workers", 2)
-        return sweeps.fill(spec, path, progress=False, **options)
+        return running.fill(spec, path, progress=False, **options)
     finally:
-        sweeps.run_tile = before
+        running.run_tile = before
 
 
 def key(tile):
-    return [tile.dim, tile.trial, *tile.eps_a, *tile.eps]
+    return [list(ends) for ends in tile.ranges]
 
 
 def computed(log):
@@ -119,7 +106,7 @@ class Points:
         self._wrap_method(pathlib.Path, "replace")
         self._wrap_method(pathlib.Path, "write_text")
         self._wrap_method(pathlib.Path, "unlink")
-        flock, put, tile = fcntl.flock, zarr_files._put, sweeps.run_tile
+        flock, put, tile = fcntl.flock, zarr_files._put, running.run_tile
 
         def wrapped_flock(fd, how):
             self.reached("lock: before")
@@ -146,7 +133,7 @@ class Points:
             self.reached("compute: after")
             return result
 
-        fcntl.flock, zarr_files._put, sweeps.run_tile = wrapped_flock, wrapped_put, wrapped_tile
+        fcntl.flock, zarr_files._put, running.run_tile = wrapped_flock, wrapped_put, wrapped_tile
 
     def _wrap_method(self, owner, method):
         original = getattr(owner, method)
@@ -213,7 +200,7 @@ def resumed(spec, path, log):
     def action():
         store, _ = fill(spec, path, log)
         assert store.is_complete() and not store.partial_files()
-        answer.write_text(sweeps.digest(store.dataset()))
+        answer.write_text(running.digest(store.dataset()))
 
     Path(log).unlink(missing_ok=True)
     assert forked(action) == 0
@@ -236,7 +223,7 @@ SLOW += '[problem]\nspectrum = "logspace"\ncond = 100.0\n'
 
 def slow_sweep():
     """A sweep whose tiles take about a tenth of a second, by its config."""
-    return config.load(slow_config(Path(tempfile.gettempdir())))
+    return toml.load(slow_config(Path(tempfile.gettempdir())))
 
 
 def slow_config(folder):

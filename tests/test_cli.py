@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import olsbn
 from olsbn.cli import main
-from olsbn.config import Grid
+from olsbn.sweeps.grid import Grid
 
 OLSBN = [sys.executable, "-m", "olsbn"]
 FAST = ["--eps", "1e-2:1e3:11", "--eps-a", "0.5:2.5:5", "--steps", "200"]

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from malformed import COMMANDS, CONFIGS, GOOD
 
-from olsbn import config
+import olsbn
 from olsbn.cli import main
 from olsbn.problems import OLSProblem, ProblemFamily
+from olsbn.sweeps import toml
 
 
 def refused(capsys, *args):
@@ -38,7 +39,7 @@ def test_malformed_configs(text, message, tmp_path, capsys):
 
 @pytest.mark.parametrize(("args", "message"), COMMANDS)
 def test_malformed_command_lines(args, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("olsbn.distributed._CONNECT", 0.5)
+    monkeypatch.setattr("olsbn.sweeps.dask._CONNECT", 0.5)
     good = tmp_path / "good.toml"
     good.write_text(GOOD)
     line = refused(capsys, *[arg.format(config=good, out=tmp_path / "out") for arg in args])
@@ -48,12 +49,12 @@ def test_malformed_command_lines(args, message, tmp_path, capsys, monkeypatch):
 
 def test_a_good_config(tmp_path):
     (tmp_path / "c.toml").write_text(GOOD + "seed = 4\nw0 = 'gradient'")
-    spec = config.load(tmp_path / "c.toml")
+    spec = toml.load(tmp_path / "c.toml")
     assert spec.source == ProblemFamily("logspace", 10.0, 4, w0="gradient")
     assert spec.axes == ("dim", "trial", "eps_a", "eps") and spec.shape == (2, 2, 2, 7)
     assert spec.dims == (3, 5) and spec.trials == (0, 1)
-    np.testing.assert_array_equal(spec.eps, np.geomspace(1e-3, 1e3, 7))
-    assert (spec.method, spec.n_steps, spec.tol, spec.stop) == ("bngd", 20, 1e-10, "steps")
+    np.testing.assert_array_equal(spec.params["eps"], np.geomspace(1e-3, 1e3, 7))
+    assert (spec.method_name, spec.n_steps, spec.tol, spec.stop) == ("bngd", 20, 1e-10, "steps")
 
 
 @pytest.mark.parametrize(
@@ -70,8 +71,8 @@ def test_a_good_config(tmp_path):
 )
 def test_learning_rates(eps, values, has_axis, tmp_path):
     (tmp_path / "c.toml").write_text(f"n_steps = 5\neps = {eps}\n[problem]\ndata = 'wine'")
-    spec = config.load(tmp_path / "c.toml")
-    np.testing.assert_allclose(spec.eps, values, rtol=1e-15)
+    spec = toml.load(tmp_path / "c.toml")
+    np.testing.assert_allclose(spec.params["eps"], values, rtol=1e-15)
     assert spec.axes == (("eps",) if has_axis else ())
 
 
@@ -80,12 +81,20 @@ def test_tables_are_found_beside_the_config(tmp_path):
     (tmp_path / "c.toml").write_text(
         "n_steps = 5\neps = 0.1\n[problem]\ncsv = 't.csv'\ntarget = 'y'\nstandardize = true"
     )
-    assert config.load(tmp_path / "c.toml").source == OLSProblem.from_csv(tmp_path / "t.csv", "y", True)
+    assert toml.load(tmp_path / "c.toml").source == OLSProblem.from_csv(tmp_path / "t.csv", "y", True)
 
 
-def test_every_key_says_what_it_allows():
-    keys = set(config._Sweep.__struct_fields__) | {f"problem.{name}" for name in config._Problem.__struct_fields__}
-    assert set(config.ALLOWED) == keys
+@pytest.mark.parametrize("method", sorted(olsbn.methods()))
+def test_every_key_says_what_it_allows(method, tmp_path):
+    keys = toml._keys(olsbn.methods()[method])
+    assert {param.name for param in olsbn.methods()[method].params} < set(keys)
+    for name, key in keys.items():
+        given = {"n_steps": "5", "eps": "0.1", "method": f"'{method}'", "problem": "{data = 'wine'}"}
+        given[name] = "[{}]" if name != "problem" else "3"
+        (tmp_path / "c.toml").write_text("\n".join(f"{k} = {v}" for k, v in given.items()))
+        with pytest.raises(ValueError) as caught:
+            toml.load(tmp_path / "c.toml")
+        assert str(caught.value).endswith(f"{name} must be {key.allowed}, got {[{}] if name != 'problem' else 3}")
 
 
 def test_plan(tmp_path, capsys):

@@ -7,9 +7,9 @@ import crash
 import pytest
 from dask_cluster import Cluster
 
-from olsbn import sweeps
-from olsbn.store import Store, StoreError
-from olsbn.sweeps import digest
+from olsbn.sweeps import running
+from olsbn.sweeps.running import digest
+from olsbn.sweeps.store import Store, StoreError
 
 distributed = pytest.importorskip("distributed")
 
@@ -37,31 +37,31 @@ def expected(tmp_path_factory):
 
 
 def test_with_a_store(client, expected, tmp_path):
-    store, n_run = sweeps.fill(crash.small_sweep(), tmp_path / "s.zarr", client=client, progress=False)
+    store, n_run = running.fill(crash.small_sweep(), tmp_path / "s.zarr", client=client, progress=False)
     assert n_run == 12 and digest(store.dataset()) == expected
-    assert sweeps.fill(crash.small_sweep(), tmp_path / "s.zarr", client=client, progress=False)[1] == 0
+    assert running.fill(crash.small_sweep(), tmp_path / "s.zarr", client=client, progress=False)[1] == 0
 
 
 def test_without_a_store(client, expected):
     spec = crash.small_sweep()
-    ds = sweeps.sweep(
-        spec.source, eps=spec.eps, eps_a=spec.eps_a, dim=spec.dims, trial=spec.trials, n_steps=spec.n_steps,
+    ds = running.sweep(
+        spec.source, **spec.params, dim=spec.dims, trial=spec.trials, n_steps=spec.n_steps,
         tol=spec.tol, client=client, progress=False,
     )  # fmt: skip
     assert digest(ds) == expected
 
 
 def test_workers_must_see_the_store(client, tmp_path, monkeypatch):
-    from olsbn import distributed as ours
+    from olsbn.sweeps import dask as ours
 
     ours._stored.cache_clear()
     monkeypatch.setattr(ours, "_stored", lambda *args: Store(tmp_path / "elsewhere"))
     with pytest.raises(StoreError, match=r"the worker .* does not see the store .* does not exist"):
-        sweeps.fill(crash.small_sweep(), tmp_path / "s.zarr", client=client, progress=False)
+        running.fill(crash.small_sweep(), tmp_path / "s.zarr", client=client, progress=False)
 
 
 def test_workers_must_run_the_same_engine_on_the_same_inputs(tmp_path):
-    from olsbn import distributed as ours
+    from olsbn.sweeps import dask as ours
 
     store, _ = crash.fill(crash.small_sweep(), tmp_path / "s.zarr")
     right = str(store.path), store.attrs["sweep_fingerprint"], store.attrs["engine"]
@@ -76,7 +76,7 @@ def test_errors_of_a_tile_arrive(client, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Store, "write", full)
     with pytest.raises(OSError, match=r"No space left on device; 0 of 12 tiles are kept"):
-        sweeps.fill(crash.small_sweep(), tmp_path / "s.zarr", client=client, progress=False)
+        running.fill(crash.small_sweep(), tmp_path / "s.zarr", client=client, progress=False)
 
 
 def test_kills(cluster, tmp_path):

@@ -23,7 +23,7 @@ ROOT = Path(olsbn.__file__).parent
 # A sweep that meets every path of the kernel: silent modes, early ends, refills, a rescaled lane, several tiles.
 SWEEP = """
 import numpy as np, olsbn
-from olsbn.sweeps import digest
+from olsbn.sweeps.running import digest
 problem = olsbn.OLSProblem(np.geomspace(1, 300, 23), np.where(np.arange(23) % 5 == 2, 0, np.cos(np.arange(23.0))),
                            np.sin(np.arange(23.0)))
 eps = np.append(np.geomspace(1e-3, 1e6, 60), 1e200)

@@ -18,12 +18,12 @@ import xarray as xr
 import zarr.storage._local as zarr_files
 
 import olsbn
-from olsbn import store as stores
-from olsbn import sweeps
 from olsbn.cli import main
-from olsbn.grids import VARIABLES, SweepSpec
-from olsbn.store import Store, StoreError, writing
-from olsbn.sweeps import digest
+from olsbn.sweeps import running
+from olsbn.sweeps import store as stores
+from olsbn.sweeps.running import digest
+from olsbn.sweeps.spec import SweepSpec
+from olsbn.sweeps.store import Store, StoreError, writing
 
 
 @pytest.fixture(scope="module")
@@ -61,18 +61,18 @@ def test_plain_xarray_reads_a_store(filled, options):
         warnings.simplefilter("error")
         ds = xr.open_zarr(path, **options)
     assert dict(ds.sizes) == {"dim": 2, "trial": 3, "eps_a": 4, "eps": 7}
-    assert set(ds.coords) == set(ds.sizes) and set(ds.data_vars) == set(VARIABLES)
+    assert set(ds.coords) == set(ds.sizes) and set(ds.data_vars) == set(spec.method.columns)
     assert digest(ds) == expected == digest(spec.dataset(in_memory(spec)))
     assert ds.status.attrs["flag_meanings"].split()[1] == "converged" and ds.eps.attrs["units"] == "1"
-    assert ds.attrs["sweep_fingerprint"] == spec.fingerprint and ds.attrs["olsbn_store_format"] == 1
+    assert ds.attrs["sweep_fingerprint"] == spec.fingerprint and ds.attrs["olsbn_store_format"] == 2
     assert ds.status.dtype == np.int8 and ds.steps_to_tol.dtype == np.int64
 
 
 def in_memory(spec):
     arrays = spec.empty()
-    for tile, result in sweeps.run_tiles(spec, spec.tiles(), workers=1, progress=False):
+    for tile, result in running.results(spec, spec.tiles(), workers=1, progress=False):
         for name, values in result.items():
-            arrays[name][tile.index] = values
+            arrays[name][spec.full_index(name, tile)] = values
     return arrays
 
 
@@ -88,7 +88,7 @@ def test_the_store_holds_its_inputs_to_the_bit(make, tmp_path):
 
 def test_arrays_given_for_u_and_w0_come_back(tmp_path):
     family = olsbn.ProblemFamily("linspace", 4.0, 7, u=[1.0, 2.0, 0.1], w0="gradient")
-    spec = SweepSpec.checked(family, "bngd", [0.1, 1.0], 1.0, 3, None, 5, 1e-3, "tol")
+    spec = SweepSpec.checked(family, "bngd", {"eps": [0.1, 1.0]}, dim=3, n_steps=5, tol=1e-3, stop="tol")
     Store.create(tmp_path / "s.zarr", spec)
     assert Store(tmp_path / "s.zarr").spec.facts() == spec.facts()
 
@@ -106,14 +106,14 @@ def test_a_sweep_without_axes(tmp_path):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_threads_and_order_do_not_matter(workers, filled, tmp_path, monkeypatch):
     spec, _, expected = filled
-    plain = sweeps.on_threads
+    plain = running.on_threads
 
     def shuffled(compute, tiles, workers):
         tiles = list(tiles)
         random.Random(workers).shuffle(tiles)
         return plain(compute, tiles, workers)
 
-    monkeypatch.setattr(sweeps, "on_threads", shuffled)
+    monkeypatch.setattr(running, "on_threads", shuffled)
     store, _ = crash.fill(spec, tmp_path / "s.zarr", workers=workers)
     assert digest(store.dataset()) == expected
 
@@ -121,8 +121,7 @@ def test_threads_and_order_do_not_matter(workers, filled, tmp_path, monkeypatch)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 7), (2, 3, 4)])
 def test_tile_shapes_do_not_matter(shape, filled, tmp_path):
     spec, _, expected = filled
-    other = crash.small_sweep()
-    object.__setattr__(other, "tile_shape", lambda: shape)
+    other = crash.small_sweep(shape)
     store, _ = crash.fill(other, tmp_path / "s.zarr")
     assert store.tiling.tile == (1, *shape) and digest(store.dataset()) == expected
     _, again = crash.fill(spec, tmp_path / "s.zarr")  # the granularity is the store's, not the caller's
@@ -246,39 +245,42 @@ def test_without_locks_there_is_a_warning(copy, monkeypatch):
 
 def test_another_sweep_is_refused(copy):
     spec, path, expected = copy
-    values = {name: getattr(spec, name) for name in ("method", "eps", "eps_a", "n_steps", "tol", "stop")}
     changes = {
         "n_steps is 60 there and 61 here": {"n_steps": 61},
         "tol is 1e-06 there and 1e-05 here": {"tol": 1e-5},
-        "eps is 7 values there and 6 values here": {"eps": spec.eps[:6]},
+        "eps is 7 values there and 6 values here": {"params": dict(spec.params) | {"eps": spec.params["eps"][:6]}},
         "stop is steps there and tol here": {"stop": "tol"},
         "dim is 2 values there and 1 values here": {"dim": [2]},
-        "family seed is 0 there and 1 here": {"source": olsbn.ProblemFamily("logspace", 50.0, seed=1)},
+        "family seed is 0 there and 1 here": {"problem": olsbn.ProblemFamily("logspace", 50.0, seed=1)},
     }
     for message, change in changes.items():
-        call = values | {"source": spec.source, "dim": spec.dims, "trial": spec.trials} | change
-        other = SweepSpec.checked(
-            call["source"], call["method"], call["eps"], call["eps_a"], call["dim"], call["trial"], call["n_steps"],
-            call["tol"], call["stop"],
-        )  # fmt: skip
+        call = {
+            "problem": spec.source,
+            "method": "bngd",
+            "params": dict(spec.params),
+            "dim": spec.dims,
+            "trial": spec.trials,
+        }
+        call |= {"n_steps": spec.n_steps, "tol": spec.tol, "stop": spec.stop} | change
+        other = SweepSpec.checked(call.pop("problem"), call.pop("method"), call.pop("params"), **call)
         with pytest.raises(StoreError, match=f"holds another sweep: .*{message}"):
-            sweeps.fill(other, path)
+            running.fill(other, path)
     assert digest(Store(path).dataset()) == expected
 
 
 def test_another_engine_is_refused(copy, monkeypatch):
     spec, path, _ = copy
-    monkeypatch.setattr("olsbn.store.engine", lambda: "0123456789ab")
+    monkeypatch.setattr("olsbn.sweeps.store.engine", lambda method: "0123456789ab")
     with pytest.raises(StoreError, match=r"was begun by olsbn .*this is engine 0123456789ab"):
-        sweeps.fill(spec, path)
+        running.fill(spec, path)
 
 
 def test_another_format_is_refused(copy):
     _, path, _ = copy
     text = (path / "zarr.json").read_text()
-    (path / "zarr.json").write_text(text.replace('"olsbn_store_format": 1', '"olsbn_store_format": 2'))
+    (path / "zarr.json").write_text(text.replace('"olsbn_store_format": 2', '"olsbn_store_format": 1'))
     stores._copy_metadata(path)
-    with pytest.raises(StoreError, match="has store format 2, this olsbn reads format 1"):
+    with pytest.raises(StoreError, match="has store format 1, this olsbn reads format 2: open it with xarray"):
         Store(path)
 
 
@@ -290,7 +292,7 @@ def test_what_is_no_store_is_refused(tmp_path, filled):
     xr.Dataset({"x": ("y", [1.0])}).to_zarr(tmp_path / "other.zarr", consolidated=False)
     for name in ("file", "folder", "other.zarr"):
         with pytest.raises(StoreError, match="is not a sweep store"):
-            sweeps.fill(spec, tmp_path / name)
+            running.fill(spec, tmp_path / name)
     with pytest.raises(StoreError, match="does not exist"):
         Store(tmp_path / "nothing")
     assert (tmp_path / "folder" / "data").read_text() == "precious"
@@ -401,7 +403,7 @@ def test_a_finished_store_needs_no_right_to_write(filled, monkeypatch):
     spec, path, expected = filled
     monkeypatch.setattr(os, "access", lambda *args: False)
     monkeypatch.setattr(os, "open", lambda *args: pytest.fail("opened for writing"))
-    store, n_run = sweeps.fill(spec, path)
+    store, n_run = running.fill(spec, path)
     assert n_run == 0 and digest(store.dataset()) == expected
 
 

@@ -39,7 +39,8 @@ def map_command(
     """
     with bad_input():
         from olsbn import maps
-        from olsbn.config import Grid, check_memory
+        from olsbn._validate import check_memory
+        from olsbn.sweeps.grid import Grid
 
         if workers is not None and workers < 1:
             raise ValueError(f"--workers must be >= 1, got {workers}")
@@ -56,14 +57,12 @@ def map_command(
         check_memory("the number of cells", (grid.n if grid else 241) * grid_a.n, _BYTES_A_CELL)
         problem = make_problem(**named)
         from olsbn import plotting
-        from olsbn.sweeps import SweepSpec, sweep
+        from olsbn.sweeps.running import sweep
+        from olsbn.sweeps.spec import SweepSpec
         from olsbn.theory import eps_window
 
         rates = grid.values() if grid else maps.default_eps(problem, steps, tol)
-        for method in ("bngd", "gd"):
-            SweepSpec.checked(
-                problem, method, rates, grid_a.values() if method == "bngd" else 1.0, None, None, steps, tol, "steps"
-            )
+        SweepSpec.checked(problem, "bngd", {"eps": rates, "eps_a": grid_a.values()}, n_steps=steps, tol=tol)
         path = Path(out) if out is not None else results_name("map", problem.label)
     with output_directory(path, ("map.nc",)) as publish:
         with may_fail("the sweep"):

@@ -16,14 +16,14 @@ def plan_command(config: str, workers: int | None) -> None:
     with bad_input():
         if workers is not None and workers < 1:
             raise ValueError(f"--workers must be >= 1, got {workers}")
-        from olsbn import config as configs
-        from olsbn import planning, tiles
+        from olsbn.sweeps import plan as plans
+        from olsbn.sweeps import toml
+        from olsbn.sweeps.pool import processors
 
-        spec = configs.load(config)
-    plan = planning.plan(spec)
-    workers = workers or tiles.processors()
-    names = ("dim", "trial", "eps_a", "eps")
-    sizes = " x ".join(f"{n} {name}" for n, name in zip(spec.shape, names, strict=True) if n > 1)
+        spec = toml.load(config)
+    plan = plans.plan(spec)
+    workers = workers or processors()
+    sizes = " x ".join(f"{n} {name}" for n, name in zip(spec.shape, spec.all_axes, strict=True) if n > 1)
     limit = "at most " if spec.stop == "tol" else "about "
     wall = max(plan.core_seconds / min(workers, plan.n_tiles), plan.core_seconds / plan.n_tiles)
     click.echo(f"cells       {plan.n_cells}" + (f" ({sizes})" if sizes else ""))

@@ -35,7 +35,7 @@ def plot_command(store: str, out: str | None, quantity: str | None, dim: int | N
             raise ValueError(f"--out must be in a directory that exists, got {out}")
         ds = open_result(path)
         from olsbn import maps, plotting
-        from olsbn.config import nearest
+        from olsbn._validate import nearest
         from olsbn.results.measures import robustness
 
         if quantity is not None:

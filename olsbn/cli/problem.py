@@ -66,7 +66,7 @@ def make_problem(
     if spectrum is not None and dim is None:
         raise ValueError("--spectrum needs --dim D, the number of inputs")
     from olsbn import problems
-    from olsbn.config import check_memory, nearest
+    from olsbn._validate import check_memory, nearest
     from olsbn.problems.data import DATASETS
     from olsbn.problems.spectra import SPECTRA
 

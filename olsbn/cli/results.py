@@ -86,7 +86,7 @@ def save_netcdf(ds: xr.Dataset, path: Path) -> None:
 
 def open_result(path: Path) -> xr.Dataset:
     """Open a store after a look at its checksums, so that damage is named instead of drawn."""
-    from olsbn.store import Store
+    from olsbn.sweeps.store import Store
 
     store = Store(path)
     damaged = [store.path / name for name in store.damaged_inputs()]

@@ -38,22 +38,23 @@ def run_command(
       olsbn run --spectrum logspace --dim 100 --cond 1000 --method bngd --eps 10 --eps-a 0.5
     """
     with bad_input():
-        from olsbn.config import nearest
+        from olsbn._validate import nearest
 
         nearest("method", method, ["gd", "bngd", "both"])
         if method == "gd" and eps_a is not None:
             raise ValueError("--eps-a goes with BNGD, got it with --method gd, which has no BN scale")
         problem = make_problem(**named)
         from olsbn import plotting
-        from olsbn.dynamics import run_bngd, run_gd
-        from olsbn.sweeps import SweepSpec, theory_attrs
+        from olsbn.runs import run_bngd, run_gd
+        from olsbn.sweeps.spec import SweepSpec
 
         if steps < 1:
             raise ValueError(f"--steps must be >= 1 for a picture of a run, got {steps}")
         rates = {m: default_rate(problem, m) if eps is None else eps for m in ("bngd", "gd") if method in (m, "both")}
         scale = 1.0 if eps_a is None else eps_a
         for name, rate in rates.items():
-            SweepSpec.checked(problem, name, rate, scale if name == "bngd" else 1.0, None, None, steps, tol, "steps")
+            given = {"eps": rate} | ({"eps_a": scale} if name == "bngd" else {})
+            SweepSpec.checked(problem, name, given, n_steps=steps, tol=tol)
         path = Path(out) if out is not None else results_name("run", problem.label)
     with output_directory(path, tuple(f"{name}.nc" for name in rates)) as publish:
         with may_fail("the run"):
@@ -67,7 +68,7 @@ def run_command(
 
         def write(work: Path) -> None:
             for name, ds in runs.items():
-                ds.attrs |= {**theory_attrs(problem), "rank": problem.dim, "command": command_line()}
+                ds.attrs["command"] = command_line()
                 save_netcdf(ds, work / f"{name}.nc")
             figure = plotting.run_figure(list(runs.values()))
             for suffix in ("png", "pdf"):

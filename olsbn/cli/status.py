@@ -18,7 +18,7 @@ def status_command(store: str) -> None:
     The exit code is 1 if something is damaged.
     """
     with bad_input():
-        from olsbn.store import Store
+        from olsbn.sweeps.store import Store
 
         found = Store(Path(store))
         inputs = found.damaged_inputs()

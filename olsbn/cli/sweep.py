@@ -41,21 +41,21 @@ def sweep_command(config: str, out: str, workers: int | None, scheduler: str | N
             raise ValueError(f"--workers must be >= 1, got {workers}")
         if scheduler is not None and (workers is not None or shard is not None):
             raise ValueError("--scheduler goes without --workers and --shard")
-        from olsbn import config as configs
+        from olsbn.sweeps import toml
 
-        spec = configs.load(config)
+        spec = toml.load(config)
         if not path.parent.is_dir():
             raise ValueError(f"--out must be in a directory that exists, got {out}")
         if not path.exists():
-            configs.check_disk(spec, path.parent)
-        from olsbn.store import StoreError
-        from olsbn.sweeps import fill
+            toml.check_disk(spec, path.parent)
+        from olsbn.sweeps.running import fill
+        from olsbn.sweeps.store import StoreError
 
         client = None
         if scheduler is not None:
-            from olsbn import distributed
+            from olsbn.sweeps import dask
 
-            client = distributed.connect(scheduler, quiet=True)
+            client = dask.connect(scheduler, quiet=True)
     goes_on = f"what is finished is kept in {out}, and the same command goes on from there"
     with stops_in_time(f"interrupted; {goes_on}"), may_fail("the sweep"):
         try:

@@ -47,6 +47,6 @@ def duration_text(seconds: float) -> str:
 def grid_text(store: Any) -> str:
     """Return the number of cells of a store, and the sizes of its axes."""
     sizes = " x ".join(
-        f"{n} {name}" for n, name in zip(store.tiling.grid, ("dim", "trial", "eps_a", "eps"), strict=True) if n > 1
+        f"{n} {name}" for n, name in zip(store.tiling.grid, store.attrs["grid_axes"], strict=True) if n > 1
     )
     return f"{math.prod(store.tiling.grid)} cells" + (f" ({sizes})" if sizes else "")

@@ -43,8 +43,7 @@ def verify_command(
     """
     with bad_input():
         from olsbn import ledger
-        from olsbn._validate import as_count, as_real
-        from olsbn.config import nearest
+        from olsbn._validate import as_count, as_real, nearest
 
         as_count("--seed", seed)
         if not as_real("--effort", effort) > 0:
@@ -53,7 +52,7 @@ def verify_command(
         claims, left_out = ledger.runnable(ledger.claims([nearest("source", name, known) for name in sources] or None))
         if target is not None and (not Path(target).parent.is_dir() or Path(target).is_dir()):
             raise ValueError(f"--json must be a file in a directory that exists, got {target}")
-    from olsbn.tiles import meter
+    from olsbn.sweeps.progress import meter
 
     with meter(len(claims), True, "claims") as advance:
         results = list(ledger.verify(claims, seed, effort, advance))

@@ -12,7 +12,7 @@ from olsbn._validate import FloatArray
 from olsbn.ledger.base import Cube, Skip
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.schema import Status
-from olsbn.sweeps import sweep
+from olsbn.sweeps.running import sweep
 from olsbn.theory import eps_window
 
 # The effective rate and the contraction ratio approach their limits like the root of the excess: here to 1e-12.

@@ -11,7 +11,7 @@ from olsbn.ledger.base import Skip
 from olsbn.ledger.runs import measured_window
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.schema import Status
-from olsbn.sweeps import sweep
+from olsbn.sweeps.running import sweep
 from olsbn.theory import eps_window, spectral_report
 
 _DIM, _COND, _TOL, _STEPS = 100, 100.0, 1e-6, 10_000

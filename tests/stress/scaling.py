@@ -19,23 +19,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dask_cluster import Cluster
 from distributed import Client
 
-from olsbn import ProblemFamily, sweeps, tiles
-from olsbn.grids import SweepSpec
+from olsbn import ProblemFamily
+from olsbn.sweeps.pool import processors
+from olsbn.sweeps.running import fill
+from olsbn.sweeps.spec import SweepSpec
 
 
 def spec_of(dim, n_steps, shape):
     """40 trials of one dimension, cut into tiles of `shape`."""
     family, eps = ProblemFamily("logspace", 100.0), np.geomspace(1e-3, 1e5, 128)
-    spec = SweepSpec.checked(family, "bngd", eps, 1.0, [dim], range(40), n_steps, 1e-10, "steps")
-    object.__setattr__(spec, "tile_shape", lambda: shape)
-    return spec
+    return SweepSpec.checked(family, "bngd", {"eps": eps}, dim=[dim], trial=range(40), n_steps=n_steps, tile=shape)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--most", type=int, default=tiles.processors(), help="largest number of threads or workers")
+    parser.add_argument("--most", type=int, default=processors(), help="largest number of threads or workers")
     options = parser.parse_args()
     work, empty = spec_of(100, 1000 if options.smoke else 50_000, (1, 1, 128)), spec_of(2, 1, (1, 1, 16))
     numbers = [n for n in (2**i for i in range(10)) if n <= options.most]
@@ -45,7 +45,7 @@ def main():
         def seconds(spec, **how):
             path = Path(folder) / "s.zarr"
             began = time.perf_counter()
-            sweeps.fill(spec, path, progress=False, **how)
+            fill(spec, path, progress=False, **how)
             took = time.perf_counter() - began
             shutil.rmtree(path)
             return took

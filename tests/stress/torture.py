@@ -25,9 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import crash
 from malformed import COMMANDS, CONFIGS, GOOD
 
-from olsbn import OLSProblem, sweep, sweeps
-from olsbn.grids import VARIABLES
-from olsbn.store import Store, StoreError, writing
+from olsbn import OLSProblem, sweep
+from olsbn.schema import VARIABLES
+from olsbn.sweeps import running
+from olsbn.sweeps.store import Store, StoreError, writing
 
 OLSBN = [sys.executable, "-m", "olsbn"]
 
@@ -75,27 +76,25 @@ def same_hash(folder, smoke):
 
     def check(name, **options):
         store, _ = crash.fill(spec, folder / f"{name}.zarr", **options)
-        found[name] = sweeps.digest(store.dataset()) == expected
+        found[name] = running.digest(store.dataset()) == expected
 
     for workers in (1, 2, 4, 8):
         check(f"threads-{workers}", workers=workers)
-    plain = sweeps.on_threads
+    plain = running.on_threads
     for seed in range(2 if smoke else 10):
-        sweeps.on_threads = lambda compute, tiles, workers, seed=seed: plain(
+        running.on_threads = lambda compute, tiles, workers, seed=seed: plain(
             compute, random.Random(seed).sample(tiles, len(tiles)), workers
         )
         check(f"shuffled-{seed}")
-    sweeps.on_threads = plain
-    for shape in ((1, 1, 1), (2, 4, 3), (3, 4, 7), spec.__class__.tile_shape(spec)):
-        other = crash.small_sweep()
-        object.__setattr__(other, "tile_shape", lambda shape=shape: shape)
-        store, _ = crash.fill(other, folder / f"shape-{shape}.zarr")
-        found[f"tile shape {shape}"] = sweeps.digest(store.dataset()) == expected
+    running.on_threads = plain
+    for shape in ((1, 1, 1), (2, 4, 3), (3, 4, 7), None):
+        store, _ = crash.fill(crash.small_sweep(shape), folder / f"shape-{shape}.zarr")
+        found[f"tile shape {shape}"] = running.digest(store.dataset()) == expected
     for n in (2, 5, 20):
         path = folder / f"shards-{n}.zarr"
         for i in random.Random(n).sample(range(1, n + 1), n):
             store, _ = crash.fill(spec, path, shard=(i, n))
-        found[f"{n} shards"] = sweeps.digest(store.dataset()) == expected
+        found[f"{n} shards"] = running.digest(store.dataset()) == expected
     for n in (1, 2, 4):
         with (
             LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None) as cluster,
@@ -172,7 +171,7 @@ def flips(folder, smoke):
     spec = crash.small_sweep()
     path = folder / "flips.zarr"
     store, _ = crash.fill(spec, path)
-    expected = sweeps.digest(store.dataset())
+    expected = running.digest(store.dataset())
     files = [file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith("lock")]
     count = collections.Counter()
     rng = random.Random(3)
@@ -184,17 +183,17 @@ def flips(folder, smoke):
         named = damaged(path)
         assert named == [str(file.relative_to(path))], (file, named)
         said = []
-        store, n_run = sweeps.fill(spec, path, workers=1, progress=False, say=said.append)
+        store, n_run = running.fill(spec, path, workers=1, progress=False, say=said.append)
         is_chunk = "c" in file.relative_to(path).parts[:2] and file.parts[len(path.parts)] in VARIABLES
         assert n_run == is_chunk and len(said) == 1 and str(file) in said[0], (file, n_run, said)
-        assert sweeps.digest(store.dataset()) == expected
+        assert running.digest(store.dataset()) == expected
         count["chunk of a tile" if is_chunk else "metadata" if file.suffix == ".json" else "coordinate or input"] += 1
         count["tiles run again"] += n_run
     return {"flips": sum(count.values()) - count["tiles run again"], **count}
 
 
 def damaged(path):
-    from olsbn.store import damaged_metadata
+    from olsbn.sweeps.store import damaged_metadata
 
     found = damaged_metadata(path)
     if not found:
@@ -227,7 +226,7 @@ def disks(folder, smoke):
             count["full disk, one line"] += 1
         assert done.returncode == 0, done
         store = Store(mount / "s.zarr")
-        assert sweeps.digest(store.dataset()) == expected
+        assert running.digest(store.dataset()) == expected
         shutil.rmtree(store.files(store.tiling[0])[-1].parent)
         subprocess.run(["mount", "-o", "remount,ro", str(mount)], check=True)
         for out in ("s.zarr", "t.zarr"):
@@ -250,12 +249,12 @@ def writers(folder, smoke):
             warnings.simplefilter("ignore")
             pid = os.fork()
         if pid == 0:
-            sweeps.fill(spec, path, workers=1, progress=False)
+            running.fill(spec, path, workers=1, progress=False)
             os._exit(0)
         wait_for_tiles(path, 1)
         for shard in ((1, 1), (1, 2)):
             try:
-                sweeps.fill(spec, path, shard=shard, progress=False)
+                running.fill(spec, path, shard=shard, progress=False)
             except StoreError as err:
                 assert f"is being written by process {pid} on" in str(err)
                 count["refused"] += 1

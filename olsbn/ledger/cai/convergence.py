@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from olsbn.dynamics import run_bngd
 from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, draw_problem, rounding
 from olsbn.ledger.runs import final, started
 from olsbn.problems import OLSProblem
+from olsbn.runs import run_bngd
 from olsbn.schema import Status
 from olsbn.theory import effective_rate_regimes
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from olsbn._validate import FloatArray
-from olsbn.dynamics import run_bngd
 from olsbn.ledger import textbook
 from olsbn.ledger.base import PROBLEMS, Claim, Cube, Variants, draw_problem, rounding
 from olsbn.ledger.runs import count_different, started
 from olsbn.problems import OLSProblem
+from olsbn.runs import run_bngd
 from olsbn.theory import effective_rate_regimes
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from olsbn.ledger.base import PROBLEMS, RATE, Claim, Cube, Skip, Variants, draw_problem
 from olsbn.ledger.runs import SETTLED
 from olsbn.schema import Status
-from olsbn.sweeps import sweep
+from olsbn.sweeps.running import sweep
 from olsbn.theory import bngd_contraction_ratio, effective_rate_regimes, gd_contraction_ratio, spectral_report
 
 

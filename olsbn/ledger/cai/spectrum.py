@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from olsbn.dynamics import run_bngd
 from olsbn.ledger import textbook
 from olsbn.ledger.base import RATE, Claim, Cube, Skip, Variants, draw_problem, rounding
 from olsbn.ledger.runs import started
+from olsbn.runs import run_bngd
 from olsbn.theory import spectral_report
 
 

@@ -127,7 +127,11 @@ def _uniform_sums(cube: Cube) -> SimpleNamespace:
         weights = 1 + lean * np.linspace(-0.5, 0.5, d)
         weights /= np.linalg.norm(weights)
         reach = math.sqrt(3) / math.pi * weights
-        ratio.append(L1 * mean_absolute(lambda t, r=reach: float(np.prod(np.sinc(r * t))), 300.0))
+
+        def transform(t: float, reach: FloatArray = reach) -> float:
+            return float(np.prod(np.sinc(reach * t)))
+
+        ratio.append(L1 * mean_absolute(transform, 300.0))
     return SimpleNamespace(dims=dims, ratio=np.array(ratio))
 
 

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from olsbn.dynamics import run_bngd
 from olsbn.ledger.base import Claim, Cube, Skip, Variants, draw_problem, rounding
 from olsbn.ledger.cai.convergence import ANYWHERE, anywhere, not_converged
 from olsbn.ledger.runs import started
+from olsbn.runs import run_bngd
 from olsbn.theory import effective_rate_regimes
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from olsbn.ledger import textbook
 from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, draw_problem, rounding
 from olsbn.ledger.runs import slope, started
-from olsbn.sweeps import sweep
+from olsbn.sweeps.running import sweep
 from olsbn.theory import effective_rate_regimes
 
 

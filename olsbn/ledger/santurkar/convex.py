@@ -9,7 +9,7 @@ import numpy as np
 from scipy import optimize
 
 from olsbn._validate import FloatArray
-from olsbn.dynamics import run_gd
+from olsbn.runs import run_gd
 from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, draw_problem, rounding
 from olsbn.ledger.runs import count_different
 from olsbn.problems import OLSProblem

@@ -36,13 +36,18 @@ from google_crc32c import value as crc32c
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from olsbn import schema
-from olsbn.grids import VARIABLES, Arrays, SweepSpec, Tile, Tiling, engine, variable_attrs
+from olsbn.dynamics.base import Arrays
+from olsbn.dynamics.registry import method_named
 from olsbn.problems import OLSProblem, ProblemFamily
+from olsbn.schema import VARIABLES
+from olsbn.sweeps.compute import theory_of_tile
+from olsbn.sweeps.spec import SweepSpec, engine, theory
+from olsbn.sweeps.tiling import Tile, Tiling
 
 if TYPE_CHECKING:
     import xarray as xr
 
-FORMAT = 1
+FORMAT = 2
 Shard = tuple[int, int]  # (i, n): part i of n, 1 <= i <= n
 WHOLE: Shard = (1, 1)
 
@@ -67,7 +72,10 @@ class Store:
         self.attrs: dict[str, Any] = dict(self._group.attrs)
         if self.attrs.get("olsbn_store_format") != FORMAT:
             found = self.attrs.get("olsbn_store_format")
-            raise StoreError(f"{path} has store format {found}, this olsbn reads format {FORMAT}")
+            raise StoreError(
+                f"{path} has store format {found}, this olsbn reads format {FORMAT}: open it with xarray.open_zarr, "
+                f"or with the olsbn that made it ({self.attrs.get('olsbn_version')}), or run the sweep into a new store"
+            )
 
     @classmethod
     def create(cls, path: Path, spec: SweepSpec, command: str = "") -> None:
@@ -114,10 +122,22 @@ class Store:
             scalars = {name: facts[name] for name in _SCALARS if name in facts}
             source = OLSProblem(array["eigvals"], array["u"], array["w0"], **scalars)
         dims, trials = (tuple(array[name].tolist()) if name in array else None for name in ("dim", "trial"))
+        method = method_named(facts["method"])
+        neutral = {param.name: np.array([param.default]) for param in method.axes}
+        record = array.get("record")
         return SweepSpec(
-            source, facts["method"], array["eps"], array["eps_a"], dims, trials, facts["n_steps"], facts["tol"],
-            facts["stop"], tuple(facts["axes"]),
-        )  # fmt: skip
+            source=source,
+            method_name=method.name,
+            params={name: array.get(name, neutral[name]) for name in neutral},
+            dims=dims,
+            trials=trials,
+            n_steps=facts["n_steps"],
+            tol=facts["tol"],
+            stop=facts["stop"],
+            axes=tuple(facts["axes"]),
+            record=None if record is None else tuple(record.tolist()),
+            options={option.name: facts[option.name] for option in method.options},
+        )
 
     @cached_property
     def tiling(self) -> Tiling:
@@ -133,20 +153,21 @@ class Store:
         """Refuse to go on with other inputs, or with an engine whose numbers may differ."""
         if self.attrs["sweep_fingerprint"] != spec.fingerprint:
             raise StoreError(f"{self.path} holds another sweep: {_difference(self.spec.facts(), spec.facts())}")
-        if self.attrs["engine"] != engine():
+        here = engine(spec.method)
+        if self.attrs["engine"] != here:
             raise StoreError(
                 f"{self.path} was begun by olsbn {self.attrs['olsbn_version']}, engine {self.attrs['engine']}; "
-                f"this is engine {engine()}: finish it with that version, or start a new store"
+                f"this is engine {here}: finish it with that version, or start a new store"
             )
 
     # ------------------------------------------------------------------ tiles
 
     def files(self, tile: Tile) -> list[Path]:
         """Return the files that hold a tile, the commit mark last."""
-        start = (tile.dim, tile.trial, tile.eps_a[0], tile.eps[0])
-        block = [i // n for i, n in zip(start, self.tiling.tile, strict=True)]
-        parts = [str(block[k]) for k in self._axes]
-        return [self.path.joinpath(name, "c", *parts) for name in self.variables]
+        block = {"step": 0, **dict(zip(self.attrs["grid_axes"], self.tiling.block(tile), strict=True))}
+        return [
+            self.path.joinpath(name, "c", *(str(block[axis]) for axis in self._dims[name])) for name in self.variables
+        ]
 
     def is_done(self, tile: Tile) -> bool:
         """Whether the tile was written in full."""
@@ -158,10 +179,40 @@ class Store:
 
     def write(self, tile: Tile, result: Arrays) -> None:
         """Write a tile and commit it."""
-        region = tuple(tile.index[k] for k in self._axes)
         for name in self.variables:
-            values = result[name].reshape([s.stop - s.start for s in region])
-            self._arrays[name][region if region else ...] = values
+            self._write(name, tile, result[name])
+
+    def _region(self, name: str, tile: Tile) -> Any:
+        index = {"step": slice(None), **dict(zip(self.attrs["grid_axes"], tile.index, strict=True))}
+        return tuple(index[axis] for axis in self._dims[name]) or ...
+
+    def _write(self, name: str, tile: Tile, values: np.ndarray) -> None:
+        self._arrays[name][self._region(name, tile)] = self.spec.drop_axes(name, values)
+
+    def renew_theory(self) -> Iterator[str]:
+        """Compute theory's variables again where another version of the theory made them; yield a sentence then.
+
+        It is a pass over what is done, and as the files of a tile are replaced one by one, it may be cut off anywhere.
+        """
+        here = theory(self.spec.method)
+        if self.attrs["theory"] == here:
+            return
+        done = [tile for tile in self.tiling if self.is_done(tile) and not self.damaged_files(tile)]
+        if done:
+            yield f"{self.path} has another version of the theory: its rates are computed again"
+        for tile in done:
+            simulated = {name: self._read(name, tile) for name in self.variables if not VARIABLES[name].theory}
+            for name, values in theory_of_tile(self.spec, tile, simulated).items():
+                self._write(name, tile, values)
+        zarr.open_group(self.path, mode="r+").update_attributes({"theory": here})
+        self.attrs["theory"] = here
+        with _quietly():
+            zarr.consolidate_metadata(self.path)
+        _copy_metadata(self.path)
+
+    def _read(self, name: str, tile: Tile) -> np.ndarray:
+        values = np.asarray(self._arrays[name][self._region(name, tile)])
+        return values.reshape(self.spec.full_shape(name, tile.shape))
 
     def remove(self, tile: Tile) -> None:
         """Take a tile back, commit mark first."""
@@ -169,8 +220,9 @@ class Store:
             file.unlink(missing_ok=True)
 
     @cached_property
-    def _axes(self) -> list[int]:
-        return list(self.attrs["axes"])
+    def _dims(self) -> dict[str, tuple[str, ...]]:
+        arrays: Any = self._group
+        return {name: tuple(arrays[name].metadata.dimension_names or ()) for name in self.variables}
 
     @cached_property
     def _arrays(self) -> dict[str, Any]:
@@ -243,7 +295,7 @@ def open_dataset(path: Path) -> xr.Dataset:
     import xarray as xr
 
     ds = xr.open_zarr(path, chunks=None, consolidated=False)
-    ds["status"].attrs |= variable_attrs("status")  # JSON forgot the type of the flags, which CF wants to be status's
+    ds["status"].attrs |= schema.attrs("status")  # JSON forgot the type of the flags, which CF wants to be status's
     return ds
 
 
@@ -335,29 +387,32 @@ def _now() -> str:
 
 
 def _write_empty(path: Path, spec: SweepSpec, command: str) -> None:
-    axes = [k for k, name in enumerate(("dim", "trial", "eps_a", "eps")) if name in spec.axes]
-    tile = (1, *spec.tile_shape())
+    tile = spec.tiles().tile
     attrs = {
         **spec.attrs(),
         "command": command,
         "created": _now(),
         "olsbn_store_format": FORMAT,
+        "grid_axes": spec.all_axes,
         "grid_shape": spec.shape,
         "tile_shape": tile,
-        "axes": axes,
     }
     group = zarr.create_group(path, attributes=_plain(attrs))
-    for name, (dtype, empty) in VARIABLES.items():
+    for name in spec.method.columns:
+        known, kept = VARIABLES[name], spec.kept_axes(name)
+        shape, chunks = (spec.full_shape(name, sizes) for sizes in (spec.shape, tile))
         group.create_array(
-            name, shape=[spec.shape[k] for k in axes], chunks=tuple(tile[k] for k in axes), dtype=dtype,
-            fill_value=empty, dimension_names=spec.axes, compressors=_CODECS, attributes=_plain(variable_attrs(name)),
+            name, shape=[shape[k] for k in kept], chunks=tuple(chunks[k] for k in kept), dtype=known.dtype,
+            fill_value=known.empty, dimension_names=spec.dims_of(name), compressors=_CODECS,
+            attributes=_plain(schema.attrs(name)),
         )  # fmt: skip
-    for name, values in _coordinate_values(spec).items():
+    for name, (_, values, about) in spec.coords().items():
         group.create_array(
             name, data=values, chunks=values.shape, dimension_names=[name], compressors=_CODECS,
-            attributes=_plain(schema.attrs(name)), config={"write_empty_chunks": True},
+            attributes=_plain(about), config={"write_empty_chunks": True},
         )  # fmt: skip
-    inputs = {name: getattr(spec, name) for name in ("method", "n_steps", "tol", "stop")} | {"axes": list(spec.axes)}
+    inputs = {name: getattr(spec, name) for name in ("n_steps", "tol", "stop")}
+    inputs |= {"method": spec.method_name, "axes": list(spec.axes), **spec.options}
     if isinstance(spec.source, OLSProblem):
         inputs |= {name: getattr(spec.source, name) for name in _SCALARS}
     else:
@@ -368,11 +423,17 @@ def _write_empty(path: Path, spec: SweepSpec, command: str) -> None:
             name, data=values, chunks=values.shape, dimension_names=[name.removeprefix("inputs/")],
             compressors=_CODECS, config={"write_empty_chunks": True},
         )  # fmt: skip
-    with warnings.catch_warnings():
-        # xarray asks for consolidated metadata first, and warns where there is none
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
+    with _quietly():
         zarr.consolidate_metadata(path)
     _copy_metadata(path)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Consolidated metadata, without a warning: xarray asks for them first, and warns where there are none."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        yield
 
 
 _CODECS: Any = [ZstdCodec(level=1), Crc32cCodec()]
@@ -383,7 +444,9 @@ def _coordinate_values(spec: SweepSpec) -> dict[str, np.ndarray]:
 
 
 def _input_values(spec: SweepSpec) -> dict[str, np.ndarray]:
-    found: dict[str, Any] = {"eps": spec.eps, "eps_a": spec.eps_a}
+    found: dict[str, Any] = {name: spec.params[name] for name in spec.telling_params()}
+    if spec.record is not None:
+        found["record"] = spec.record
     if isinstance(spec.source, OLSProblem):
         found |= {name: getattr(spec.source, name) for name in ("eigvals", "u", "w0")}
     else:

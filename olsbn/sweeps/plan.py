@@ -8,8 +8,10 @@ import time
 
 import numpy as np
 
-from olsbn.grids import SweepSpec, Tile
-from olsbn.tiles import run_tile
+from olsbn._validate import FloatArray
+from olsbn.sweeps.compute import run_tile
+from olsbn.sweeps.spec import SweepSpec
+from olsbn.sweeps.tiling import Tile
 
 _SAMPLE_CELLS = 64
 _SAMPLE_MODE_STEPS = 1e9  # about half a second on a core
@@ -40,24 +42,23 @@ def plan(spec: SweepSpec) -> Plan:
 
 def _seconds_a_cell(spec: SweepSpec, dim: int) -> float:
     """Run a sample of the grid at one dimension, fewer steps of it if they are many, twice or more."""
-    rows = min(spec.eps_a.size, 8)
-    columns = min(spec.eps.size, _SAMPLE_CELLS // rows)
-    pick = {
-        name: np.unique(np.linspace(0, grid.size - 1, n).round().astype(int))
-        for name, grid, n in (("eps_a", spec.eps_a, rows), ("eps", spec.eps, columns))
-    }
-    n_cells = pick["eps_a"].size * pick["eps"].size
-    n_steps = spec.n_steps
-    if spec.method == "bngd":  # the cost of GD's closed form is not proportional to the steps
-        n_steps = min(n_steps, max(1, int(_SAMPLE_MODE_STEPS / (n_cells * spec.dimension(dim)))))
-    sample = dataclasses.replace(
-        spec, eps=spec.eps[pick["eps"]], eps_a=spec.eps_a[pick["eps_a"]], n_steps=n_steps, stop="steps"
-    )
-    tile = Tile(dim, 0, (0, pick["eps_a"].size), (0, pick["eps"].size))
-    run_tile(dataclasses.replace(sample, n_steps=min(n_steps, 2)), tile)  # compiles
+    sample: dict[str, FloatArray] = {}
+    room = _SAMPLE_CELLS
+    for name, grid in spec.params.items():  # of every axis a few values, of the last one what is left of the sample
+        n = room if name == tuple(spec.params)[-1] else min(8, room)
+        sample[name] = grid[np.unique(np.linspace(0, grid.size - 1, min(grid.size, n)).round().astype(int))]
+        room = max(1, room // sample[name].size)
+    n_cells = math.prod(grid.size for grid in sample.values())
+    work, n_steps = spec.method.work(spec.dimension(dim), spec.n_steps), spec.n_steps
+    if work * n_cells > _SAMPLE_MODE_STEPS:
+        n_steps = max(1, int(n_steps * _SAMPLE_MODE_STEPS / (work * n_cells)))
+    part = dataclasses.replace(spec, params=sample, n_steps=n_steps, stop="steps", record=None)
+    tile = Tile(((dim, dim + 1), (0, 1), *((0, grid.size) for grid in sample.values())))
+    run_tile(dataclasses.replace(part, n_steps=min(n_steps, 2)), tile)  # compiles
     best, began = math.inf, time.monotonic()
     while best == math.inf or time.monotonic() - began < 0.2:
         before = time.perf_counter()
-        run_tile(sample, tile)
+        run_tile(part, tile)
         best = min(best, time.perf_counter() - before)
-    return best / n_cells * (spec.n_steps / n_steps if n_steps else 1)
+    done = spec.method.work(spec.dimension(dim), n_steps)
+    return best / n_cells * (work / done if done else 1)

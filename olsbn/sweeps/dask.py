@@ -11,16 +11,17 @@ import queue
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from olsbn.grids import Arrays, SweepSpec, Tile, engine
-from olsbn.store import Store, StoreError
-from olsbn.tiles import meter, run_tile
+from olsbn.sweeps.compute import run_tile
+from olsbn.sweeps.spec import engine
+from olsbn.sweeps.store import Store, StoreError
+from olsbn.sweeps.tiling import Tile
 
 _CONNECT = 10.0  # seconds to reach a scheduler
 _WORKERS = 60.0  # seconds to wait for a first worker, and for another one when all are gone
@@ -43,14 +44,11 @@ def connect(address: str, *, quiet: bool = False) -> Any:
         raise ValueError(f"cannot reach a Dask scheduler at {address!r} ({type(err).__name__})") from err
 
 
-def fill(client: Any, store: Store, tiles: Sequence[Tile], *, progress: bool | None = None) -> None:
-    """Compute tiles on the workers of `client`, which write them to the store."""
-    if not tiles:
-        return
+def check_writers(client: Any, store: Store) -> None:
+    """Make sure that every worker of `client` can write to a store, or say which one cannot and why."""
     _await_workers(client)
-    arguments = str(store.path.resolve()), store.attrs["sweep_fingerprint"], engine()
     with _scheduler_needed(client):
-        complaints = client.run(_cannot_write, *arguments, on_error="return")
+        complaints = client.run(_cannot_write, *_place(store), on_error="return")
     for worker, complaint in complaints.items():
         if isinstance(complaint, OSError):  # it has just left; its tiles will go to others
             continue
@@ -58,22 +56,15 @@ def fill(client: Any, store: Store, tiles: Sequence[Tile], *, progress: bool | N
             raise StoreError(f"the worker {worker} cannot run olsbn: {complaint}")
         if complaint:
             raise StoreError(f"the worker {worker} {complaint}")
-    with meter(sum(tile.n_cells for tile in tiles), progress) as advance:
-        for tile, _ in _on_workers(client, lambda tile: (_write_tile, *arguments, tile), tiles):
-            advance(tile.n_cells)
 
 
-def run_tiles(
-    client: Any, spec: SweepSpec, tiles: Sequence[Tile], *, progress: bool | None = None
-) -> Iterator[tuple[Tile, Arrays]]:
-    """Compute tiles on the workers of `client` and yield each with its result, in no fixed order."""
-    _await_workers(client)
-    with meter(sum(tile.n_cells for tile in tiles), progress) as advance:
-        for tile, future in _on_workers(client, lambda tile: (run_tile, spec, tile), tiles):
-            with _scheduler_needed(client):
-                result = future.result()
-            advance(tile.n_cells)
-            yield tile, result
+def writer(store: Store) -> Callable[[Tile], None]:
+    """Return what a worker does with a tile: compute it and write it to the store."""
+    return partial(_write_tile, *_place(store))
+
+
+def _place(store: Store) -> tuple[str, str, str]:
+    return str(store.path.resolve()), store.attrs["sweep_fingerprint"], engine(store.spec.method)
 
 
 # -------------------------------------------------------------------- on the worker
@@ -89,13 +80,14 @@ def _write_tile(path: str, fingerprint: str, expected: str, tile: Tile) -> None:
 
 def _cannot_write(path: str, fingerprint: str, expected: str) -> str:
     """Say why this worker cannot write to the store, or nothing."""
-    if engine() != expected:
-        return f"has another version of the engine ({engine()}, not {expected})"
     try:
-        found = _stored(path, fingerprint).spec.fingerprint
+        spec = _stored(path, fingerprint).spec
+        mine = engine(spec.method)
     except (OSError, ValueError) as err:
         return f"does not see the store as it is here, which must be on a file system that all machines share: {err}"
-    return "" if found == fingerprint else "finds or makes other inputs from the store than are here"
+    if mine != expected:
+        return f"has another version of the engine ({mine}, not {expected})"
+    return "" if spec.fingerprint == fingerprint else "finds or makes other inputs from the store than are here"
 
 
 @lru_cache(maxsize=4)
@@ -106,13 +98,12 @@ def _stored(path: str, fingerprint: str) -> Store:
 # -------------------------------------------------------------------- on the client
 
 
-def _on_workers(
-    client: Any, task: Callable[[Tile], tuple[Any, ...]], tiles: Sequence[Tile]
-) -> Iterator[tuple[Tile, Any]]:
-    """Run ``function(*arguments)``, as told by `task`, for every tile, and yield each with its finished future.
+def on_workers(client: Any, job: Callable[[Tile], Any], tiles: Iterable[Tile]) -> Iterator[tuple[Tile, Any]]:
+    """Call ``job(tile)`` on the workers of `client` and yield each tile with its result, in no fixed order.
 
     Only a few tiles a thread are kept waiting. An error of a tile is raised.
     """
+    _await_workers(client)
     run = uuid.uuid4().hex[:8]  # keys of its own: results of an earlier run are never taken for this one's
     waiting: dict[Any, Tile] = {}
     done: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -121,10 +112,9 @@ def _on_workers(
     try:
         while True:
             while len(waiting) < 8 + 3 * threads and (item := next(todo, None)) is not None:
-                function, *arguments = task(item[1])
                 key = f"olsbn-{run}-{item[0]}"
                 with _scheduler_needed(client):
-                    future = client.submit(function, *arguments, key=key, pure=False)
+                    future = client.submit(job, item[1], key=key, pure=False)
                 waiting[future] = item[1]
                 future.add_done_callback(done.put)
             if not waiting:
@@ -136,7 +126,9 @@ def _on_workers(
             else:
                 tile = waiting.pop(future)
                 _check_finished(future)
-                yield tile, future
+                with _scheduler_needed(client):
+                    result = future.result()
+                yield tile, result
             if time.monotonic() > looked + 5:
                 threads, looked = _threads(client), time.monotonic()
                 if threads == 0:

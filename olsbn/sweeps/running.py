@@ -1,56 +1,53 @@
-"""Sweeps: a grid of learning rates, dimensions and trials, computed in memory or into a store."""
+"""Sweeps: a grid of parameters, dimensions and trials, computed in memory or into a store."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn.grids import SweepSpec, Tile, describe, provenance, theory_attrs, variable_attrs
 from olsbn.problems import OLSProblem, ProblemFamily
-from olsbn.tiles import meter, on_threads, processors, run_tile, run_tiles
+from olsbn.sweeps.compute import run_tile
+from olsbn.sweeps.pool import on_threads
+from olsbn.sweeps.progress import Progress, meter
+from olsbn.sweeps.spec import SweepSpec
+from olsbn.sweeps.tiling import Tile
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from olsbn.store import Store
-
-__all__ = [
-    "SweepSpec", "Tile", "describe", "digest", "fill", "meter", "processors", "provenance",
-    "run_tile", "run_tiles", "sweep", "theory_attrs", "variable_attrs",
-]  # fmt: skip
+    from olsbn.sweeps.store import Store
 
 
 def sweep(
     problem: OLSProblem | ProblemFamily,
     *,
     method: str = "bngd",
-    eps: Any,
-    eps_a: Any = 1.0,
     dim: Any = None,
     trial: Any = None,
     n_steps: int,
     tol: float = 1e-10,
     stop: str = "steps",
+    record: Any = None,
     store: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     client: Any = None,
-    progress: bool | None = None,
+    progress: Progress = None,
+    **params: Any,
 ) -> xr.Dataset:
-    r"""Run GD or BNGD on every cell of a grid of learning rates, dimensions and trials.
+    r"""Run a method on every cell of a grid of its parameters, dimensions and trials.
 
     Parameters
     ----------
     problem : OLSProblem or ProblemFamily
         One problem, or a family that makes one for each (dim, trial).
-    method : {"bngd", "gd"}, optional
-        The iteration. GD has no `eps_a` axis.
-    eps, eps_a : float or array_like, shape (n,)
-        Learning rates of w and of the BN scale, finite and >= 0, in any order. A scalar gives no axis.
+    method : str, optional
+        The iteration: a name from `olsbn.methods`, "bngd", "gd", ...
     dim, trial : int or array_like of int, optional
         For a family: dimensions (required) and trial numbers (default 0). A scalar gives no axis.
     n_steps : int
@@ -60,6 +57,10 @@ def sweep(
     stop : {"steps", "tol"}, optional
         Run all steps, or end each cell at its first step with ``excess <= tol``. A cell always ends when its excess
         falls to 1e-290, below which squares underflow, or passes 1e30 (times the start's, if that is above 1).
+    record : array_like of int, optional
+        Steps in [0, n_steps] at which `excess`, `eps_eff`, `w_norm` and `a` are kept: they then have an axis ``step``,
+        after ``trial``, in place of their values at the end. After the end of a cell they are NaN (0 and unchanged
+        where the excess fell to the floor). `rate_theory` then belongs to the last recorded step with a number.
     store : path-like, optional
         A Zarr store to keep the result in, tile by tile. If it is there already, what is done is kept: the same call
         goes on where an earlier one was stopped, however it ended.
@@ -68,13 +69,19 @@ def sweep(
     client : distributed.Client, optional
         Compute on these Dask workers instead of on threads (extra "dask"). With `store` the workers write their own
         tiles: its path must mean the same directory on all machines.
-    progress : bool, optional
-        Show progress on standard error. Default: if it is a terminal.
+    progress : bool or callable, optional
+        Show progress on standard error. Default: if it is a terminal. A function is called with the work done and the
+        whole of it (in mode-steps).
+    **params : float or array_like, shape (n,)
+        The method's parameters by name (``olsbn.methods()[method].params``): `eps`, the learning rate of w, always;
+        `eps_a`, that of the BN scale, for BNGD; and so on. A scalar gives no axis, a vector, in any order, an axis of
+        its name.
 
     Returns
     -------
     xarray.Dataset
-        Dims ``(dim, trial, eps_a, eps)`` less those left out. Variables: `status` (codes and names in its attributes
+        Dims ``dim, trial, step``, the method's further parameters as declared, ``eps_a, eps``, less those left out.
+        Variables: `status` (codes and names in its attributes
         ``flag_values``, ``flag_meanings``), `steps_to_tol`, `n_steps_run`, `excess`, `eps_eff`, `w_norm`, `a` at the
         step where the cell stopped, `rate_sim` and `rate_theory`; `a` is NaN for GD. With `store` the
         values are read from there when they are used.
@@ -106,7 +113,9 @@ def sweep(
     >>> ds.status.dims, bool((ds.status == 0).all())
     (('eps_a', 'eps'), True)
     """
-    spec = SweepSpec.checked(problem, method, eps, eps_a, dim, trial, n_steps, tol, stop)
+    spec = SweepSpec.checked(
+        problem, method, params, n_steps=n_steps, dim=dim, trial=trial, tol=tol, stop=stop, record=record
+    )
     if client is not None and not hasattr(client, "submit"):
         raise TypeError(f"client must be a distributed.Client, got {type(client).__name__}")
     if client is not None and workers is not None:
@@ -115,18 +124,48 @@ def sweep(
         raise TypeError(f"store must be a path, got {store!r}")
     if store is not None:
         return fill(spec, store, workers=workers, client=client, progress=progress)[0].dataset()
-    tiles = spec.tiles()
-    if client is None:
-        results = run_tiles(spec, tiles, workers=workers, progress=progress)
-    else:
-        from olsbn import distributed
-
-        results = distributed.run_tiles(client, spec, tiles, progress=progress)
     arrays = spec.empty()
-    for tile, result in results:
+    for tile, result in results(spec, spec.tiles(), workers=workers, client=client, progress=progress):
         for name, values in result.items():
-            arrays[name][tile.index] = values
+            arrays[name][spec.full_index(name, tile)] = values
     return spec.dataset(arrays)
+
+
+def results(
+    spec: SweepSpec,
+    tiles: Sequence[Tile],
+    *,
+    store: Store | None = None,
+    workers: int | None = None,
+    client: Any = None,
+    progress: Progress = None,
+) -> Iterator[tuple[Tile, Any]]:
+    """Compute tiles, on threads or on the workers of `client`, and yield each as it is done, in no fixed order.
+
+    With a store each is written to it, else it is yielded with its arrays.
+    """
+    job: Any
+    if client is None:
+        job = partial(run_tile, spec) if store is None else partial(_write_tile, spec, store)
+        pool = on_threads(job, tiles, workers)
+    else:
+        from olsbn.sweeps import dask
+
+        job = partial(run_tile, spec) if store is None else dask.writer(store)
+        if store is not None and tiles:
+            dask.check_writers(client, store)
+        pool = dask.on_workers(client, job, tiles) if tiles else iter(())
+    whole = sum(spec.work(tile) for tile in tiles)
+    with meter(sum(tile.n_cells for tile in tiles), progress, work=whole) as advance:
+        for tile, result in pool:
+            advance(tile.n_cells, spec.work(tile))
+            yield tile, result
+
+
+def _write_tile(spec: SweepSpec, store: Store, tile: Tile, cancel: np.ndarray) -> None:
+    result = run_tile(spec, tile, cancel)
+    if not cancel[0]:
+        store.write(tile, result)
 
 
 def fill(
@@ -136,7 +175,7 @@ def fill(
     shard: tuple[int, int] = (1, 1),
     workers: int | None = None,
     client: Any = None,
-    progress: bool | None = None,
+    progress: Progress = None,
     command: str = "",
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[Store, int]:
@@ -144,7 +183,7 @@ def fill(
 
     Returns the store and how many tiles were run. `say` is told in a sentence what is mended.
     """
-    from olsbn import store as stores
+    from olsbn.sweeps import store as stores
 
     path = Path(path)
     if not path.exists():
@@ -170,34 +209,19 @@ def fill(
                 say(f"{damaged[0]} is damaged: its tile is computed again")
                 found.remove(tile)
             todo.append(number)
+        if right.alone:
+            for what in found.renew_theory():
+                say(what)
         right.share()
         try:
-            _run_missing(found, spec, todo, workers, client, progress)
+            tiles = [found.tiling[number] for number in todo]
+            for _ in results(spec, tiles, store=found, workers=workers, client=client, progress=progress):
+                pass
         except OSError as err:
             done, total = sum(map(found.is_done, found.tiling)), len(found.tiling)
             kept = f"{done} of {total} tiles are kept, and the same command goes on from there"
             raise OSError(err.errno, f"{err.strerror or err}; {kept}", str(path)) from err
     return found, len(todo)
-
-
-def _run_missing(
-    store: Store, spec: SweepSpec, todo: list[int], workers: int | None, client: Any, progress: bool | None
-) -> None:
-    tiles = [store.tiling[number] for number in todo]
-    if client is not None:
-        from olsbn import distributed
-
-        distributed.fill(client, store, tiles, progress=progress)
-        return
-
-    def compute(tile: Tile, cancel: np.ndarray) -> None:
-        result = run_tile(spec, tile, cancel)
-        if not cancel[0]:
-            store.write(tile, result)
-
-    with meter(sum(tile.n_cells for tile in tiles), progress) as advance:
-        for tile, _ in on_threads(compute, tiles, workers):
-            advance(tile.n_cells)
 
 
 def digest(ds: xr.Dataset) -> str:

@@ -1,0 +1,180 @@
+"""What a method is: one object of data, from which command line, sweeps, stores, plans, docs and tests follow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from olsbn._validate import FloatArray, as_count, as_floats, one_of
+
+if TYPE_CHECKING:
+    from olsbn.kernels.run import Run
+    from olsbn.problems import OLSProblem
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Param:
+    """A numeric parameter of a method: a number, or a vector that makes an axis of its name.
+
+    Attributes
+    ----------
+    name, symbol, meaning : str
+        In results and on the command line, in formulas, and in words.
+    default : float or None
+        The neutral value, which changes nothing; None if the parameter must be given.
+    low, high : float
+        The values allowed, both ends included; `high` may be inf, which itself is not allowed.
+    spacing : {"log", "linear"}
+        What LO:HI:N means for it.
+    kind : {"real", "count"}
+        Whole numbers only for "count".
+    """
+
+    name: str
+    symbol: str
+    meaning: str
+    default: float | None = None
+    low: float = 0.0
+    high: float = math.inf
+    spacing: str = "linear"
+    kind: str = "real"
+
+    def checked(self, value: Any) -> FloatArray:
+        """Return a number or a vector of them as float64, refusing what is not allowed."""
+        array = as_floats(self.name, value)
+        if array.ndim > 1:
+            raise ValueError(f"{self.name} must be a number or a vector, got an array of shape {array.shape}")
+        if array.size == 0:
+            raise ValueError(f"{self.name} must have at least one value, got an empty grid")
+        for bad, limit in ((array < self.low, f">= {self.low:g}"), (array > self.high, f"<= {self.high:g}")):
+            if bad.any():
+                raise ValueError(f"{self.name} must be {limit}, got {float(array[bad].flat[0])!r}")
+        if self.kind == "count" and (array != np.floor(array)).any():
+            fraction = float(array[array != np.floor(array)].flat[0])
+            raise ValueError(f"{self.name} must hold whole numbers, got {fraction!r}")
+        return array
+
+    def attrs(self) -> dict[str, str]:
+        """Return the attributes of its axis."""
+        return {"long_name": self.meaning, "symbol": self.symbol, "units": "1"}
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting of a method that is no number of a grid: one of some names, or a whole number such as a seed."""
+
+    name: str
+    meaning: str
+    default: Any
+    choices: tuple[str, ...] = ()  # none: a whole number >= 0
+
+    def checked(self, value: Any) -> Any:
+        """Return the value, refusing what is not allowed."""
+        return one_of(self.name, value, self.choices) if self.choices else as_count(self.name, value)
+
+
+def no_rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
+    """Return NaN for every cell: a method without a theory of its rate."""
+    return np.full(np.shape(cells["eps_eff"]), np.nan)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A dynamics, as data.
+
+    Attributes
+    ----------
+    name : str
+        In results, TOML and on the command line: lower case.
+    summary : str
+        A line in words.
+    params : tuple of Param
+        In declared order. The axes of a sweep are the further ones in this order, then `eps_a`, then `eps`.
+    columns : tuple of str
+        Which of `olsbn.schema.VARIABLES` a cell has.
+    prepare : callable
+        ``prepare(problem, **options)`` returns the problem as the kernel wants it: made once for each problem.
+    tile : callable
+        ``tile(coordinates, {name: float64[cells]}, run)`` runs cells of one problem and returns their columns and what
+        was recorded, ``({column: array[cells]}, {column: float64[steps, cells]})``, in the problem's own units. The
+        numbers of a cell depend on nothing but its own parameters.
+    numbers : tuple of str
+        The modules whose source makes these numbers: another version of them is another engine.
+    rate_theory : callable
+        ``rate_theory(problem, params, cells)`` returns the contraction ratio that theory gives for each cell, NaN where
+        there is none. It sees what was simulated (`eps_eff`), never the kernel.
+    theory : tuple of str
+        The modules that `rate_theory` comes from.
+    step : str
+        The update, as printed.
+    sources : tuple of str
+        Where it is from.
+    work : callable
+        ``work(dim, n_steps)`` returns about how many mode-steps a cell takes.
+    options : tuple of Option
+        Settings that are no numbers of a grid.
+    color : str
+        Of its curves in figures.
+    needs_sample : bool
+        Whether it runs on the problem's sample and not on its moments alone.
+    """
+
+    name: str
+    summary: str
+    params: tuple[Param, ...]
+    columns: tuple[str, ...]
+    prepare: Callable[..., Any]
+    tile: Callable[[Any, Arrays, Run], tuple[Arrays, Arrays]]
+    numbers: tuple[str, ...]
+    step: str
+    rate_theory: Callable[[OLSProblem, Mapping[str, Any], Mapping[str, Any]], Any] = no_rate
+    theory: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    work: Callable[[int, int], float] = lambda dim, n_steps: float(dim) * n_steps
+    options: tuple[Option, ...] = ()
+    color: str = "#5a5a5a"
+    needs_sample: bool = False
+
+    @property
+    def title(self) -> str:
+        """Its name in titles."""
+        return self.name.upper()
+
+    @property
+    def axes(self) -> tuple[Param, ...]:
+        """The parameters in the order of a sweep's axes."""
+        last = {"eps_a": 1, "eps": 2}
+        return tuple(sorted(self.params, key=lambda param: last.get(param.name, 0)))
+
+    def param(self, name: str) -> Param:
+        """Return a parameter by its name."""
+        return next(param for param in self.params if param.name == name)
+
+    def checked_params(self, given: Mapping[str, Any]) -> dict[str, FloatArray]:
+        """Check parameters by name and return all of them in the order of the axes, scalars as arrays without axes."""
+        from olsbn.dynamics.registry import neutral_elsewhere
+
+        unknown = [name for name in given if name not in {param.name for param in self.params}]
+        for name in unknown:
+            if not neutral_elsewhere(name, given[name]):
+                known = ", ".join(param.name for param in self.params) or "none"
+                raise ValueError(f"{name} must be left out for method {self.name!r}, whose parameters are: {known}")
+        found = {}
+        for param in self.axes:
+            value = given.get(param.name, param.default)
+            if value is None:
+                raise ValueError(f"{param.name} must be given for method {self.name!r}: {param.meaning}")
+            array = param.checked(value)
+            array.setflags(write=False)
+            found[param.name] = array
+        return found
+
+    def checked_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Check options by name and return all of them."""
+        return {option.name: option.checked(given.get(option.name, option.default)) for option in self.options}

@@ -1,0 +1,79 @@
+"""The methods there are: the package's own, and those that other packages offer in the entry-point group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from olsbn._validate import one_of
+from olsbn.dynamics.base import Method
+
+# The modules of the package's own methods, each with its `METHOD`; their order is the order of every list of methods.
+_OWN = ("bngd", "gd")
+# Another package offers a method by an entry point ``name = "module:METHOD"`` in this group.
+GROUP = "olsbn.methods"
+
+
+class _Methods(Mapping[str, Method]):
+    """All methods by name."""
+
+    def __getitem__(self, name: str) -> Method:
+        return _all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_all())
+
+    def __len__(self) -> int:
+        return len(_all())
+
+
+METHODS: Mapping[str, Method] = _Methods()
+
+
+@cache
+def _all() -> dict[str, Method]:
+    from importlib.metadata import entry_points
+
+    found = {name: import_module(f"olsbn.dynamics.{name}").METHOD for name in _OWN}
+    for entry in entry_points(group=GROUP):
+        method = entry.load()
+        if not isinstance(method, Method):
+            raise TypeError(
+                f"the entry point {entry.name} = {entry.value} in {GROUP} must be a Method, got {type(method).__name__}"
+            )
+        if method.name in found:
+            raise ValueError(f"the method {method.name!r} of the entry point {entry.value} is there already")
+        found[method.name] = method
+    return found
+
+
+def methods() -> dict[str, Method]:
+    """Return every method by name: the package's own, and those of installed packages (entry points "olsbn.methods").
+
+    Returns
+    -------
+    dict of str to Method
+        ``Method.params`` has the parameters with symbol, meaning, default and range, ``Method.step`` the update.
+
+    Examples
+    --------
+    >>> import olsbn
+    >>> [param.name for param in olsbn.methods()["bngd"].params][:2]
+    ['eps', 'eps_a']
+    """
+    return dict(METHODS)
+
+
+def method_named(name: Any) -> Method:
+    """Return a method by its name."""
+    return METHODS[one_of("method", name, METHODS)]
+
+
+def neutral_elsewhere(name: str, value: Any) -> bool:
+    """Whether `value` is the neutral value of another method's parameter: it changes nothing there, nor here."""
+    defaults = {p.default for method in METHODS.values() for p in method.params if p.name == name}
+    return any(default is not None and np.ndim(value) == 0 and value == default for default in defaults)

@@ -1,0 +1,364 @@
+"""One suite for every registered method, and a method from outside the package through all of it."""
+
+import ast
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import clipped
+import numpy as np
+import pytest
+import xarray as xr
+
+import olsbn
+from olsbn.dynamics import registry
+from olsbn.dynamics.base import Method, Param
+from olsbn.identity import identity, meaning
+from olsbn.schema import VARIABLES
+from olsbn.sweeps import compute, running
+from olsbn.sweeps.running import digest
+from olsbn.sweeps.spec import SweepSpec
+from olsbn.sweeps.store import Store
+
+PROBLEM = olsbn.OLSProblem.from_spectrum("logspace", 6, 20.0)
+METHODS = sorted(olsbn.methods())
+
+
+def values(param):
+    """Some values of a parameter, the neutral one first."""
+    if param.name == "eps":
+        return [0.05, 0.02, 0.1]
+    if param.default is None:
+        return [max(param.low, 3.0), max(param.low, 3.0) + 1]
+    other = param.default + (1 if param.kind == "count" else 0.25)
+    return [param.default, other if other <= param.high else param.default * 0.75]
+
+
+def grids(method):
+    return {param.name: values(param) for param in olsbn.methods()[method].params}
+
+
+def swept(method, **changes):
+    return olsbn.sweep(PROBLEM, **{"method": method, "n_steps": 40, "progress": False} | grids(method) | changes)
+
+
+@pytest.fixture(autouse=True)
+def sample_where_needed(request, monkeypatch):
+    method = getattr(request.node, "callspec", None) and request.node.callspec.params.get("method")
+    if method in olsbn.methods() and olsbn.methods()[method].needs_sample:
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((40, 6)) * np.geomspace(1, 4, 6)
+        monkeypatch.setitem(globals(), "PROBLEM", olsbn.OLSProblem.from_samples(X, X @ np.ones(6)))
+
+
+# ------------------------------------------------------------------ every method
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_axes_and_columns_are_those_declared(method):
+    found = olsbn.methods()[method]
+    ds = swept(method)
+    others = [param.name for param in found.params if param.name not in ("eps", "eps_a")]
+    last = [name for name in ("eps_a", "eps") if name in {param.name for param in found.params}]
+    assert ds.excess.dims == (*others, *last)
+    assert tuple(ds.data_vars) == found.columns and set(found.columns) <= set(VARIABLES)
+    assert (ds.status >= 0).all() and ds.attrs["method"] == method
+    for param in found.params:
+        assert ds[param.name].values.tolist() == values(param)
+        assert ds[param.name].attrs["long_name"] == param.meaning and ds[param.name].attrs["symbol"] == param.symbol
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_is_the_cell_of_a_sweep(method):
+    ds = swept(method, record=[0, 7, 40])
+    for name in (name for name, variable in VARIABLES.items() if variable.recorded and name in ds):
+        assert ds[name].dims[0] == "step"
+    cells = ds.status.size
+    for number in np.random.default_rng(1).permutation(cells)[:5]:
+        at = dict(zip(ds.status.dims, np.unravel_index(number, ds.status.shape), strict=True))
+        cell = ds.isel(at)
+        run = olsbn.run(PROBLEM, method, n_steps=40, **{name: float(cell[name]) for name in ds.status.dims})
+        for name in run.data_vars.keys() & ds.data_vars.keys():
+            np.testing.assert_array_equal(run[name].sel(step=[0, 7, 40]), cell[name])
+        assert run.attrs["steps_to_tol"] == int(cell.steps_to_tol)
+        np.testing.assert_array_equal(run.attrs["rate_sim"], cell.rate_sim)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_tiles_and_order_do_not_change_a_bit(method):
+    spec = SweepSpec.checked(PROBLEM, method, grids(method), n_steps=40, record=[3, 40])
+
+    def computed(parts, workers):
+        arrays = spec.empty()
+        for tile, result in running.results(spec, parts, workers=workers, progress=False):
+            for name, block in result.items():
+                arrays[name][spec.full_index(name, tile)] = block
+        return digest(spec.dataset(arrays))
+
+    whole = computed(list(spec.tiles(spec.shape[1:])), 1)
+    assert whole == computed(list(spec.tiles((1,)))[::-1], 3) == computed(list(spec.tiles((2,))), 2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_neutral_values_change_nothing(method):
+    found = olsbn.methods()[method]
+    alone = swept(method, **{p.name: p.default for p in found.params if p.default is not None})
+    for param in found.params:
+        if param.default is not None:
+            ds = swept(method, **{p.name: p.default for p in found.params if p.default is not None and p is not param})
+            np.testing.assert_array_equal(ds.sel({param.name: param.default}).excess, alone.excess)
+    specs = [
+        SweepSpec.checked(PROBLEM, method, given, n_steps=5)
+        for given in (
+            {p.name: values(p)[0] for p in found.params if p.default is None},
+            {p.name: values(p)[0] for p in found.params},
+        )
+    ]
+    assert specs[0].fingerprint == specs[1].fingerprint
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bad_values_are_refused_in_one_sentence(method):
+    for param in olsbn.methods()[method].params:
+        for bad, message in (
+            (param.low - 1, "must be >= "),
+            (np.nan, "must be finite"),
+            ([[1.0]], "a vector"),
+            ([], ""),
+        ):
+            with pytest.raises(ValueError, match=f"^{param.name} .*{message}") as caught:
+                swept(method, **{param.name: bad})
+            assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=f"^nothing must be left out for method '{method}', whose parameters are"):
+        swept(method, nothing=1.0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_is_stored_and_resumed(method, tmp_path):
+    first = {param.name: values(param)[:2] for param in olsbn.methods()[method].params}
+    spec = SweepSpec.checked(PROBLEM, method, first, n_steps=40, record=[0, 40], tile=(1,))
+    store, n_run = running.fill(spec, tmp_path / "s.zarr", progress=False)
+    assert n_run == len(store.tiling) == spec.n_cells
+    expected = digest(store.dataset())
+    assert expected == digest(swept(method, **first, record=[0, 40])) == digest(xr.open_zarr(tmp_path / "s.zarr"))
+    assert Store(tmp_path / "s.zarr").spec.facts() == spec.facts()
+    for number in (0, spec.n_cells - 1):
+        store.remove(store.tiling[number])
+    again, n_run = running.fill(spec, tmp_path / "s.zarr", progress=False)
+    assert n_run == len({0, spec.n_cells - 1}) and digest(again.dataset()) == expected
+
+
+# ------------------------------------------------------------------ recorded steps
+
+
+def test_recorded_steps_are_those_of_shorter_sweeps():
+    """What is recorded at step k is where a sweep of k steps stops; after the end it follows `run`."""
+    eps = np.geomspace(1e-2, 1e3, 9)
+    ds = olsbn.sweep(PROBLEM, eps=eps, eps_a=[1.0, 2.5], n_steps=300, record=[0, 20, 300])
+    for k in (0, 20, 300):
+        short = olsbn.sweep(PROBLEM, eps=eps, eps_a=[1.0, 2.5], n_steps=k)
+        ran = short.n_steps_run == k
+        for name in ("excess", "eps_eff", "w_norm", "a"):
+            np.testing.assert_array_equal(ds[name].sel(step=k).where(ran), short[name].where(ran))
+    assert ds.excess.dims == ("step", "eps_a", "eps") and ds.status.dims == ("eps_a", "eps")
+    diverged = (ds.status == 2).values
+    assert diverged.any() and np.isnan(ds.excess.sel(step=300).values[diverged]).all()
+    for bad in (20, [301], [0.5], [True]):
+        with pytest.raises((ValueError, TypeError), match=r"^record must hold|^record must be a list of steps"):
+            olsbn.sweep(PROBLEM, eps=eps, n_steps=300, record=bad)
+
+
+# ------------------------------------------------------------------ no method by name
+
+
+def test_no_module_but_its_own_names_a_method_in_a_comparison():
+    """`if method == ...` is what the registry is there to replace."""
+    names = set(olsbn.methods())
+    found = []
+    for path in Path(olsbn.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare):
+                parts = [node.left, *node.comparators]
+                if any(isinstance(part, ast.Constant) and part.value in names for part in parts):
+                    found.append(f"{path.relative_to(Path(olsbn.__file__).parent)}:{node.lineno}")
+    allowed = ("ledger/", "theory/")  # claims and laws are about methods
+    allowed += ("cli", "plotting", "compare", "measures", "bench", "results", "maps", "balls", "certification")
+    assert [place for place in found if not place.startswith(allowed)] == []
+
+
+# ------------------------------------------------------------------ identity of what makes the numbers
+
+
+def test_an_identity_sees_code_and_nothing_else(tmp_path, monkeypatch):
+    code = 'def f(x):\n    """Say."""\n    return x + 1  # one\n'
+    same = 'def f(x):\n    """Say it\n    otherwise."""\n\n    # a comment\n    return x + 1\n'
+    assert meaning(code) == meaning(same) != meaning(code.replace("1", "2"))
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = []
+    for i, text in enumerate((code, same, code.replace("+", "-"))):
+        (tmp_path / f"part{i}").mkdir()
+        monkeypatch.syspath_prepend(tmp_path / f"part{i}")
+        (tmp_path / f"part{i}" / f"made{i}.py").write_text(text)
+        seen.append(meaning((tmp_path / f"part{i}" / f"made{i}.py").read_text()))
+        assert len(identity([f"made{i}"])) == 12
+    assert seen[0] == seen[1] != seen[2]
+    with pytest.raises(ModuleNotFoundError):
+        identity(["no.such.module"])
+
+
+def test_engines_of_methods_differ_and_theory_has_its_own():
+    engines = {name: identity(method.numbers) for name, method in olsbn.methods().items()}
+    assert len(set(engines.values())) == len(engines)
+    ds = swept("bngd")
+    assert ds.attrs["engine"] == engines["bngd"] and ds.attrs["theory"] != ds.attrs["engine"]
+
+
+def test_another_theory_is_a_pass_over_the_store(tmp_path, monkeypatch):
+    """A store whose theory has changed is not refused: only its rates are computed again."""
+    spec = SweepSpec.checked(PROBLEM, "bngd", {"eps": [0.1, 1.0, 10.0]}, n_steps=200, tile=(1,))
+    store, _ = running.fill(spec, tmp_path / "s.zarr", progress=False)
+    expected = digest(store.dataset())
+    store.remove(store.tiling[1])
+    monkeypatch.setattr("olsbn.sweeps.store.theory", lambda method: "another")
+    monkeypatch.setattr("olsbn.sweeps.spec.theory", lambda method: "another")
+    plain = compute.theory_of_cells
+
+    def other(method, problem, params, cells):
+        return {name: values / 2 for name, values in plain(method, problem, params, cells).items()}
+
+    monkeypatch.setattr(compute, "theory_of_cells", other)
+    said = []
+    again, n_run = running.fill(spec, tmp_path / "s.zarr", progress=False, say=said.append)
+    assert n_run == 1 and len(said) == 1 and "its rates are computed again" in said[0]
+    assert again.attrs["theory"] == "another"
+    halves = again.dataset().rate_theory.values
+    monkeypatch.undo()
+    np.testing.assert_array_equal(2 * halves, swept("bngd", eps=[0.1, 1.0, 10.0], eps_a=1.0, n_steps=200).rate_theory)
+    back, n_run = running.fill(spec, tmp_path / "s.zarr", progress=False)
+    assert n_run == 0 and digest(back.dataset()) == expected
+
+
+# ------------------------------------------------------------------ a method from outside the package
+
+CONFIG = """\
+method = "clipped"
+n_steps = 200
+eps = "1e-2:1:5"
+longest = "1e-2:1:3"
+dim = [3, 5]
+trials = 2
+tol = 1e-6
+[problem]
+spectrum = "logspace"
+cond = 10
+"""
+
+
+@pytest.fixture
+def outside(tmp_path):
+    """A folder that is a package index of one: the toy method and its entry point; and what runs commands there."""
+    about = tmp_path / "site" / "clipped-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: clipped\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[olsbn.methods]\nclipped = clipped:METHOD\n")
+    (tmp_path / "site" / "clipped.py").write_text(Path(clipped.__file__).read_text())
+    (tmp_path / "c.toml").write_text(CONFIG)
+    here = str(Path(olsbn.__file__).parents[1])
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), here])}
+
+    def run(*args, **options):
+        return subprocess.run(
+            [sys.executable, *map(str, args)], cwd=tmp_path, env=env, capture_output=True, text=True, **options
+        )
+
+    run.env = env
+    return tmp_path, run
+
+
+def test_a_method_from_outside(outside):
+    folder, run = outside
+    done = run("-m", "olsbn", "plan", "c.toml")
+    assert (done.returncode == 0 and "60 cells" in " ".join(done.stdout.split())) or "cells       60" in done.stdout
+    for expected in ("run now", "0 run now"):
+        done = run("-m", "olsbn", "sweep", "c.toml", "--out", "s.zarr")
+        assert done.returncode == 0 and expected in done.stdout, done.stderr
+    code = (
+        "import olsbn, numpy as np; from olsbn.sweeps.running import digest; import xarray as xr\n"
+        "f = olsbn.ProblemFamily('logspace', 10); options = dict(dim=[3, 5], trial=[0, 1], n_steps=200, tol=1e-6)\n"
+        "options |= dict(eps=np.geomspace(1e-2, 1, 5), longest=np.geomspace(1e-2, 1, 3))\n"
+        "ds = olsbn.sweep(f, method='clipped', **options)\n"
+        "assert ds.excess.dims == ('dim', 'trial', 'longest', 'eps') and (ds.status >= 0).all()\n"
+        "assert digest(ds) == digest(xr.open_zarr('s.zarr'))\n"
+        "assert 'clipped' in olsbn.methods()\n"
+    )
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
+    (folder / "line.toml").write_text(CONFIG.replace('"1e-2:1:3"', "0.1"))
+    assert run("-m", "olsbn", "sweep", "line.toml", "--out", "line.zarr").returncode == 0
+    done = run("-m", "olsbn", "plot", "line.zarr", "--dim", "3", "--quantity", "excess")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "line-dim3-excess.png").stat().st_size > 10_000
+    # without the package that brings it, the store is named as what it is
+    env = run.env | {"PYTHONPATH": str(Path(olsbn.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-m", "olsbn", "sweep", "c.toml", "--out", "s.zarr"],
+        cwd=folder, env=env, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and "got 'clipped'" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_method_from_outside_on_dask(outside):
+    pytest.importorskip("distributed")
+    folder, run = outside
+    code = (
+        "import olsbn, numpy as np\n"
+        "from distributed import Client, LocalCluster\n"
+        "from olsbn.sweeps.running import digest\n"
+        "if __name__ == '__main__':\n"
+        "    p = olsbn.OLSProblem([1.0, 2.0], [1.0, 1.0])\n"
+        "    options = dict(method='clipped', eps=[0.1, 0.2], n_steps=9)\n"
+        "    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:\n"
+        "        with Client(cluster, set_as_default=False) as client:\n"
+        "            ds = olsbn.sweep(p, client=client, store='d.zarr', **options)\n"
+        "            print(digest(ds) == digest(olsbn.sweep(p, **options)))\n"
+    )
+    (folder / "on_dask.py").write_text(code)
+    done = run("on_dask.py", timeout=120)
+    assert done.stdout.split() == ["True"], done.stderr
+
+
+def test_the_page_shows_the_file_that_is_tested():
+    page = (Path(__file__).parents[1] / "docs" / "adding-a-method.md").read_text()
+    code = Path(clipped.__file__).read_text().split('"""', 2)[2].strip()
+    assert code in page
+    assert len(code.splitlines()) < 50
+
+
+def test_bad_entry_points_are_named(monkeypatch):
+    class Entry:
+        name, value = "wrong", "nowhere:METHOD"
+
+        def load(self):
+            return "a string"
+
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [Entry()])
+    registry._all.cache_clear()
+    try:
+        with pytest.raises(TypeError, match=r"the entry point wrong = nowhere:METHOD .* must be a Method"):
+            dict(registry.METHODS)
+    finally:
+        monkeypatch.undo()
+        registry._all.cache_clear()
+
+
+def test_parameters_describe_themselves():
+    for method in olsbn.methods().values():
+        assert isinstance(method, Method) and method.step and method.summary and method.numbers
+        for param in method.params:
+            assert isinstance(param, Param) and param.meaning and param.symbol
+            assert param.default is None or param.low <= param.default <= param.high
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(olsbn.methods())[:2] == ["bngd", "gd"]
