@@ -18,14 +18,14 @@ from olsbn.theory import spectral_report
 # -------------------------------------------------------------------- the distance to the closest minimiser
 
 
-def _start(cube: Cube, condition: bool = True) -> SimpleNamespace:
-    """A start and a minimiser without BN, of any length; the angle between them is acute under the condition."""
-    size, closeness = cube.log(0.1, 10), cube.uniform(-0.1 if condition else -1, 1)
+def _start(cube: Cube, side: str = "acute") -> SimpleNamespace:
+    """A start and a minimiser without BN, of any length, at an acute, an obtuse or any angle."""
+    size, closeness = cube.log(0.1, 10), cube.uniform(*{"acute": (-0.1, 1), "obtuse": (-1, -0.1), "any": (-1, 1)}[side])
     i = SimpleNamespace(problem=draw_problem(cube))
     u = i.problem.u
     w = i.problem.w0 / np.linalg.norm(i.problem.w0)
     i.w0 = size * ((1 - abs(closeness)) * w + closeness * u)
-    if condition and not i.w0 @ u > 0:
+    if (side == "acute" and not i.w0 @ u > 0) or (side == "obtuse" and not i.w0 @ u < 0):
         raise Skip
     i.goal, i.both_signs = u, False
     return i
@@ -178,8 +178,8 @@ CLAIMS = (
         refutes="upper",
         statement="The blog drops the condition too: refuted is the bound for starts at an obtuse angle.",
         formula="||W_0 - W_hat*||^2 <= ||W_0 - W*||^2 - (||W*||^2 - <W*,W_0>)^2/||W*||^2  for all W_0  [false]",
-        problems=_STARTS,
-        instance=lambda cube: _start(cube, condition=False),
+        problems=f"{_STARTS}, at an obtuse angle to u",
+        instance=lambda cube: _start(cube, "obtuse"),
         theory=_start_bound,
         measured=_distance2,
         allowed=_size,
@@ -283,7 +283,7 @@ CLAIMS = (
 
 
 def _either_sign(cube: Cube) -> SimpleNamespace:
-    i = _start(cube, condition=False)
+    i = _start(cube, "any")
     i.both_signs = True
     return i
 
