@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,10 @@ from olsbn import schema
 from olsbn._validate import as_count, as_real
 from olsbn.balls import Ball, Exact, Undecided, exact_cell
 from olsbn.problems import OLSProblem, ProblemFamily
+from olsbn.results.datasets import check_no_medians, check_variables, source_of
 from olsbn.schema import Status
+from olsbn.store import Store
+from olsbn.tiles import meter
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,6 +46,7 @@ def certify(
     *,
     problem: OLSProblem | ProblemFamily | None = None,
     rel: float = 1e-9,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     r"""Run cells of a sweep again in ball arithmetic, and tell which of their digits are proved right.
 
@@ -58,6 +63,8 @@ def certify(
         What was iterated. It may be left out for a family, and for a Dataset opened from its Zarr store.
     rel : float, optional
         Relative error up to which a number counts as right, > 0.
+    progress : bool, optional
+        Show progress on standard error. Default: if it is a terminal.
 
     Returns
     -------
@@ -107,7 +114,11 @@ def certify(
     source = _source(ds, problem)
     axes = tuple(str(name) for name in ds["status"].dims) if "status" in ds else ()
     cells = _drawn(ds, axes, n, seed)
-    rows = [_certified(ds.isel(dict(zip(axes, index, strict=True))), source, rel) for index in cells]
+    rows = []
+    with meter(len(cells), progress) as advance:
+        for index in cells:
+            rows.append(_certified(ds.isel(dict(zip(axes, index, strict=True))), source, rel))
+            advance(1)
     steps = {"step": ds["step"]} if "step" in ds.dims else {}
     data: dict[str, Any] = {}
     for name, digits in _NUMBERS.items():
@@ -242,34 +253,24 @@ def _digits(value: float, exact: Ball) -> float:
 
 def _source(ds: Any, problem: Any) -> OLSProblem | ProblemFamily:
     """Return what a Dataset was made of, after checking that it can be certified."""
-    import xarray as xr
-
-    if not isinstance(ds, xr.Dataset):
-        raise TypeError(f"ds must be an xarray.Dataset made by sweep or run, got {type(ds).__name__}")
-    missing = [name for name in ("excess", "eps_eff", "w_norm") if name not in ds]
-    missing += [name for name in ("method", "n_steps", "tol") if name not in ds.attrs]
-    missing += [] if "status" in ds or "status" in ds.attrs else ["status"]
-    if missing or "n_trials" in ds.attrs:
-        raise ValueError(f"ds must be a result of sweep or run, got one without {', '.join(missing) or 'trials'}")
+    check_no_medians(ds)
+    check_variables(ds, "a result of sweep or run", ("excess", "eps_eff", "a", "w_norm"))
+    missing = [name for name in ("method", "n_steps", "tol") if name not in ds.attrs]
+    if missing or not ("status" in ds or "status" in ds.attrs):
+        raise ValueError(f"ds must be a result of sweep or run, got one that lacks {', '.join(missing) or 'status'}")
     if ds.attrs["method"] not in ("bngd", "gd"):
         raise ValueError(f"method must be 'bngd' or 'gd' to be certified, got {ds.attrs['method']!r}")
     for name, neutral in _NEUTRAL.items():
         values = np.atleast_1d(ds[name].values if name in ds.coords else ds.attrs.get(name, neutral))
         if (values != neutral).any():
-            raise ValueError(f"{name} must be {neutral:g} to be certified, got {values[values != neutral][0]!r}")
-    family = {key.removeprefix("family_"): value for key, value in ds.attrs.items() if key.startswith("family_")}
-    if problem is None and family:
-        return ProblemFamily(**{k: v.item() if isinstance(v, np.generic) else v for k, v in family.items()})
-    if problem is None:
-        raise ValueError("problem must be given for a Dataset of a single problem, got None")
-    if not isinstance(problem, OLSProblem | ProblemFamily):
-        raise TypeError(f"problem must be an OLSProblem or a ProblemFamily, got {type(problem).__name__}")
-    if isinstance(problem, OLSProblem) and problem.fingerprint != ds.attrs.get("problem_fingerprint"):
-        want = str(ds.attrs.get("problem_fingerprint"))[:12]
-        raise ValueError(
-            f"problem must be the one that ds was made of, with the fingerprint {want}, got {problem.fingerprint[:12]}"
-        )
-    return problem
+            raise ValueError(f"{name} must be {neutral:g} to be certified, got {values[values != neutral][0]}")
+    source = source_of(ds, problem)
+    opened = Path(ds.encoding.get("source", ""))
+    if source is None and opened.name and (opened / "inputs").is_dir():
+        source = source_of(ds, Store(opened).spec.source)
+    if source is None:
+        raise ValueError("problem must be given, for of a single problem a Dataset holds only the fingerprint")
+    return source
 
 
 def _problem(source: OLSProblem | ProblemFamily, cell: xr.Dataset) -> OLSProblem:

@@ -1,9 +1,11 @@
 """Proofs: the balls hold the numbers of many-digit arithmetic, and what is wrong is refuted."""
 
+import json
 import math
 
 import numpy as np
 import pytest
+import zarr
 from naive import bngd_run_mp, gd_run_mp
 
 import olsbn
@@ -243,7 +245,59 @@ def test_what_cannot_be_certified(ds):
         olsbn.certify(ds.assign_attrs(method="gdnp"), problem=SPHERE)
     with pytest.raises(ValueError, match="momentum must be 0"):
         olsbn.certify(ds.assign_attrs(momentum=0.9), problem=SPHERE)
-    with pytest.raises(ValueError, match="result of sweep or run"):
+    with pytest.raises(ValueError, match="a result of sweep or run"):
         olsbn.certify(ds[["status"]], problem=SPHERE)
     with pytest.raises(TypeError, match="xarray"):
         olsbn.certify(None)
+
+
+# -------------------------------------------------------------------- the command
+
+
+def command(capsys, *args):
+    """Return exit code, standard output and standard error of `olsbn certify`."""
+    from olsbn.cli import main
+
+    with pytest.raises(SystemExit) as stop:
+        main(["certify", *map(str, args)])
+    out, err = capsys.readouterr()
+    return stop.value.code, out, err
+
+
+def test_command_on_a_store(tmp_path, capsys):
+    store = tmp_path / "s.zarr"
+    olsbn.sweep(SPHERE, **GRID, store=store, progress=False)
+    code, out, _ = command(capsys, store, "--cells", 6, "--json", tmp_path / "proof.json")
+    assert code == 0 and "6 cells" in out and "proved right to 1e-09     6" in out
+    report = json.loads((tmp_path / "proof.json").read_text())
+    assert report["attrs"]["agree"] == 6 and len(report["columns"]["excess_exact"]) == 6
+    assert command(capsys, tmp_path, "--cells", 1)[0] == 0  # the directory that holds it
+    # a number changed behind the checksums' back
+    array = zarr.open_array(store / "excess", mode="r+")
+    array[...] = array[...] * (1 + 1e-8)
+    code, out, _ = command(capsys, store, "--cells", 6)
+    assert code == 1 and "refuted, without mark     6" in out and out.count("  refuted: eps_a") == 6
+    # and one that the checksums see
+    chunk = next(path for path in (store / "excess" / "c").rglob("*") if path.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
+    code, out, err = command(capsys, store)
+    assert code == 2 and "damaged" in err and not out
+
+
+def test_command_on_a_file(tmp_path, capsys):
+    problem = OLSProblem.from_spectrum("logspace", 6, 50.0)
+    file = tmp_path / "run.nc"
+    olsbn.run_bngd(problem, 0.02, n_steps=60, record=20).to_netcdf(file, engine="h5netcdf")
+    options = ("--spectrum", "logspace", "--dim", 6, "--cond", 50)
+    code, out, _ = command(capsys, file, *options)
+    assert code == 0 and "1 cells" in out
+    (tmp_path / "map").mkdir()
+    olsbn.sweep(problem, eps=[0.01, 0.02], n_steps=60).to_zarr(tmp_path / "map" / "map.zarr", consolidated=False)
+    code, out, _ = command(capsys, tmp_path / "map", *options)
+    assert code == 0 and "2 cells" in out
+    code, _, err = command(capsys, file)
+    assert code == 2 and "problem must be given" in err
+    code, _, err = command(capsys, file, "--spectrum", "logspace", "--dim", 6, "--cond", 51)
+    assert code == 2 and "fingerprint" in err
+    code, _, err = command(capsys, tmp_path / "nothing")
+    assert code == 2 and "RESULT must be" in err

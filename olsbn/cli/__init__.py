@@ -9,5 +9,5 @@ from olsbn.cli.shell import main, start
 
 __all__ = ["main", "start"]
 
-for _name in ("map", "run", "spectrum", "sweep", "plan", "status", "plot", "export", "verify"):
+for _name in ("map", "run", "spectrum", "sweep", "plan", "status", "plot", "export", "certify", "verify"):
     import_module(f"olsbn.cli.{_name}")
