@@ -13,6 +13,7 @@ from olsbn import ledger
 from olsbn.cli import main
 from olsbn.ledger import base, kohler, summary, textbook
 from olsbn.ledger.base import MACHEPS, ORDER, Cube, Skip
+from olsbn.ledger.page import page
 from olsbn.schema import Status
 
 CLAIMS = {claim.id: claim for claim in ledger.claims()}
@@ -221,6 +222,26 @@ def test_verify_prints_and_writes_json(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_verify_writes_a_page(tmp_path):
+    path, again = tmp_path / "claims.md", tmp_path / "again.md"
+    result = _verify("--source", "forum", "--effort", "0.1", "--page", str(path))
+    assert result.exit_code == 0, result.output
+    assert _verify("--source", "forum", "--effort", "0.1", "--page", str(again)).exit_code == 0
+    text = path.read_text()
+    assert text == again.read_text()
+    for claim in ledger.claims("forum"):
+        assert f"### {claim.id}\n" in text and f"    {claim.formula}\n" in text
+    assert f"| [forum](#forum) | 4 | 4 | 1 | {sum(c.source == 'forum' for c in FALSE.values())} |" in text
+    wrong = text[text.index("## What is false") : text.index("## forum")]
+    assert wrong.count("says or leaves out: ") == 2 and "forum.one-power-for-both" in wrong
+
+
+def test_page_says_what_fails():
+    result = FALSE["kohler: the bound, one power more"].check(0, 0.1)
+    text = page([result, CLAIMS["santurkar.4.5-no-square"].check(0, 1.0)])
+    assert "1 of 2 claims hold" in text and "upper, **FAILS**" in text and "The statement says" in text
+
+
 def test_verify_exits_1_where_a_claim_fails(monkeypatch, tmp_path):
     false = FALSE["kohler: the bound, one power more"]
     monkeypatch.setattr(ledger, "claims", lambda source=None: (CLAIMS["kohler.sharper"], false))
@@ -252,6 +273,7 @@ def test_verify_says_what_it_leaves_out(monkeypatch):
         (["--source", "kai"], "did you mean 'cai'"),
         (["--seed", "-1"], "--seed must be >= 0, got -1"),
         (["--effort", "0"], "--effort must be > 0, got 0.0"),
+        (["--page", "missing/file.md"], "--page must be a file in a directory that exists"),
         (["--json", "missing/file.json"], "--json must be a file in a directory that exists"),
     ],
 )

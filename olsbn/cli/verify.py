@@ -26,10 +26,17 @@ class _SourceOption(click.Option):
     "--effort", type=float, default=1.0, show_default=True, metavar="X", help="Factor on the number of problems."
 )
 @click.option("--json", "target", metavar="FILE", help="Write everything to FILE, statements and formulas included.")
+@click.option("--page", "page_target", metavar="FILE", help="Write a page in Markdown that lists every claim.")
 @click.option("--summary/--no-summary", default=True, help="Measure the summary table of GD against BNGD as well.")
 @click.pass_context
 def verify_command(
-    ctx: click.Context, sources: tuple[str, ...], seed: int, effort: float, target: str | None, summary: bool
+    ctx: click.Context,
+    sources: tuple[str, ...],
+    seed: int,
+    effort: float,
+    target: str | None,
+    page_target: str | None,
+    summary: bool,
 ) -> None:
     r"""Try every claim of the sources on fresh random problems and on the worst ones found.
 
@@ -40,6 +47,7 @@ def verify_command(
     Examples:
       olsbn verify
       olsbn verify --source kohler --seed 7 --json kohler.json
+      olsbn verify --page claims.md
     """
     with bad_input():
         from olsbn import ledger
@@ -50,8 +58,9 @@ def verify_command(
             raise ValueError(f"--effort must be > 0, got {effort}")
         known = list(ledger.by_source())
         claims, left_out = ledger.runnable(ledger.claims([nearest("source", name, known) for name in sources] or None))
-        if target is not None and (not Path(target).parent.is_dir() or Path(target).is_dir()):
-            raise ValueError(f"--json must be a file in a directory that exists, got {target}")
+        for option, path in (("--json", target), ("--page", page_target)):
+            if path is not None and (not Path(path).parent.is_dir() or Path(path).is_dir()):
+                raise ValueError(f"{option} must be a file in a directory that exists, got {path}")
     from olsbn.sweeps.progress import meter
 
     with meter(len(claims), True, "claims") as advance:
@@ -73,10 +82,18 @@ def verify_command(
     if target is not None:
         import json
 
-        with may_fail(f"writing {target}"):
-            data = ledger.report(results, seed, rows)
-            scratch = Path(f"{target}.partial")
-            scratch.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
-            scratch.replace(target)
+        _write(target, json.dumps(ledger.report(results, seed, rows), indent=1, allow_nan=False) + "\n")
+    if page_target is not None:
+        from olsbn.ledger.page import page
+
+        _write(page_target, page(results))
     if failed:
         ctx.exit(FAILURES)
+
+
+def _write(target: str, text: str) -> None:
+    """Write a file at once, or not at all."""
+    with may_fail(f"writing {target}"):
+        scratch = Path(f"{target}.partial")
+        scratch.write_text(text)
+        scratch.replace(target)

@@ -209,7 +209,7 @@ CLAIMS = (
         measured=lambda i: float(norm(i.grad)),
         n_random=20,
         n_search=0,
-        corrects="'BN reduces the Lipschitz constant of the loss', as it is often quoted, without gamma/sigma.",
+        corrects="The shorthand that BN makes gradients smaller, without the factor gamma/sigma.",
     ),
     Claim(
         id="santurkar.4.2",

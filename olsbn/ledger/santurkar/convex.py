@@ -9,10 +9,10 @@ import numpy as np
 from scipy import optimize
 
 from olsbn._validate import FloatArray
-from olsbn.runs import run_gd
 from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, draw_problem, rounding
 from olsbn.ledger.runs import count_different
 from olsbn.problems import OLSProblem
+from olsbn.runs import run_gd
 from olsbn.theory import spectral_report
 
 # -------------------------------------------------------------------- the distance to the closest minimiser
@@ -33,7 +33,7 @@ def _start(cube: Cube, side: str = "acute") -> SimpleNamespace:
 
 def _distance2(i: SimpleNamespace) -> float:
     """Squared distance to the closest minimiser with BN, beta u: found by minimisation over beta."""
-    reach = 2 * np.linalg.norm(i.w0) / np.linalg.norm(i.goal)
+    reach = 2 * float(np.linalg.norm(i.w0) / np.linalg.norm(i.goal))
 
     def squared(beta: float) -> float:
         return float(np.sum((i.w0 - beta * i.goal) ** 2))
