@@ -1,0 +1,229 @@
+"""Stochastic BNGD: against a real BatchNorm layer, the printed update and full-batch BNGD; streams, ends, laws."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+from naive_methods import minibatch_run
+
+from olsbn import OLSProblem
+from olsbn.kernels import bngd, minibatch
+from olsbn.kernels.run import Run
+from olsbn.schema import Status
+
+NEUTRAL = {"eps_a": [1.0], "batch_size": [8], "replicate": [0]}
+COLUMNS = ("excess", "residual", "a", "w_norm", "eps_eff")
+
+
+def samples(rng, n=60, d=5, noise=0.3, rank=None):
+    X = rng.normal(size=(n, rank or d)) * np.geomspace(1, 3, rank or d) + rng.normal(size=rank or d)
+    if rank:
+        X = X @ rng.normal(size=(rank, d))
+    return X, X @ rng.normal(size=d) + noise * rng.normal(size=n) + 2.0
+
+
+def cells(problem, n_steps, params, record=(), options=None, **how):
+    """Run the product of the parameters' values."""
+    values = {**params, **{k: v for k, v in NEUTRAL.items() if k not in params}}
+    flat = dict(zip(values, map(np.ravel, np.meshgrid(*values.values(), indexing="ij")), strict=True))
+    flat = {name: value.astype(float) for name, value in flat.items()}
+    run = Run(n_steps, record=np.array(record, dtype=np.int64), **how)
+    return minibatch.tile(minibatch.prepare(problem, **(options or {})), flat, run)
+
+
+def eigen(sample, w):
+    return sample.basis.T @ w
+
+
+# -------------------------------------------------------------------- the step
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_real_batchnorm_layer_trains_the_same(seed):
+    """Automatic differentiation through torch's BatchNorm, SGD on weights and scale, with decay on the weights."""
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
+    rng = np.random.default_rng(seed)
+    X, y = samples(rng)
+    problem = OLSProblem.from_samples(X, y)
+    sample = problem.sample
+    batches = (
+        rng.integers(0, len(y), (30, 9)) if seed % 2 else rng.permuted(np.tile(np.arange(60), (30, 1)), axis=1)[:, :7]
+    )
+    eps, eps_a, decay = 10 ** rng.uniform(-3, 0), rng.uniform(0.1, 1.5), 0.02
+    _, trace = cells(
+        problem, 30, {"eps": [eps], "eps_a": [eps_a], "weight_decay": [decay]}, range(31), {"batches": batches}
+    )  # fmt: skip
+
+    inputs, targets = torch.tensor(sample.X), torch.tensor(sample.y)
+    linear = torch.nn.Linear(inputs.shape[1], 1, bias=False, dtype=torch.float64)
+    layer = torch.nn.BatchNorm1d(1, eps=1e-300, affine=False, track_running_stats=False, dtype=torch.float64)
+    scale = torch.nn.Parameter(torch.tensor(problem.a0, dtype=torch.float64))
+    linear.weight.data[:] = torch.tensor(sample.basis @ problem.w0)
+    optimizer = torch.optim.SGD(
+        [
+            {"params": linear.parameters(), "lr": eps, "weight_decay": decay},
+            {"params": [scale], "lr": eps_a},
+        ]
+    )
+    for k, rows in enumerate(batches):
+        w = sample.basis.T @ linear.weight.detach().numpy()[0]
+        assert trace["w_norm"][k, 0] == pytest.approx(np.linalg.norm(w), rel=1e-11)
+        assert trace["a"][k, 0] == pytest.approx(scale.item(), rel=1e-10, abs=1e-11)
+        assert trace["excess"][k, 0] == pytest.approx(excess(problem, w, scale.item()), rel=1e-8)
+        optimizer.zero_grad()
+        output = scale * layer(linear(inputs[rows]))[:, 0]
+        loss = ((targets[rows] - output) ** 2).mean() / 2
+        loss.backward()
+        optimizer.step()
+
+
+def excess(problem, w, a):
+    """(J - J_min)/(E/2) of the whole sample."""
+    g = problem.eigvals * problem.u
+    sigma = np.sqrt(w @ (problem.eigvals * w))
+    J = (problem.target_var - 2 * a * (w @ g) / sigma + a**2) / 2
+    return (J - (problem.target_var - problem.explained_var) / 2) / (problem.explained_var / 2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_it_equals_the_printed_update(seed):
+    rng = np.random.default_rng(10 + seed)
+    problem = OLSProblem.from_samples(*samples(rng, rank=3 if seed == 3 else None), standardize=seed == 1)
+    batches = rng.integers(0, 60, (60, 6))
+    decays = {"eps_power": 0.4, "eps_a_power": 0.3, "weight_decay": 0.01}
+    _, trace = cells(
+        problem, 60, {"eps": [0.2], "eps_a": [0.6], **{k: [v] for k, v in decays.items()}}, range(61),
+        {"batches": batches},
+    )  # fmt: skip
+    Z, y = problem.sample.Z, problem.sample.y
+    ws, scales = minibatch_run(Z, y, problem.w0, problem.a0, 0.2, 0.6, batches, **decays)
+    np.testing.assert_allclose(trace["a"][:, 0], scales, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(trace["w_norm"][:, 0], np.linalg.norm(ws, axis=1), rtol=1e-11)
+    want = [excess(problem, w, a) for w, a in zip(ws, scales, strict=True)]
+    np.testing.assert_allclose(trace["excess"][:, 0], want, rtol=1e-8)
+
+
+@pytest.mark.parametrize("sampling", ["epoch", "given"])
+def test_full_batches_are_bngd(sampling):
+    problem = OLSProblem.from_samples(*samples(np.random.default_rng(3)))
+    options = {} if sampling == "epoch" else {"batches": np.tile(np.arange(60), (50, 1))}
+    eps = np.geomspace(1e-3, 1e2, 9)
+    found, trace = cells(problem, 50, {"eps": eps, "eps_a": [0.7], "batch_size": [60]}, range(51), options)
+    want, full = bngd.tile(bngd.prepare(problem), {"eps": eps, "eps_a": np.full(9, 0.7)}, Run(50, record=np.arange(51)))
+    for name in COLUMNS:
+        np.testing.assert_allclose(trace[name], full[name], rtol=1e-7, atol=1e-9 * np.nanmax(np.abs(full[name])))
+    np.testing.assert_array_equal(found["status"], want["status"])
+
+
+# -------------------------------------------------------------------- streams
+
+
+def test_a_cell_depends_on_nothing_but_its_own_parameters():
+    problem = OLSProblem.from_samples(*samples(np.random.default_rng(4)))
+    axes = {
+        "eps": np.geomspace(1e-3, 1e3, 23),
+        "eps_a": np.array([0.3, 1.0]),
+        "batch_size": np.array([3, 10]),
+        "replicate": np.array([0, 1, 5]),
+    }
+    for sampling in minibatch.SAMPLINGS:
+        how = {"tol": 0.05, "stop_at_tol": True, "options": {"sampling": sampling, "seed": 7}}
+        whole, _ = cells(problem, 40, axes, **how)
+        shape = [v.size for v in axes.values()]
+        one, _ = cells(problem, 40, {**axes, "eps": axes["eps"][[4]], "replicate": np.array([5])}, **how)
+        for name, values in one.items():
+            want = whole[name].reshape(shape)[4, :, :, 2].ravel()
+            np.testing.assert_array_equal(values, want, err_msg=f"{sampling} {name}")
+        by_replicate = whole["excess"].reshape(shape)
+        assert (by_replicate[..., 0] != by_replicate[..., 1]).mean() > 0.9
+        other, _ = cells(problem, 40, axes, **{**how, "options": {"sampling": sampling, "seed": 8}})
+        assert (other["excess"] != whole["excess"]).mean() > 0.9
+
+
+def test_an_epoch_holds_every_row_once_and_draws_are_uniform():
+    stream, counts = np.array([5], dtype=np.uint64), np.zeros(7)
+    for _ in range(70_000):
+        counts[minibatch._below(stream, 7)] += 1
+    assert np.abs(counts - 10_000).max() < 5 * math.sqrt(10_000)
+    X, y, order = np.arange(10.0)[:, None], np.arange(10.0), np.arange(10)
+    place, seen = np.array([10]), []
+    xb, yb = np.empty((3, 1)), np.empty(3)
+    for _ in range(9):
+        minibatch._next_batch(stream, 0, np.empty((0, 0), np.int64), 0, order, place, X, y, y[:1], y[:1], 0.0, xb, yb)
+        seen.append(yb.copy())
+    for epoch in range(3):
+        rows = np.concatenate(seen[3 * epoch : 3 * epoch + 3])
+        assert np.unique(rows).size == 9
+    assert (np.concatenate(seen[:3]) != np.concatenate(seen[3:6])).any()
+
+
+def test_fresh_rows_have_the_moments_of_the_problem():
+    problem = OLSProblem.from_spectrum("logspace", 3, 9.0)
+    problem = OLSProblem(problem.eigvals, problem.u, problem.w0, target_var=2 * problem.explained_var)
+    x = minibatch.prepare(problem, sampling="gaussian")
+    stream, n = np.array([1], dtype=np.uint64), 200_000
+    xb, yb = np.empty((n, 3)), np.empty(n)
+    minibatch._fresh_rows(stream, x.eigvals, x.u, x.noise, xb, yb)
+    standard = xb / np.sqrt(x.eigvals)
+    for k, moment in ((1, 0), (2, 1), (3, 0), (4, 3), (6, 15)):
+        spread = math.sqrt((math.factorial(2 * k) / 2**k / math.factorial(k)) / n)
+        assert np.abs((standard**k).mean(axis=0) - moment).max() < 5 * spread
+    assert np.abs(np.corrcoef(standard.T) - np.eye(3)).max() < 5 / math.sqrt(n)
+    assert (yb @ yb) / n == pytest.approx(x.energy + x.noise**2, rel=0.02)
+    np.testing.assert_allclose(xb.T @ yb / n, x.eigvals * x.u, atol=5 * math.sqrt(3 * x.energy / n))
+    for value in (5e-324, 1e-300, 0.1, 0.5, 0.75, 1 - 2.0**-53):
+        assert float(minibatch._log(value)) == pytest.approx(float(mpmath.log(value)), rel=4e-16)
+
+
+# -------------------------------------------------------------------- ends and bad input
+
+
+def test_a_batch_without_spread_ends_the_run():
+    problem = OLSProblem.from_samples(*samples(np.random.default_rng(7)))
+    batches = np.random.default_rng(0).integers(0, 60, (9, 4))
+    batches[5] = 17
+    found, trace = cells(problem, 9, {"eps": [0.1, 1.0]}, range(10), {"batches": batches})
+    assert (found["status"] == Status.DEGENERATE).all() and (found["n_steps_run"] == 5).all()
+    assert np.isfinite(trace["excess"][:6]).all() and np.isnan(trace["excess"][6:]).all()
+
+
+def test_huge_steps_are_followed():
+    problem = OLSProblem.from_samples(*samples(np.random.default_rng(8)))
+    found, _ = cells(problem, 30, {"eps": [1e100, 1e200, 1e300], "weight_decay": [0.0]})
+    assert (found["status"] == Status.MAX_STEPS).all() and np.isfinite(found["excess"]).all()
+    ones, _ = cells(problem, 30, {"eps": [2.0**-4]})
+    scaled = OLSProblem.from_samples(*samples(np.random.default_rng(8)), w0=problem.sample.basis @ problem.w0)
+    assert scaled.dim == problem.dim and np.isfinite(ones["excess"]).all()
+
+
+def test_scaling_law_bit_for_bit():
+    """(w, eps) -> (2^k w, 4^k eps) changes nothing but the norm."""
+    X, y = samples(np.random.default_rng(9))
+    base = OLSProblem.from_samples(X, y)
+    moved = OLSProblem(
+        base.eigvals, base.u, base.w0 * 2.0**40, base.a0, base.target_var, 0.0, sample=base.sample
+    )  # fmt: skip
+    one, _ = cells(base, 60, {"eps": np.array([0.01, 1.0])})
+    two, _ = cells(moved, 60, {"eps": np.array([0.01, 1.0]) * 4.0**40})
+    for name in ("excess", "eps_eff", "a"):
+        np.testing.assert_array_equal(one[name], two[name])
+    np.testing.assert_array_equal(one["w_norm"] * 2.0**40, two["w_norm"])
+
+
+def test_bad_input_gets_one_sentence():
+    problem = OLSProblem.from_samples(*samples(np.random.default_rng(5)))
+    bare = OLSProblem.from_spectrum("linspace", 4, 3.0)
+    for call, words in (
+        (lambda: minibatch.prepare(bare), "problem must keep its sample"),
+        (lambda: minibatch.prepare(problem, sampling="shuffle"), "sampling must be one of"),
+        (lambda: minibatch.prepare(problem, batches=np.ones((4, 2), int)), "batches must be whole numbers of shape"),
+        (lambda: minibatch.prepare(problem, batches=np.full((4, 3), 60)), r"row numbers in \[0, 60\), got 60"),
+        (lambda: cells(problem, 5, {"eps": [1.0], "batch_size": [2]}), "batch_size must be >= 3, got 2"),
+        (lambda: cells(problem, 5, {"eps": [1.0], "batch_size": [61]}), "batch_size must be <= 60"),
+        (lambda: cells(problem, 5, {"eps": [1.0]}, options={"batches": np.ones((4, 3), int)}), "a row for each of 5"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()
+    found, _ = cells(bare, 5, {"eps": [0.1]}, options={"sampling": "gaussian"})
+    assert found["status"] == Status.MAX_STEPS
