@@ -41,7 +41,7 @@ def auto_tuned(cube: Cube, share: float = 0.5) -> SimpleNamespace:
     )  # fmt: skip
 
 
-def _decrease(i: SimpleNamespace) -> FloatArray:
+def decrease(i: SimpleNamespace) -> FloatArray:
     """Return the bound of Lemma 3.2 on J_{t+1} - J_t."""
     r = i.run
     of_w = i.eps * r.grad_w**2 * (1 - i.C * i.eps / r.norm2)
@@ -105,7 +105,7 @@ CLAIMS = (
         "C = L_vv/2 + L_va^2/(c_g L_aa)",
         problems=_RUNS,
         instance=auto_tuned,
-        theory=_decrease,
+        theory=decrease,
         measured=lambda i: np.diff(i.run.excess, axis=0),
         allowed=lambda i: rounding(i.ops, i.problem.explained_var + i.run.a[:-1] ** 2),
         n_random=15,
@@ -122,7 +122,7 @@ CLAIMS = (
         formula="the same with eta_g = (1 - c_g)/L_aa",
         problems=_RUNS,
         instance=lambda cube: auto_tuned(cube, 1.0),
-        theory=_decrease,
+        theory=decrease,
         measured=lambda i: np.diff(i.run.excess, axis=0),
         allowed=lambda i: rounding(i.ops, i.problem.explained_var + i.run.a[:-1] ** 2),
         n_random=15,

@@ -1,0 +1,136 @@
+"""What can be said more sharply than in [Arora]: constants, the rate of the scale, the price of a large eta."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+
+from olsbn._validate import FloatArray
+from olsbn.ledger.arora import full_batch
+from olsbn.ledger.arora.smoothness import POINTS, l_va, l_vv, largest_scale, point
+from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, draw_problem, rounding
+from olsbn.ledger.descent import bngd_paths
+from olsbn.sweeps.running import sweep
+
+
+def _all_eta_g(cube: Cube) -> SimpleNamespace:
+    """Return runs as for Lemma 3.2, with the largest c_g that its proof allows for an eta_g."""
+    i = full_batch.auto_tuned(cube)
+    i.c_g = 2 * (2 - i.eps_a) / (2 + i.eps_a)
+    i.C = i.vv / 2 + l_va(i.problem) ** 2 / i.c_g
+    return i
+
+
+def _without_pi(cube: Cube) -> SimpleNamespace:
+    i = full_batch.auto_tuned(cube)
+    i.pi = 1.0
+    return i
+
+
+def _price(cube: Cube) -> SimpleNamespace:
+    """Steps to a tolerance for small and for large eta, each for two learning rates a factor of 4 apart."""
+    problem = draw_problem(cube, dim=(2, 6), cond=(1.5, 10))
+    scale = largest_scale(problem, problem.a0, 1.0)
+    unit = float(problem.w0 @ problem.w0) / l_vv(problem, scale)
+    eta = unit * np.array([1e-3, 4e-3, 2e4, 8e4])
+    ds = sweep(problem, eps=eta, n_steps=2**22, tol=1e-3, stop="tol", progress=False)
+    steps = ds.steps_to_tol.values
+    if steps.min() < 200:
+        raise Skip  # the start is too near to u, or so large an eta ends near it
+    run = bngd_paths(problem, eta, 1.0, 1)
+    i = SimpleNamespace(problem=problem, eta=eta, steps=steps, run=run)
+    C = l_vv(problem, scale) / 2 + 2 * l_va(problem) ** 2
+    A = run.excess[0] + (C * eta / run.norm2[0] + 0.5) * (
+        2 * C + (math.pi * l_vv(problem, scale)) ** 2 * eta / run.norm2[0]
+    )
+    i.bound = 2 * A * (2 * A + run.norm2[0] / eta) + 4 * A
+    return i
+
+
+def _pairs(values: FloatArray) -> FloatArray:
+    """Return the exponent over the first two and over the last two."""
+    return np.log(values[1::2] / values[::2]) / math.log(4)
+
+
+CLAIMS = (
+    Claim(
+        id="olsbn.gradient-from-hessian",
+        source="olsbn",
+        kind="identity",
+        statement="For a scale-invariant loss the Hessian turns w into minus the gradient: the loss is of degree 0.",
+        formula="(d^2 J/dw^2) w = -grad_w J",
+        problems=POINTS,
+        instance=point,
+        theory=lambda i: -i.grad,
+        measured=lambda i: i.vv @ i.w,
+        allowed=lambda i: rounding(i.ops, l_vv(i.problem, i.a) / i.norm),
+    ),
+    Claim(
+        id="olsbn.A.1-without-pi",
+        source="olsbn",
+        kind="upper",
+        statement="So Lemma A.1 of [Arora] holds without its pi, by one line in place of a geodesic, and pointwise.",
+        formula="||grad_w J|| <= ||d^2 J/dv^2 (v)||/||w||,  v = w/||w||",
+        problems=POINTS,
+        instance=point,
+        theory=lambda i: np.linalg.norm(i.vv, 2) * i.norm,
+        measured=lambda i: np.linalg.norm(i.grad),
+        allowed=lambda i: rounding(i.ops, l_vv(i.problem, i.a) / i.norm),
+    ),
+    Claim(
+        id="olsbn.A.2-without-pi",
+        source="olsbn",
+        kind="upper",
+        statement="So does Lemma A.2: weights and gradients of the scale are bounded with L_vv for pi L_vv.",
+        formula="(||w_T||^2 - ||w_0||^2)/(2 eta) + c_g eta_g sum ||grad_a||^2/2 <= J_0 - J_min + "
+        "(C eta/||w_0||^2 + 1/2)(2 C + L_vv^2 eta/||w_0||^2)",
+        problems=f"{PROBLEMS}, d <= 6, cond <= 100; 11 eta over ten decades, eps_a in (0, 2)",
+        instance=_without_pi,
+        theory=full_batch.growth_bound,
+        measured=full_batch.growth,
+        allowed=lambda i: rounding(i.ops, full_batch.growth(i) + i.run.norm2 / i.eps),
+        n_random=10,
+        n_search=20,
+    ),
+    Claim(
+        id="olsbn.eta-g",
+        source="olsbn",
+        kind="upper",
+        statement="Lemma 3.2 of [Arora] holds for eta_g up to 2 (2 - c_g)/((2 + c_g) L_gg), beyond both learning rates "
+        "that are printed: that is where its proof still closes.",
+        formula="J+ - J <= -eta ||grad_w||^2 (1 - C eta/||w||^2) - c_g eta_g ||grad_a||^2/2,  "
+        "c_g = 2 (2 - eta_g)/(2 + eta_g)",
+        problems=f"{PROBLEMS}, d <= 6, cond <= 100; 11 eta over ten decades, eps_a in (0, 2)",
+        instance=_all_eta_g,
+        theory=full_batch.decrease,
+        measured=lambda i: np.diff(i.run.excess, axis=0),
+        allowed=lambda i: rounding(i.ops, i.problem.explained_var + i.run.a[:-1] ** 2),
+        n_random=10,
+        n_search=20,
+    ),
+    Claim(
+        id="olsbn.price-of-eta",
+        source="olsbn",
+        kind="order",
+        statement="A wrong eta costs steps in proportion, on either side; the rate of [Arora] (eq. 10) allows "
+        "eta^4 above.",
+        formula="steps to a tolerance ~ 1/eta for small eta, ~ eta for large",
+        problems="d in 2..6, cond in 1.5..10; steps of the engine to a relative excess of 1e-3",
+        instance=_price,
+        theory=lambda i: [-1.0, 1.0],
+        measured=lambda i: _pairs(i.steps),
+        n_random=6,
+        n_search=6,
+    ),
+)
+
+_false = Variants(CLAIMS)
+FALSE = {
+    "the Hessian turns w into the gradient": _false("olsbn.gradient-from-hessian", theory=lambda i: i.grad),
+    "A.1 with half": _false.scaled("olsbn.A.1-without-pi", 0.5),
+    "A.2 by the loss alone": _false("olsbn.A.2-without-pi", theory=lambda i: i.run.excess[0]),
+    "a large eta costs what the bound allows": _false("olsbn.price-of-eta", theory=lambda i: _pairs(i.bound)),
+    "the proof closes for twice that c_g": _false.changed("olsbn.eta-g", c_g=lambda i: 2 * i.c_g),
+}

@@ -1,0 +1,189 @@
+r"""Heavy-ball momentum near a minimiser, in the order of PyTorch: ``v+ = m v + grad``, ``w+ = w - eps v+``; a too.
+
+A mode that plain descent multiplies by 1 - mu has the two factors z of ``z^2 - (1 + m - mu) z + m = 0``: mu is
+eps lambda for GD, and eps_hat lambda*, eps_a and 0 (along u) for BNGD. Both are inside the unit circle iff
+0 < mu < 2 (1 + m).
+"""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from olsbn._validate import FloatArray
+from olsbn.ledger import textbook
+from olsbn.ledger.base import PROBLEMS, Claim, Cube, Variants, draw_problem, rounding
+from olsbn.problems import OLSProblem
+
+
+def factors(mu: Any, m: float) -> Any:
+    """Return both factors a step of every mode."""
+    half = (1 + m - np.asarray(mu, complex)) / 2
+    root = np.sqrt(half**2 - m)
+    return np.concatenate([half - root, half + root])
+
+
+def _star(problem: OLSProblem) -> Any:
+    """Return the spectrum of H*, its zero first, by dense diagonalisation."""
+    g = problem.eigvals * problem.u
+    return np.linalg.eigvalsh(np.diag(problem.eigvals) - np.outer(g, g) / (problem.u @ g))
+
+
+def _distances(jacobian: FloatArray, z: Any) -> FloatArray:
+    """Return how far the matrix is from having each z as an eigenvalue: the smallest singular value of J - z.
+
+    Eigenvalues that are compared one by one would lose half their digits where two factors meet.
+    """
+    return np.array([np.linalg.svd(jacobian - x * np.eye(len(jacobian)), compute_uv=False)[-1] for x in z])
+
+
+def _linearised(cube: Cube) -> SimpleNamespace:
+    """A minimiser, its Jacobian under BNGD with momentum by complex differentiation, and that of GD."""
+    problem = draw_problem(cube, dim=(2, 8), cond=(1.5, 100))
+    m, eps_hat = cube.uniform(0, 0.99), cube.log(1e-2, 10) / float(problem.eigvals[-1])
+    eps_a, beta = cube.uniform(0.01, 4), cube.log(0.3, 3)
+    p = textbook.dense(problem, cube.rng())
+    d, eps = problem.dim, eps_hat * beta**2
+
+    def step(z: Any) -> Any:
+        w, a, v, v_a = z[:d], z[d], z[d + 1 : -1], z[-1]
+        w_next, a_next = textbook.bngd_step(p, w, a, eps, eps_a)
+        v, v_a = m * v + (w - w_next) / eps, m * v_a + (a - a_next) / eps_a
+        return np.concatenate([w - eps * v, [a - eps_a * v_a], v, [v_a]])
+
+    def gd_step(z: Any) -> Any:
+        v = m * z[d:] + p.H @ z[:d] - p.g
+        return np.concatenate([z[:d] - eps_hat * v, v])
+
+    # units in which a velocity is one step: else the matrix is far from balanced, and so are its singular values
+    units = np.concatenate([np.full(d, beta), [1.0], np.full(d, beta / eps), [1 / eps_a]])
+    at = np.concatenate([beta * p.u, [math.sqrt(p.E)], np.zeros(d + 1)])
+    gd_units = np.concatenate([np.ones(d), np.full(d, 1 / eps_hat)])
+    return SimpleNamespace(
+        problem=problem, m=m, eps_hat=eps_hat, eps_a=eps_a,
+        jacobian=textbook.derivative(step, at) * units / units[:, None],
+        gd_jacobian=textbook.derivative(gd_step, np.concatenate([p.u, np.zeros(d)])) * gd_units / gd_units[:, None],
+        # products of H and a vector, of d terms each; w'Hw is a sum of terms of size ||H|| ||w||^2
+        ops=40 * d * float(problem.eigvals[-1] * (p.u @ p.u)) / p.E,
+    )  # fmt: skip
+
+
+def _mu(i: SimpleNamespace) -> FloatArray:
+    return np.append(i.eps_hat * _star(i.problem), i.eps_a)
+
+
+def _error(i: SimpleNamespace, jacobian: FloatArray) -> float:
+    return float(rounding(i.ops, 1 + np.linalg.norm(jacobian, 2)))
+
+
+def _edges(cube: Cube) -> SimpleNamespace:
+    """Heavy-ball runs from close to a minimiser, a little below the edge and a little above, for the top mode."""
+    problem = draw_problem(cube, dim=(2, 8), cond=(1.5, 100))
+    m, nearness = cube.uniform(0, 0.95), cube.log(3e-3, 0.3)
+    return SimpleNamespace(problem=problem, m=m, sides=np.array([1 - nearness, 1 + nearness]), edge=2 * (1 + m))
+
+
+def _grows(i: SimpleNamespace) -> list[float]:
+    """Return, for GD, BNGD and the scale, below and above the edge, whether the top mode grows."""
+    problem, m = i.problem, i.m
+    star, vectors = np.linalg.eigh(
+        np.sqrt(np.outer(problem.eigvals, problem.eigvals))
+        * (np.eye(problem.dim) - np.outer(h := np.sqrt(problem.eigvals) * problem.u, h) / problem.explained_var)
+    )
+    top = vectors[:, -1] / np.sqrt(problem.eigvals)
+    p = textbook.Dense(
+        np.diag(problem.eigvals), problem.eigvals * problem.u, problem.u, problem.w0, problem.explained_var
+    )
+    found = []
+    for side in i.sides:
+        mu = i.edge * side
+        # near -1 a factor leaves by 2 (1 + m)/(1 - m) times what mu is off by: long enough for e^8, either way
+        n_steps = math.ceil(8 * (1 - m) / (i.edge * abs(side - 1)) + 8 / (1 - m))
+        eps = mu / problem.eigvals[-1]
+        w, v = problem.u + 1e-9 * np.eye(problem.dim)[-1], 0 * problem.u
+        for _ in range(n_steps):
+            v = m * v + problem.eigvals * (w - problem.u)
+            w = w - eps * v
+        found.append(abs(w[-1] - problem.u[-1]) > 1e-9)
+        eps = mu / star[-1]
+        size = 1e-10 * np.linalg.norm(problem.u) / np.linalg.norm(top)
+        w, v, a, v_a = problem.u + size * top, 0 * problem.u, math.sqrt(p.E), 0.0
+        for _ in range(n_steps):
+            w_next, a_next = textbook.bngd_step(p, w, a, eps, 1.0)
+            v, v_a = m * v + (w - w_next) / eps, m * v_a + (a - a_next)
+            w, a = w - eps * v, a - v_a
+        found.append(abs(float((w - problem.u) @ (problem.eigvals * top))) > size)
+        a, v_a = 1 + 1e-9, 0.0
+        for _ in range(n_steps):
+            v_a = m * v_a + (a - 1)
+            a = a - mu * v_a
+        found.append(abs(a - 1) > 1e-9)
+    return [float(x) for x in found]
+
+
+CLAIMS = (
+    Claim(
+        id="olsbn.heavy-ball",
+        source="olsbn",
+        kind="identity",
+        statement="At a minimiser BNGD with momentum m has, for each eigenvalue mu of plain BNGD's step, two factors.",
+        formula="z^2 - (1 + m - mu) z + m = 0,  mu in {0, eps_hat lambda*_i, eps_a}  [distance of z from the spectrum]",
+        problems=f"{PROBLEMS}, d <= 8, cond <= 100; Jacobian by complex differentiation, m in 0..0.99, eps_hat over 3 "
+        "decades, eps_a in 0..4",
+        instance=_linearised,
+        theory=lambda i: 0.0,
+        measured=lambda i: _distances(i.jacobian, factors(_mu(i), i.m)),
+        allowed=lambda i: _error(i, i.jacobian),
+        n_search=40,
+    ),
+    Claim(
+        id="olsbn.heavy-ball-gd",
+        source="olsbn",
+        kind="identity",
+        statement="So has GD with momentum, for each eps lambda_i.",
+        formula="z^2 - (1 + m - mu) z + m = 0,  mu = eps lambda_i  [distance of z from the spectrum]",
+        problems="as olsbn.heavy-ball",
+        instance=_linearised,
+        theory=lambda i: 0.0,
+        measured=lambda i: _distances(i.gd_jacobian, factors(i.eps_hat * i.problem.eigvals, i.m)),
+        allowed=lambda i: _error(i, i.gd_jacobian),
+        n_search=40,
+    ),
+    Claim(
+        id="olsbn.heavy-ball-edge",
+        source="olsbn",
+        kind="identity",
+        statement="With momentum the edge of stability is at 2 (1 + m): for GD, for BNGD and for the scale.",
+        formula="the top mode decays at mu = 2 (1 + m)(1 - x), grows at 2 (1 + m)(1 + x);  mu = eps lambda_max, "
+        "eps_hat lambda*_max, eps_a",
+        problems=f"{PROBLEMS}, d <= 8, cond <= 100; runs from close to a minimiser, m in 0..0.95, x over 2 decades",
+        instance=_edges,
+        theory=lambda i: [0.0, 0.0, 0.0, 1.0, 1.0, 1.0],
+        measured=_grows,
+        n_random=15,
+        n_search=20,
+    ),
+)
+
+_false = Variants(CLAIMS)
+FALSE = {
+    "momentum has Nesterov's factors": _false(
+        "olsbn.heavy-ball",
+        measured=lambda i: _distances(
+            i.jacobian,
+            [z for mu in _mu(i) for z in np.roots([1, -(1 + i.m) * (1 - mu), i.m * (1 - mu)])],
+        ),
+    ),
+    "momentum sees H, not H*": _false(
+        "olsbn.heavy-ball", measured=lambda i: _distances(i.jacobian, factors(i.eps_hat * i.problem.eigvals, i.m))
+    ),
+    "momentum averages: the gradient counts 1 - m": _false(
+        "olsbn.heavy-ball-gd",
+        measured=lambda i: _distances(i.gd_jacobian, factors((1 - i.m) * i.eps_hat * i.problem.eigvals, i.m)),
+    ),
+    "momentum's edge is at 2": _false.changed("olsbn.heavy-ball-edge", edge=lambda i: 2.0),
+    "momentum's edge is at 2/(1 - m)": _false.changed("olsbn.heavy-ball-edge", edge=lambda i: 2 / (1 - i.m)),
+}
