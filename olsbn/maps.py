@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from olsbn import schema
 from olsbn._validate import FloatArray
 
 if TYPE_CHECKING:
@@ -81,15 +83,144 @@ def cell_edges(centres: Any) -> tuple[FloatArray, bool]:
     return edges, log
 
 
-def map_of(ds: xr.Dataset) -> xr.Dataset:
-    """Return a Dataset over (eps_a, eps) or (eps,) in this order, its coordinates ascending."""
+def axes_of(ds: xr.Dataset, x: str | None = None, y: str | None = None) -> tuple[str, str | None]:
+    """Return the names of a map's axes: those asked for, else eps across and eps_a, or the only other parameter, up."""
     dims = [str(d) for d in ds["status"].dims]
-    if set(dims) not in ({"eps_a", "eps"}, {"eps"}):
-        picks = ", ".join(f"{d}=0" for d in dims if d not in ("eps_a", "eps"))
-        hint = f" (select with ds.isel({picks}))" if picks else ""
-        raise ValueError(f"ds must have the dims (eps_a, eps) or (eps,), got ({', '.join(dims)}){hint}")
-    ds = ds.sortby([d for d in dims if (np.diff(ds[d].values) < 0).any()])
-    return ds.transpose(*(d for d in ("eps_a", "eps") if d in dims))
+    dims += ["step"] if "step" in ds.dims else []
+    for name, axis in (("x", x), ("y", y)):
+        if axis is not None and axis not in dims:
+            raise ValueError(f"{name} must be one of the dims {', '.join(dims) or '(none)'}, got {axis!r}")
+    if x is not None and x == y:
+        raise ValueError(f"x and y must be different dims, got {x!r} twice")
+    if not dims:
+        raise ValueError("ds must have an axis to be drawn, got a single cell")
+    rest = [d for d in dims if d not in (x, y)]
+    if x is None:
+        x = "eps" if "eps" in rest else rest[-1] if rest else None
+        if x is None:
+            raise ValueError(f"ds must have another dim than y, got {', '.join(dims)}")
+        rest.remove(x)
+    params = [d for d in rest if d not in ("dim", "trial", "step")]
+    if y is None and params:
+        y = "eps_a" if "eps_a" in params else params[-1]
+    return x, y
+
+
+def map_of(ds: xr.Dataset, x: str | None = None, y: str | None = None) -> xr.Dataset:
+    """Return a Dataset over (y, x), or over (x,) alone, in this order, its coordinates ascending."""
+    dims = [str(d) for d in ds["status"].dims] + ["step"] * ("step" in ds.dims)
+    x, y = axes_of(ds, x, y)
+    found = [d for d in (y, x) if d is not None]
+    others = [d for d in dims if d not in found]
+    if others:
+        picks = ", ".join(f"{d}=0" for d in others)
+        raise ValueError(
+            f"ds must have the dims ({', '.join(found)}) to be one map, got ({', '.join(dims)}) "
+            f"(select with ds.isel({picks}))"
+        )
+    ds = ds.sortby([d for d in found if (np.diff(ds[d].values) < 0).any()])
+    return ds.transpose(*found)
+
+
+def at_step(ds: xr.Dataset, step: int) -> xr.Dataset:
+    """Return a sweep with recorded steps as it was after one of them: numbers and statuses of that step."""
+    found = ds.sel(step=step).drop_vars("step").assign_attrs(n_steps=int(step))
+    to_tol, last = found["steps_to_tol"], found["n_steps_run"]
+    reached = (to_tol >= 0) & (to_tol <= step)
+    ended = found["status"].isin([schema.Status.DIVERGED, schema.Status.NON_FINITE]) & (last <= step)
+    fixed = ended | found["status"].isin([schema.Status.NOT_RUN, schema.Status.DEGENERATE])
+    status = found["status"].where(fixed, np.where(reached, schema.Status.CONVERGED, schema.Status.MAX_STEPS))
+    found["status"] = status.astype(np.int8).assign_attrs(ds["status"].attrs)
+    found["steps_to_tol"] = to_tol.where(reached, -1).astype(to_tol.dtype).assign_attrs(to_tol.attrs)
+    for name in ("rate_sim", "rate_theory"):  # of the end, not of this step
+        if name in found and step < int(ds["step"].values.max()):
+            found = found.drop_vars(name)
+    return found
+
+
+# A figure with more panels than this shows nothing any more.
+MOST_PANELS = 24
+
+
+def panels(
+    ds: xr.Dataset, quantity: str = "excess", x: str | None = None, y: str | None = None
+) -> list[tuple[str, xr.Dataset]]:
+    """Cut a sweep of any dims into maps over (y, x), each with the text that tells it from the others.
+
+    Of several trials a map shows the median one of each cell, unless the trial is an axis.
+    """
+    x, y = axes_of(ds, x, y)
+    if quantity not in ds and "status" in ds:
+        raise ValueError(f"quantity must be a variable of the result, got {quantity!r}")
+    dims = ["step"] * ("step" in ds[quantity].dims) + [str(d) for d in ds["status"].dims]
+    rest = [d for d in dict.fromkeys(dims) if d not in (x, y, "trial")]
+    number = math.prod(ds.sizes[d] for d in rest)
+    if number > MOST_PANELS:
+        sizes = " x ".join(f"{ds.sizes[d]} {d}" for d in rest)
+        raise ValueError(f"a figure must have at most {MOST_PANELS} panels, got {sizes} = {number}: select some")
+    found = []
+    for where in np.ndindex(*(ds.sizes[d] for d in rest)):
+        at = dict(zip(rest, where, strict=True))
+        part = ds.isel({d: k for d, k in at.items() if d != "step"})
+        if "step" in part.dims and "step" not in (x, y):
+            part = at_step(part, int(ds["step"].values[at.get("step", -1)]))
+        values = [(d, ds[d].values[k].item()) for d, k in at.items()]
+        if "trial" not in (x, y) and "dim" not in (x, y):
+            part = of_one_dimension(part, quantity)
+        elif "trial" in part.dims and "trial" not in (x, y):
+            from olsbn.results.measures import median_trial
+
+            part = median_trial(part.load(), quantity)
+        found.append((", ".join(f"${symbol(ds, d)} = {value:.6g}$" for d, value in values), part))
+    return found
+
+
+_SYMBOLS = {"eps": r"\varepsilon", "eps_a": r"\varepsilon_a", "dim": "d", "step": "k", "trial": r"\mathrm{trial}"}
+
+
+def symbol(ds: xr.Dataset, name: str) -> str:
+    """Return an axis's symbol as mathtext, without dollar signs."""
+    if name in _SYMBOLS:
+        return _SYMBOLS[name]
+    return r"\mathrm{%s}" % str(ds[name].attrs.get("symbol", name)).replace("_", r"\_")  # noqa: UP031
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What theory marks on a parameter's axis: values, and what they are. Exact, or asymptotic."""
+
+    param: str
+    values: tuple[float, ...]
+    names: tuple[str, ...]  # mathtext beside each
+    label: str
+    exact: bool
+
+
+def _gd_marks(found: dict[str, Any]) -> list[Mark]:
+    label = r"$\varepsilon_{\max} = 2/\lambda_{\max}$: edge of GD (exact)"
+    return [Mark("eps", (found.get("eps_max", math.nan),), ("",), label, True)]
+
+
+def _bngd_marks(found: dict[str, Any]) -> list[Mark]:
+    marks = [Mark("eps_a", (2.0,), ("",), r"$\varepsilon_a = 2$: edge of BNGD (exact)", True)]
+    ends = found.get("eps_1", math.nan), found.get("eps_2", math.nan)
+    if ends[0] < ends[1]:
+        label = r"$\varepsilon_1$, $\varepsilon_2$: edges of the plateau (asymptotic)"
+        marks.append(Mark("eps", ends, (r"$\varepsilon_1$", r"$\varepsilon_2$"), label, False))
+    elif 0 < ends[1] <= ends[0] < math.inf:
+        # without a plateau the two are in the other order, and mark nothing
+        label = r"$\sqrt{\varepsilon_1 \varepsilon_2}$: no plateau, the laws for small and large $\varepsilon$ meet"
+        marks.append(Mark("eps", (math.sqrt(ends[0]) * math.sqrt(ends[1]),), ("",), label, False))
+    return marks
+
+
+_MARKS = {"gd": _gd_marks, "bngd": _bngd_marks}
+
+
+def marks(ds: xr.Dataset) -> list[Mark]:
+    """Return what theory marks on the axes of a sweep; what it knows is in the attributes."""
+    make = _MARKS.get(str(ds.attrs.get("method")))
+    return make(ds.attrs) if make else []
 
 
 def of_one_dimension(ds: xr.Dataset, quantity: str) -> xr.Dataset:
@@ -100,6 +231,7 @@ def of_one_dimension(ds: xr.Dataset, quantity: str) -> xr.Dataset:
 
     problems = [problem for _, problem in problems_of(ds, source_of(ds))]
     ds = median_trial(ds.load(), quantity) if "trial" in ds.dims else ds.load()
+    ds = ds.assign_attrs()  # a part of a Dataset shares the attributes of the whole
     if problems:
         found = [theory_attrs(problem) for problem in problems]
         for name in found[0]:
@@ -112,7 +244,6 @@ def of_one_dimension(ds: xr.Dataset, quantity: str) -> xr.Dataset:
 
 def summary(problem: OLSProblem, ds: xr.Dataset) -> str:
     """Return what a map shows, in a few lines."""
-    from olsbn import schema
     from olsbn.theory import eps_window, spectral_report
 
     report = spectral_report(problem)

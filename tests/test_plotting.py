@@ -1,5 +1,7 @@
 """Pictures: where cells lie, what the legend says, that nothing depends on where the Dataset came from."""
 
+import itertools
+
 import matplotlib
 import numpy as np
 import pytest
@@ -305,6 +307,96 @@ def test_a_run_that_ended_badly_says_so(problem):
     ):
         assert legend_of(plotting.plot_run(run))[0].endswith(f": {word}")
     assert plotting.plot_run(olsbn.run_gd(problem, 0.1, 0)).lines[0].get_marker() == "o"
+
+
+# ---------------------------------------------------------------- any axes, panels, scales
+
+
+def test_any_two_axes_make_a_map():
+    family = olsbn.ProblemFamily("linspace", 10.0)
+    ds = olsbn.sweep(family, dim=[2, 5, 20], eps=EPS, n_steps=50, tol=1e-3)
+    ax = plotting.plot_map(ds, x="eps", y="dim")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == (r"learning rate $\varepsilon$", "dimension $d$")
+    drawn = mesh_of(ax).get_array()
+    ran = ds.status.isin([Status.CONVERGED, Status.MAX_STEPS]).values
+    np.testing.assert_array_equal(drawn[ran], np.log10(ds.excess.values[ran]))
+    turned = plotting.plot_map(ds, x="dim", y="eps")
+    assert mesh_of(turned).get_array().shape == drawn.shape[::-1]
+    for bad, words in (({"x": "depth"}, "x must be one of the dims dim, eps"), ({"x": "eps", "y": "eps"}, "twice")):
+        with pytest.raises(ValueError, match=words):
+            plotting.plot_map(ds, **bad)
+
+
+def test_panels_wrap_and_keep_their_own_theory(monkeypatch):
+    family = olsbn.ProblemFamily("linspace", 10.0)
+    dims = [2, 3, 4, 5, 6, 8, 10, 14, 20]
+    ds = olsbn.sweep(family, dim=dims, eps=EPS, eps_a=EPS_A, n_steps=50, tol=1e-3)
+    figure = plotting.maps_figure(ds)
+    assert figure.get_size_inches()[0] <= 13.6
+    axes = [ax for ax in figure.axes if ax.get_title()]
+    assert [ax.get_title() for ax in axes] == [f"$d = {d}$" for d in dims]
+    for ax, d in zip(axes, dims, strict=True):
+        regimes = olsbn.effective_rate_regimes(family(d, 0))
+        ends = [e for e in (regimes.eps_1, regimes.eps_2) if ax.get_xlim()[0] < e < ax.get_xlim()[1]]
+        upright = [line.get_xdata()[0] for line in ax.lines if line.get_xdata()[0] == line.get_xdata()[1]]
+        assert upright == (ends if regimes.decades > 0 else [pytest.approx(regimes.crossing)])
+    reached = int((ds.status == Status.CONVERGED).sum())
+    assert any(f"{reached} of {ds.status.size} cells" in text for text in legend_of(figure.axes[0]))
+    monkeypatch.setattr(maps, "MOST_PANELS", 20)
+    with pytest.raises(ValueError, match="at most 20 panels"):
+        plotting.maps_figure(ds, x="eps_a", y="dim")
+
+
+@pytest.mark.parametrize("quantity", ["excess", "eps_eff", "rate_sim", "steps_to_tol"])
+def test_a_deep_zoom_tells_its_colours_apart(problem, quantity):
+    eps, eps_a = np.geomspace(0.05, 0.05 * (1 + 1e-6), 9), np.linspace(1.0, 1.000001, 5)
+    ds = olsbn.sweep(problem, eps=eps, eps_a=eps_a, n_steps=4000 if quantity != "excess" else 20, tol=1e-3)
+    ax = plotting.plot_map(ds, quantity)
+    ax.figure.draw_without_rendering()
+    bar = ax.figure.axes[-1]
+    low, high = bar.get_ylim()
+    shown = [t.get_text() for t, at in zip(bar.get_yticklabels(), bar.get_yticks(), strict=True) if low <= at <= high]
+    assert shown and len(set(shown)) == len(shown)
+    if quantity != "steps_to_tol":
+        colours = mesh_of(ax).to_rgba(mesh_of(ax).get_array())
+        assert len(np.unique(colours.reshape(-1, 4), axis=0)) > 5
+    boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
+    assert all(a.x1 <= b.x0 for a, b in itertools.pairwise(boxes))
+
+
+def test_colours_as_chosen(swept):
+    ax = plotting.plot_map(swept, "eps_eff", vmin=1e-3, vmax=1.0, cmap="magma")
+    assert mesh_of(ax).get_clim() == (1e-3, 1.0) and mesh_of(ax).get_cmap().name == "magma"
+    norm = matplotlib.colors.Normalize(-3, 0)
+    assert mesh_of(plotting.plot_map(swept, norm=norm)).norm is norm
+    assert mesh_of(plotting.plot_map(swept, vmin=1e-12, vmax=1.0)).get_clim() == (-12, 0)
+    for bad in ({"vmin": 2.0, "vmax": 1.0}, {"vmin": -1.0}, {"vmin": 1.0, "norm": norm}):
+        with pytest.raises(ValueError, match="vmin"):
+            plotting.plot_map(swept, **bad)
+
+
+def test_outline_keeps_to_the_exact_edge(problem):
+    """The last row below eps_a = 2 has cells that reach above it; what is outlined does not."""
+    ds = olsbn.sweep(problem, eps=EPS, eps_a=np.linspace(0.1, 2.3, 12), n_steps=2000, tol=1e-6)
+    assert (ds.status.sel(eps_a=1.9) == 0).any()
+    ax = plotting.plot_map(ds)
+    outline = next(p for p in ax.patches if not p.get_fill() and not p.get_hatch())
+    assert outline.get_path().vertices[:, 1].max() == 2.0
+
+
+def test_cells_decided_by_rounding_are_shown_and_counted(swept):
+    marked = swept.assign(by_rounding=(swept.eps > 10) & (swept.eps_a < 1) & (swept.status >= 0))
+    counted = int((marked.by_rounding & swept.status.isin([0, 1])).sum())
+    assert counted > 3
+    labels = legend_of(plotting.plot_map(marked))
+    assert f"decided by rounding: {counted} of {swept.status.size} cells" in labels
+    assert not any("rounding" in label for label in legend_of(plotting.plot_map(swept)))
+
+
+def test_theory_of_a_run_is_drawn_where_it_came_to_it(problem):
+    early = plotting.plot_run(olsbn.run_bngd(problem, 1e-3, n_steps=30))
+    assert any("not reached in this run" in text for text in legend_of(early))
+    assert all(line.get_xdata().size in (0, 31) for line in early.lines)
 
 
 # ---------------------------------------------------------------- what is refused

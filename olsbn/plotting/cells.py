@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from olsbn._validate import FloatArray, one_of
-from olsbn.maps import cell_edges, map_of
-from olsbn.plotting.look import FLAT, HATCH_COLOR, MISSING, REACHED, power
+from olsbn.maps import axes_of, cell_edges, map_of, marks
+from olsbn.plotting.look import FLAT, HATCH_COLOR, MISSING, REACHED, distinct, power
 from olsbn.results.datasets import check_variables
 from olsbn.schema import EXCESS_FLOOR, Status
 
@@ -33,6 +33,13 @@ class Quantity:
     cmap: str
     missing: str  # what it means that a cell which ran has no such number
 
+
+# Where the range of log10(excess) is smaller than this part of it, the map is a zoom and gets a scale of its own; axes
+# of a smaller ratio than this are linear, whatever their spacing.
+_ZOOM, _ZOOMED_AXIS = 0.2, 3.0
+# From so many separate regions on, those of fewer cells are dots instead of outlines.
+_ISLANDS, _ISLAND_CELLS = 4, 12
+_ROUNDING = "....", "#ffffff90"
 
 # What a map can show.
 QUANTITIES = {
@@ -54,14 +61,17 @@ class Cells:
     tol: float
     x: tuple[FloatArray, bool]
     y: tuple[FloatArray, bool] | None  # None: a single row
+    axes: tuple[str, str | None]  # names of the two
+    rounding: np.ndarray  # cells whose number is decided by rounding
+    inner: tuple[FloatArray, FloatArray]  # edges for outlines: an exact edge of theory lies between two cells
 
     @classmethod
-    def of(cls, ds: xr.Dataset, quantity: str) -> Cells:
+    def of(cls, ds: xr.Dataset, quantity: str, x: str | None = None, y: str | None = None) -> Cells:
         """Cut a sweep."""
         one_of("quantity", quantity, QUANTITIES)
         check_variables(ds, "a sweep", ("status", quantity))
-        ds = map_of(ds)
-        dims = ds["status"].dims
+        x, y = axes_of(ds, x, y)
+        ds = map_of(ds, x, y)
         status = np.atleast_2d(ds["status"].values)
         raw = np.atleast_2d(ds[quantity].values).astype(np.float64)
         ran = (status == Status.CONVERGED) | (status == Status.MAX_STEPS)
@@ -75,10 +85,16 @@ class Cells:
         value[good] = np.log10(raw[good]) if quantity == "excess" else raw[good]
         flat: dict[Status | None, np.ndarray] = {s: status == s for s in FLAT}
         flat[None] = ran & ~good
-        y = cell_edges(ds["eps_a"].values) if "eps_a" in dims else None
         flat = {s: mask for s, mask in flat.items() if mask.any()}
-        tol = float(ds.attrs.get("tol", np.nan))
-        return cls(quantity, value, flat, status == Status.CONVERGED, tol, cell_edges(ds["eps"].values), y)
+        rounding = np.zeros(status.shape, bool)
+        if "by_rounding" in ds:
+            rounding = ran & np.atleast_2d(ds["by_rounding"].values).astype(bool)
+        across, up = cell_edges(ds[x].values), cell_edges(ds[y].values) if y else None
+        inner = _snapped(ds, x, across[0]), _snapped(ds, y, up[0]) if y and up else np.array([0.0, 1.0])
+        return cls(
+            quantity, value, flat, status == Status.CONVERGED, float(ds.attrs.get("tol", np.nan)), across, up, (x, y),
+            rounding, inner,
+        )  # fmt: skip
 
     @property
     def style(self) -> Quantity:
@@ -95,35 +111,52 @@ class Cells:
         if np.isnan(self.value).all():
             return np.nan, np.nan
         low, high = float(np.nanmin(self.value)), float(np.nanmax(self.value))
-        return (min(low, -1.0), 0.0) if self.quantity == "excess" else (low, high)
+        if self.quantity != "excess":
+            return low, high
+        high = min(high, 0.0)
+        if high - low < _ZOOM * -low:  # a small part of a map: a scale of its own
+            return low, high
+        return min(low, -1.0), 0.0
 
-    def draw(self, ax: Axes, limits: tuple[float, float]) -> Any:
+    def norm(self, limits: tuple[float, float]) -> Normalize:
+        """Return how numbers become colours."""
+        low, high = limits if np.isfinite(limits).all() else (-1.0, 0.0) if self.quantity == "excess" else (1.0, 2.0)
+        if self.quantity == "excess" and high == 0.0:
+            # Root of the number of digits gained: slow progress can be told from none.
+            return FuncNorm((lambda v: np.sign(v) * np.sqrt(np.abs(v)), lambda v: v * np.abs(v)), low, high)
+        if high <= low:  # one number all over
+            low, high = low - abs(low or 1.0) * 1e-3, high + abs(high or 1.0) * 1e-3
+        return (LogNorm if self.style.log and self.quantity != "excess" and high > 2 * low else Normalize)(low, high)
+
+    def draw(self, ax: Axes, limits: tuple[float, float], norm: Any = None, cmap: Any = None) -> Any:
         """Draw all cells and return the coloured mesh."""
         x, y = self.x[0], self.y[0] if self.y else np.array([0.0, 1.0])
-        ax.set_xscale("log" if self.x[1] else "linear")
-        ax.set_yscale("log" if self.y and self.y[1] else "linear")
+        for axis, edges, log, place in (
+            (ax.xaxis, x, self.x[1], ax.set_xscale),
+            (ax.yaxis, y, bool(self.y and self.y[1]), ax.set_yscale),
+        ):
+            place("log" if log and edges[-1] > _ZOOMED_AXIS * edges[0] else "linear")
+            if axis.get_scale() == "log" and too_wide(edges):
+                decades = np.arange(-200.0, 201.0, 100.0)
+                inside = (10**decades > edges[0]) & (10**decades < edges[-1])
+                axis.set_major_locator(FixedLocator(10 ** decades[inside]))
+                axis.set_minor_locator(NullLocator())
+            elif axis.get_scale() == "log" and edges[-1] < 30 * edges[0]:
+                axis.set_major_locator(LogLocator(subs=[1.0, 2.0, 5.0]))
+                axis.set_major_formatter(FuncFormatter(lambda v, _: power(v)))
+                axis.set_minor_formatter(NullFormatter())
+            elif axis.get_scale() == "linear":
+                axis.set_major_locator(MaxNLocator(5))
         ax.set_xlim(x[0], x[-1])
         ax.set_ylim(y[0], y[-1])
         ax.autoscale(False)  # over hundreds of decades automatic margins, and ticks, would overflow
-        for axis, edges in ((ax.xaxis, x), (ax.yaxis, y)):
-            if axis.get_scale() == "log" and too_wide(edges):
-                decades = np.arange(-200.0, 201.0, 100.0)
-                axis.set_major_locator(
-                    FixedLocator(10 ** decades[(10**decades > edges[0]) & (10**decades < edges[-1])])
-                )
-                axis.set_minor_locator(NullLocator())
-        low, high = limits if np.isfinite(limits).all() else (-1.0, 0.0) if self.quantity == "excess" else (1.0, 2.0)
-        if self.quantity == "excess":
-            # Root of the number of digits gained: slow progress can be told from none.
-            norm: Normalize = FuncNorm((lambda v: np.sign(v) * np.sqrt(np.abs(v)), lambda v: v * np.abs(v)), low, high)
-        else:
-            norm = (LogNorm if self.style.log else Normalize)(low, high if high > low else low + 1)
+        norm = self.norm(limits) if norm is None else norm
         mesh = ax.pcolormesh(
             x,
             y,
             np.ma.masked_invalid(self.value),
             shading="flat",
-            cmap=self.style.cmap,
+            cmap=self.style.cmap if cmap is None else cmap,
             norm=norm,
             rasterized=True,
             zorder=1,
@@ -133,9 +166,38 @@ class Cells:
             area = rectangles(mask, x, y)
             ax.add_patch(PathPatch(area, facecolor=color, edgecolor="none", linewidth=0, zorder=1.1))
             ax.add_patch(PathPatch(area, fill=False, hatch=hatch, edgecolor=HATCH_COLOR, linewidth=0, zorder=1.2))
+        if self.rounding.any():
+            area = rectangles(self.rounding, x, y)
+            ax.add_patch(
+                PathPatch(area, fill=False, hatch=_ROUNDING[0], edgecolor=_ROUNDING[1], linewidth=0, zorder=1.2)
+            )
         if self.outlined:
-            ax.add_patch(PathPatch(border(self.reached, x, y), fill=False, zorder=1.3, **REACHED))
+            whole, single = self._regions()
+            ax.add_patch(PathPatch(border(whole, *self.inner), fill=False, zorder=1.3, **REACHED))
+            if single.any():
+                row, column = np.nonzero(single)
+                middle = [np.sqrt(e[:-1] * e[1:]) if log else (e[:-1] + e[1:]) / 2 for e, log in self._edges()]
+                dots: dict[str, Any] = {"marker": "s", "linestyle": "", "markersize": 1.8, "markeredgewidth": 0}
+                ax.plot(middle[0][column], middle[1][row], color="white", zorder=1.3, **dots)
         return mesh
+
+    def _edges(self) -> list[tuple[FloatArray, bool]]:
+        return [self.x, self.y or (np.array([0.0, 1.0]), False)]
+
+    def _regions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the cells that reached the tolerance as what is outlined, and what are islands.
+
+        Where theory's modes burst now and then only some cells get there: outlines of islands hide what they
+        enclose, so from some number on the small ones are dots.
+        """
+        from scipy.ndimage import label
+
+        names, count = label(self.reached)
+        if count <= _ISLANDS:
+            return self.reached, np.zeros_like(self.reached)
+        size = np.bincount(names.ravel())
+        small = self.reached & (size[names] < _ISLAND_CELLS)
+        return self.reached & ~small, small
 
 
 def shared_limits(parts: list[Cells]) -> tuple[float, float]:
@@ -158,6 +220,10 @@ def keys_of(parts: dict[str, Cells]) -> list[Any]:
         keys.append(
             Line2D([], [], **REACHED, label=label, path_effects=[withStroke(linewidth=4, foreground="#21908c")])
         )
+    rounding = {name: cells.rounding for name, cells in parts.items() if cells.rounding.any()}
+    if rounding:
+        look: dict[str, Any] = {"facecolor": "#21908c", "hatch": _ROUNDING[0], "edgecolor": "white", "linewidth": 0.5}
+        keys.append(Patch(label=f"decided by rounding: {count(rounding)}", **look))
     for status in [None, *FLAT]:
         masks = {name: cells.flat[status] for name, cells in parts.items() if status in cells.flat}
         if masks:
@@ -168,23 +234,50 @@ def keys_of(parts: dict[str, Cells]) -> list[Any]:
     return keys
 
 
+def keys_of_all(parts: list[Cells]) -> list[Any]:
+    """Return the keys of so many maps that only their totals can be told."""
+    flat: dict[Status | None, np.ndarray] = {}
+    for status in [None, *FLAT]:
+        mask = np.concatenate([cells.flat.get(status, np.zeros(cells.value.shape, bool)).ravel() for cells in parts])
+        flat |= {status: mask} if mask.any() else {}
+    reached, rounding = (np.concatenate([getattr(c, name).ravel() for c in parts]) for name in ("reached", "rounding"))
+    return keys_of({"": replace(parts[0], flat=flat, reached=reached, rounding=rounding)})
+
+
 def color_bar(figure: Any, mesh: Any, parts: list[Cells], ax: Any) -> None:
     """Add the colour bar of maps that share their colours."""
-    one = parts[0]
+    one: Cells = parts[0]
+    norm: Any = mesh.norm
     if all(np.isnan(cells.value).all() for cells in parts):
         return
+    low, high = float(norm.vmin), float(norm.vmax)
     with np.errstate(invalid="ignore"):
-        clipped = any((cells.value > mesh.norm.vmax).any() for cells in parts)
-    bar = figure.colorbar(mesh, ax=ax, extend="max" if clipped else "neither", label=one.style.label, pad=0.02)
-    if one.quantity == "excess":
-        ticks, labels = _digit_ticks(mesh.norm.vmin)
+        above, below = any((c.value > high).any() for c in parts), any((c.value < low).any() for c in parts)
+    extend = {(False, False): "neither", (True, False): "max", (False, True): "min", (True, True): "both"}[above, below]
+    bar = figure.colorbar(mesh, ax=ax, extend=extend, label=one.style.label, pad=0.02)
+    if one.quantity == "excess" and high == 0.0:
+        ticks, labels = _digit_ticks(low)
         bar.set_ticks(ticks, labels=labels)
         bar.ax.minorticks_off()
-    elif one.style.log:
-        wide = mesh.norm.vmax > 1e3 * mesh.norm.vmin
-        bar.ax.yaxis.set_major_locator(LogLocator(subs=[1.0] if wide else [1.0, 2.0, 5.0]))
+    elif isinstance(norm, LogNorm) and high > 2 * low:
+        bar.ax.yaxis.set_major_locator(LogLocator(subs=[1.0] if high > 1e3 * low else [1.0, 2.0, 5.0]))
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: power(v)))
         bar.ax.minorticks_off()
+    else:
+        _narrow_ticks(bar, one)
+
+
+def _narrow_ticks(bar: Any, one: Cells) -> None:
+    """Label a scale of little range with as many digits as tell its ticks apart."""
+    low, high = bar.mappable.norm.vmin, bar.mappable.norm.vmax
+    with np.errstate(invalid="ignore"):
+        if np.nanmin(one.value) == np.nanmax(one.value):
+            ticks = [float(np.nanmin(one.value))]
+        else:
+            ticks = [float(t) for t in MaxNLocator(6, integer=one.quantity == "steps_to_tol").tick_values(low, high)]
+    ticks = [t for t in ticks if low <= t <= high]
+    bar.set_ticks(ticks, labels=distinct([10**t for t in ticks] if one.quantity == "excess" else ticks))
+    bar.ax.minorticks_off()
 
 
 def _digit_ticks(low: float) -> tuple[list[float], list[str]]:
@@ -197,6 +290,17 @@ def _digit_ticks(low: float) -> tuple[list[float], list[str]]:
         if tick >= low and (not ticks or np.sqrt(-tick) - np.sqrt(-ticks[-1]) > 0.05 * np.sqrt(-low)):
             ticks.append(tick)
     return ticks, [f"{10**v:.3g}" if low > -3 or v == 0 else f"$10^{{{v:.0f}}}$" for v in ticks]
+
+
+def _snapped(ds: xr.Dataset, name: str, edges: FloatArray) -> FloatArray:
+    """Return edges of cells, those that an exact edge of theory should pass moved onto it."""
+    centres, edges = ds[name].values, edges.copy()
+    for mark in marks(ds):
+        for value in mark.values if mark.exact and mark.param == name else ():
+            k = int(np.searchsorted(centres, value))
+            if 0 < k < centres.size and centres[k - 1] < value < centres[k]:
+                edges[k] = value
+    return edges
 
 
 def too_wide(edges: FloatArray) -> bool:

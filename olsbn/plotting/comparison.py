@@ -31,8 +31,8 @@ def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     ----------
     ds : xarray.Dataset
         A result of `olsbn.compare`. With dims ``(eps_a, eps)``: a map of the statuses found, with an outline of the
-        cells that were predicted to converge. With ``(eps,)``: the final effective rate (for GD the contraction ratio)
-        of every cell, and the predicted one as a line.
+        cells that were predicted to converge. With ``(eps,)``: the final effective rate of every cell, and the
+        predicted one as a line; for GD ``|ln rho|`` of the contraction ratio, which falls to 0 where convergence ends.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
@@ -55,6 +55,8 @@ def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     'log'
     """
     check_variables(ds, "a result of compare", ("status", "status_theory", "status_check", "rate_check"))
+    if "eps" not in ds["status"].dims:
+        raise ValueError(f"ds must have the dim eps, got the dims {', '.join(map(str, ds['status'].dims)) or 'none'}")
     ds = map_of(ds)
     dims = ds["status"].dims
     alone = ax is None
@@ -100,14 +102,15 @@ def _comparison_map(ds: xr.Dataset, ax: Axes) -> list[Any]:
 
 
 def _comparison_line(ds: xr.Dataset, ax: Axes) -> list[Any]:
-    gd = "eps_eff_theory" not in ds
-    theory, found, check = ("rate_theory", "rate_sim", "rate_check") if gd else (
-        "eps_eff_theory", "eps_eff", "eps_eff_check"
-    )  # fmt: skip
-    eps, codes = ds["eps"].values, ds[check].values
-    value, predicted = (np.where(ds[name].values > 0, ds[name].values, np.nan) for name in (found, theory))
-    ax.set(xscale="log", yscale="linear" if gd else "log")
-    keys = ax.plot(eps, predicted, **(TIGHT if gd else APPROXIMATE), zorder=1.1, label="theory")
+    what = "eps_eff" if "eps_eff_theory" in ds else "rate"
+    theory, found = ("eps_eff_theory", "eps_eff") if what == "eps_eff" else ("rate_theory", "rate_sim")
+    eps, codes = ds["eps"].values, ds[f"{what}_check"].values
+    with np.errstate(all="ignore"):
+        value, predicted = (np.where(ds[name].values > 0, ds[name].values, np.nan) for name in (found, theory))
+        if what == "rate":
+            value, predicted = np.abs(np.log(value)), np.abs(np.log(predicted))
+    ax.set(xscale="log", yscale="log")
+    keys = ax.plot(eps, predicted, **(TIGHT if what == "rate" else APPROXIMATE), zorder=1.1, label="theory")
     looks: dict[int, tuple[str, dict[str, Any]]] = {
         1: ("as predicted", {"color": "#28507a"}),
         2: ("near a predicted edge", {"color": "#28507a", "markerfacecolor": "white"}),
@@ -116,8 +119,22 @@ def _comparison_line(ds: xr.Dataset, ax: Axes) -> list[Any]:
     }
     for code, (label, look) in looks.items():
         here = (codes == code) & np.isfinite(value)
+        count = int((codes == code).sum())
+        point: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "none", "zorder": 1.2, **look}
         if here.any():
-            point: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "none", "zorder": 1.2, **look}
-            keys += ax.plot(eps[here], value[here], label=f"{label}: {here.sum()}", **point)
-    ax.set_ylabel(r"contraction ratio of $\sqrt{\mathrm{excess}}$" if gd else QUANTITIES["eps_eff"].label)
+            (key,) = ax.plot(eps[here], value[here], **point)
+        elif count and code == -1:
+            key = Line2D([], [], **point)
+        else:
+            continue
+        why = ds.attrs.get(f"{what}_not_compared_why") if code == -1 else ""
+        key.set_label(f"{label}: {count}" + (f" ({why})" if why else ""))
+        keys.append(key)
+    if what == "rate":
+        edge = ds.attrs.get("eps_max", np.nan)
+        if eps[0] < edge < eps[-1]:
+            keys.append(ax.axvline(edge, **{**APPROXIMATE, "color": "#505050"}, label="converges to the left only"))
+        ax.set_ylabel(r"$|\ln \rho|$, $\rho$: contraction ratio of $\sqrt{\mathrm{excess}}$")
+    else:
+        ax.set_ylabel(QUANTITIES["eps_eff"].label)
     return keys

@@ -49,8 +49,9 @@ def plot_run(ds: xr.Dataset, ax: Axes | None = None, **line: Any) -> Axes:
 
     Notes
     -----
-    The dashed line has the slope ``rate_theory**(2 k)``, an identity for the limit of the slope; it is drawn through
-    the last point, over the last third of the run. Excess 0 (below the floor of the engine) and NaN are not drawn.
+    The broad line has the slope ``rate_theory**(2 k)``, an identity for the limit of the slope; it is drawn through
+    the last point, over the last third of the run, if the run has come to it (to a tenth of ``ln rho``). Excess
+    0 (below the floor of the engine) and NaN are not drawn.
 
     Examples
     --------
@@ -69,7 +70,10 @@ def plot_run(ds: xr.Dataset, ax: Axes | None = None, **line: Any) -> Axes:
     ax.set_yscale("log")
     drawn = np.flatnonzero(np.isfinite(excess) & (excess > 0))
     rate = found.get("rate_theory", np.nan)
-    if drawn.size > 1 and 0 < rate < 1 and found.get("status") in (Status.CONVERGED.label, Status.MAX_STEPS.label):
+    ended_well = found.get("status") in (Status.CONVERGED.label, Status.MAX_STEPS.label)
+    if drawn.size > 1 and 0 < rate < 1 and ended_well and not _settled(steps[drawn], excess[drawn], rate):
+        ax.plot([], [], color=curve.get_color(), alpha=0.3, linewidth=5, label=_LATER.format(f"{rate:.6g}"))
+    elif drawn.size > 1 and 0 < rate < 1 and ended_well:
         last = drawn[-1]
         late = steps[drawn][steps[drawn] >= steps[last] * 2 / 3]
         with np.errstate(over="ignore", under="ignore"):
@@ -89,6 +93,18 @@ def plot_run(ds: xr.Dataset, ax: Axes | None = None, **line: Any) -> Axes:
     ax.set_title(title_of(ds, []))
     ax.legend(frameon=False)
     return ax
+
+
+_LATER = r"theory: $\rho^{{2k}}$, $\rho = {}$, not reached in this run"
+
+
+def _settled(steps: np.ndarray, excess: np.ndarray, rate: float) -> bool:
+    """Whether the last third of a run falls like theory says that it will in the end."""
+    late = steps >= steps[-1] * 2 / 3
+    if late.sum() < 2:
+        return False
+    slope = (np.log(excess[late][-1]) - np.log(excess[late][0])) / (steps[late][-1] - steps[late][0])
+    return bool(abs(slope - 2 * np.log(rate)) <= 0.1 * abs(2 * np.log(rate)))
 
 
 def run_figure(runs: list[xr.Dataset]) -> Figure:

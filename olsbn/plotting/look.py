@@ -85,10 +85,20 @@ def power(value: float) -> str:
     return f"${text.removeprefix('1 ').removeprefix(chr(92) + 'times ')}$"
 
 
-def number(value: float) -> str:
+def number(value: float, digits: int = 3) -> str:
     """Return a number as mathtext, without dollar signs."""
-    text = f"{value:.3g}"
+    text = f"{value:.{digits}g}"
     if "e" not in text:
         return text
     mantissa, exponent = text.split("e")
     return rf"{mantissa} \times 10^{{{int(exponent)}}}"
+
+
+def distinct(values: list[float]) -> list[str]:
+    """Return numbers as mathtext, with as many digits as it takes to tell them apart."""
+    texts: list[str] = []
+    for digits in range(3, 18):
+        texts = [number(value, digits) for value in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return [f"${text.removeprefix('1 ').removeprefix(chr(92) + 'times ')}$" for text in texts]

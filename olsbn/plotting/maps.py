@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.patheffects import withStroke
 
-from olsbn.maps import apart
-from olsbn.plotting.cells import Cells, color_bar, keys_of, shared_limits, too_wide
+from olsbn.maps import apart, axes_of, marks, panels, symbol
+from olsbn.plotting.cells import Cells, color_bar, keys_of, keys_of_all, shared_limits, too_wide
 from olsbn.plotting.look import APPROXIMATE, THEORY_COLOR, TIGHT, new_axes, number, power, style
 from olsbn.schema import Status
 
@@ -20,13 +20,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def plot_map(ds: xr.Dataset, quantity: str = "excess", ax: Axes | None = None, theory: bool = True) -> Axes:
-    r"""Draw a sweep over (eps, eps_a), or over eps alone, as a map of coloured cells.
+def plot_map(
+    ds: xr.Dataset,
+    quantity: str = "excess",
+    ax: Axes | None = None,
+    theory: bool = True,
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    cmap: Any = None,
+    norm: Any = None,
+) -> Axes:
+    r"""Draw a sweep over two of its axes, or over one, as a map of coloured cells.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        A result of `olsbn.sweep`, with dims ``(eps_a, eps)`` or ``(eps,)``; of more, select one trial and dimension.
+        A result of `olsbn.sweep` with one or two dims; of more, select, or draw panels with `maps_figure`.
     quantity : {"excess", "steps_to_tol", "rate_sim", "eps_eff"}, optional
         The variable to colour by. Cells whose status is no number are flat and hatched.
     ax : matplotlib.axes.Axes, optional
@@ -34,6 +46,12 @@ def plot_map(ds: xr.Dataset, quantity: str = "excess", ax: Axes | None = None, t
     theory : bool, optional
         Draw the thresholds found in ``ds.attrs``: BNGD's edge ``eps_a = 2`` and GD's ``eps_max`` (exact, solid), the
         edges ``eps_1`` and ``eps_2`` of BNGD's plateau (asymptotic, dashed).
+    x, y : str, optional
+        The dims across and up. Default: ``eps``, and ``eps_a`` or what else there is.
+    vmin, vmax : float, optional
+        The range of colours, in the quantity's own unit. Default: that of the cells.
+    cmap, norm : optional
+        As in `matplotlib.axes.Axes.pcolormesh`. A norm of excess acts on its decimal logarithm.
 
     Returns
     -------
@@ -58,12 +76,15 @@ def plot_map(ds: xr.Dataset, quantity: str = "excess", ax: Axes | None = None, t
     >>> ax.get_xscale(), ax.get_xlabel()
     ('log', 'learning rate $\\varepsilon$')
     """
-    cells = Cells.of(ds, quantity)
+    cells = Cells.of(ds, quantity, x, y)
     alone = ax is None
+    if norm is not None and (vmin is not None or vmax is not None):
+        raise ValueError("vmin and vmax must be left out with a norm, which has its own, got both")
+    limits = _chosen(quantity, cells.limits(), vmin, vmax)
     if ax is None:
         ax = new_axes((6.4, 5.4) if cells.y is not None else (6.4, 3.0))
-    mesh = cells.draw(ax, cells.limits())
-    keys = draw_theory(ax, ds) if theory else []
+    mesh = cells.draw(ax, limits, norm, cmap)
+    keys = draw_theory(ax, ds, cells) if theory else []
     label_axes(ax, ds, cells)
     ax.set_title(title_of(ds, [cells]))
     color_bar(ax.figure, mesh, [cells], ax)
@@ -88,7 +109,7 @@ def map_figure(ds: xr.Dataset, quantity: str = "excess") -> Figure:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 0.085])
         mesh = cells.draw(top, limits)
         strip.draw(bottom, limits)
-        keys = draw_theory(top, bngd) + draw_theory(bottom, gd)
+        keys = draw_theory(top, bngd, cells) + draw_theory(bottom, gd, strip)
         label_axes(top, bngd, cells)
         label_axes(bottom, gd, strip)
         top.set_xlabel("")
@@ -108,96 +129,151 @@ def map_figure(ds: xr.Dataset, quantity: str = "excess") -> Figure:
     return figure
 
 
-def maps_figure(maps: list[xr.Dataset], quantity: str = "excess") -> Figure:
-    """Draw one map for each dimension side by side, on the same axes and in the same colours.
+def maps_figure(
+    maps: xr.Dataset | list[xr.Dataset],
+    quantity: str = "excess",
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    titles: list[str] | None = None,
+) -> Figure:
+    """Draw several maps in panels, on the same axes and in the same colours; more than a row holds wrap.
 
-    Each of `maps` is what `plot_map` takes, of one and the same sweep, with its dimension in ``attrs["rank"]``.
+    Parameters
+    ----------
+    maps : xarray.Dataset or list of xarray.Dataset
+        A sweep of any dims: each value of those that are not axes gives a panel, as `olsbn.maps.panels` cuts it. Or
+        what `plot_map` takes, several of them, of one and the same sweep.
+    quantity, x, y
+        As in `plot_map`.
+    titles : list of str, optional
+        Of the panels of a list. Default: their dimension, from ``attrs["rank"]``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
-    parts = [Cells.of(ds, quantity) for ds in maps]
+    if not isinstance(maps, list):
+        x, y = axes_of(maps, x, y)
+        titles, maps = (list(part) for part in zip(*panels(maps, quantity, x, y), strict=True))
+    titles = [rf"$d = {ds.attrs['rank']}$" for ds in maps] if titles is None else titles
+    parts = [Cells.of(ds, quantity, x, y) for ds in maps]
     limits = shared_limits(parts)
+    columns = _columns(len(maps))
+    rows = -(-len(maps) // columns)
     with style():
-        flat = parts[0].y is None
-        figure = Figure(figsize=(1.6 + 3.0 * len(maps), 3.4 if flat else 4.6), layout="constrained")
-        axes = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
+        height = 1.6 if parts[0].y is None else 2.9
+        figure = Figure(figsize=(1.6 + 3.0 * columns, 1.7 + height * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         theory: dict[str, Line2D] = {}
-        for ax, ds, cells in zip(axes, maps, parts, strict=True):
+        for k, (ax, ds, cells) in enumerate(zip(axes.flat, maps, parts, strict=False)):
             mesh = cells.draw(ax, limits)
-            theory |= {str(key.get_label()): key for key in draw_theory(ax, ds)}
+            theory |= {str(key.get_label()): key for key in draw_theory(ax, ds, cells)}
             label_axes(ax, ds, cells)
-            ax.set_title(rf"$d = {ds.attrs['rank']}$")
-            if ax is not axes[0]:
+            ax.set_title(titles[k])
+            ax.label_outer()
+            if k % columns:
                 ax.set_ylabel("")
-        figure.suptitle(title_of(maps[0].drop_attrs(deep=False).assign_attrs(_common(maps)), parts))
-        color_bar(figure, mesh, parts, list(axes))
-        counts = {rf"$d = {ds.attrs['rank']}$: ": cells for ds, cells in zip(maps, parts, strict=True)}
-        keys = [*theory.values(), *keys_of(counts)]
+            if k + columns < len(maps):
+                ax.set_xlabel("")
+            else:
+                ax.xaxis.set_tick_params(which="both", labelbottom=True)
+        for ax in axes.flat[len(maps) :]:
+            ax.remove()
+        shown = maps[0].drop_attrs(deep=False).assign_attrs(_common(maps)) if len(maps) > 1 else maps[0]
+        figure.suptitle(title_of(shown, parts))
+        color_bar(figure, mesh, parts, list(axes.flat[: len(maps)]))
+        counts = {f"{title}: " if title else "": cells for title, cells in zip(titles, parts, strict=True)}
+        keys = [*theory.values(), *(keys_of(counts) if len(maps) <= 4 else keys_of_all(parts))]
         figure.legend(handles=keys, loc="outside lower center", ncols=1, frameon=False)
     return figure
+
+
+def _columns(n: int) -> int:
+    """Return how many panels a row has: at most four, the last row not much shorter than the others."""
+    return n if n <= 4 else 3 if n in (5, 6, 9) else 4
+
+
+def _chosen(quantity: str, limits: tuple[float, float], vmin: float | None, vmax: float | None) -> tuple[float, float]:
+    """Return the range of colours, its ends as the user chose them."""
+    ends = []
+    for name, end, value in zip(("vmin", "vmax"), limits, (vmin, vmax), strict=True):
+        if value is not None and not (np.isfinite(value) and (value > 0 or quantity == "rate_sim")):
+            raise ValueError(f"{name} must be finite and > 0, got {value!r}")
+        ends.append(end if value is None else float(np.log10(value)) if quantity == "excess" else float(value))
+    if None not in (vmin, vmax) and not ends[0] < ends[1]:
+        raise ValueError(f"vmin must be < vmax, got {vmin!r} and {vmax!r}")
+    return ends[0], ends[1]
 
 
 def _common(maps: list[xr.Dataset]) -> dict[str, Any]:
     """Return the attributes for the title of maps that differ in dimension: what is the same in all of them."""
     first = maps[0].attrs
-    same = ("method", "n_steps", "n_trials", "cond")
+    same = ("method", "n_steps", "n_trials", "cond", "cond_star", "problem", "rank", "tol")
     kept = {name: first[name] for name in same if all(ds.attrs.get(name) == first.get(name, np.nan) for ds in maps)}
     if "n_not_run" in first:
         kept["n_not_run"] = sum(ds.attrs["n_not_run"] for ds in maps)
-    return kept | {"problem": f"{first.get('family_kind', '')} problems"}
+    return {"problem": f"{first.get('family_kind', '')} problems"} | kept
 
 
-def draw_theory(ax: Axes, ds: xr.Dataset) -> list[Line2D]:
-    """Draw what theory says in ``ds.attrs`` and return keys for the legend."""
-    keys, found = [], ds.attrs
-    left, right = ax.get_xlim()
-    if found.get("method") == "gd":
-        if left < found.get("eps_max", np.nan) < right:
-            ax.axvline(found["eps_max"], **TIGHT)
-            keys.append(Line2D([], [], **TIGHT, label=r"$\varepsilon_{\max} = 2/\lambda_{\max}$: edge of GD (exact)"))
-    elif "eps_a" in ds.dims:
-        if ax.get_ylim()[0] < 2 < ax.get_ylim()[1]:
-            ax.axhline(2.0, **TIGHT)
-            keys.append(Line2D([], [], **TIGHT, label=r"$\varepsilon_a = 2$: edge of BNGD (exact)"))
-        # without a plateau the two are in the other order
-        plateau = found.get("eps_1", np.nan) < found.get("eps_2", np.nan)
-        inside = {name: found[name] for name in ("eps_1", "eps_2") if plateau and left < found[name] < right}
-        for name, value in inside.items():
-            ax.axvline(value, **APPROXIMATE)
-            if ax.get_xscale() == "linear":
-                continue  # no room for names
-            ax.annotate(
-                rf"$\varepsilon_{name[-1]}$",
-                (value, 0.5),
-                xycoords=("data", "axes fraction"),
-                xytext=(-9 if name == "eps_1" else 9, 0),
-                textcoords="offset points",
-                color=THEORY_COLOR,
-                fontsize=11,
-                ha="center",
-                va="center",
-                path_effects=[withStroke(linewidth=3, foreground="white")],
-            )
+def draw_theory(ax: Axes, ds: xr.Dataset, cells: Cells) -> list[Line2D]:
+    """Draw what theory marks on the axes of a map and return keys for the legend."""
+    keys, across, up = [], *cells.axes
+    for mark in marks(ds):
+        look = TIGHT if mark.exact else APPROXIMATE
+        inside = []
+        for value, name in zip(mark.values, mark.names, strict=True):
+            if mark.param == across and ax.get_xlim()[0] < value < ax.get_xlim()[1]:
+                ax.axvline(value, **look)
+                inside.append(value)
+                if name and ax.get_xscale() == "log":  # else no room for names
+                    _name_line(ax, name, value, -9 if value == mark.values[0] else 9)
+            elif mark.param == up and ax.get_ylim()[0] < value < ax.get_ylim()[1]:
+                ax.axhline(value, **look)
+                inside.append(value)
         if inside:
-            label = r"$\varepsilon_1$, $\varepsilon_2$: edges of the plateau (asymptotic)"
-            keys.append(Line2D([], [], **APPROXIMATE, label=label))
-    if "window" in found and ("eps_a" not in ds.dims or ax.get_ylim()[0] < 1 < ax.get_ylim()[1]):
-        y = 1.0 if "eps_a" in ds.dims else 0.5
+            keys.append(Line2D([], [], **look, label=mark.label))
+    if "window" in ds.attrs and across == "eps" and (up != "eps_a" or ax.get_ylim()[0] < 1 < ax.get_ylim()[1]):
+        y = 1.0 if up == "eps_a" else 0.5
         marker: dict[str, Any] = {"color": THEORY_COLOR, "markeredgecolor": "white", "markersize": 8, "linestyle": ""}
-        for end, shape in zip(found["window"], (CARETRIGHT, CARETLEFT), strict=True):
+        for end, shape in zip(ds.attrs["window"], (CARETRIGHT, CARETLEFT), strict=True):
             ax.plot([end], [y], marker=shape, zorder=3, **marker)
-        if "eps_a" in ds.dims:
-            label = rf"predicted range that reaches {power(found['tol'])}"
+        if up == "eps_a":
+            label = rf"predicted range that reaches {power(ds.attrs['tol'])}"
             keys.append(Line2D([], [], **{**marker, "marker": CARETRIGHT, "label": label}))
     return keys
 
 
+def _name_line(ax: Axes, name: str, x: float, offset: float) -> None:
+    ax.annotate(
+        name,
+        (x, 0.5),
+        xycoords=("data", "axes fraction"),
+        xytext=(offset, 0),
+        textcoords="offset points",
+        color=THEORY_COLOR,
+        fontsize=11,
+        ha="center",
+        va="center",
+        path_effects=[withStroke(linewidth=3, foreground="white")],
+    )
+
+
 def label_axes(ax: Axes, ds: xr.Dataset, cells: Cells) -> None:
     """Name the axes."""
-    ax.set_xlabel(r"learning rate $\varepsilon$")
-    if cells.y is None:
+    across, up = cells.axes
+    ax.set_xlabel(_axis_label(ds, across))
+    if up is None:
         ax.set_yticks([])
         ax.set_ylabel(str(ds.attrs.get("method", "")).upper(), rotation=0, ha="right", va="center")
     else:
-        ax.set_ylabel(r"learning rate of the BN scale $\varepsilon_a$")
+        ax.set_ylabel(_axis_label(ds, up))
+
+
+def _axis_label(ds: xr.Dataset, name: str) -> str:
+    words = {"eps": "learning rate", "eps_a": "learning rate of the BN scale", "dim": "dimension", "step": "step"}
+    found = words.get(name, str(ds[name].attrs.get("long_name", "")))
+    return found if name == "trial" else f"{found} ${symbol(ds, name)}$".strip()
 
 
 def title_of(ds: xr.Dataset, parts: list[Cells], what: str = "") -> str:
@@ -208,10 +284,11 @@ def title_of(ds: xr.Dataset, parts: list[Cells], what: str = "") -> str:
     words = [f"median of {found['n_trials']} trials"] if "n_trials" in found else []
     if "rank" in found:
         words.append(f"$d = {found['rank']}$")
-    for name, symbol in (("cond", r"\kappa"), ("cond_star", r"\kappa^*")):
+    for name, letter in (("cond", r"\kappa"), ("cond_star", r"\kappa^*")):
         if name in found:
-            words.append(f"${symbol} = {number(found[name])}$")
-    words.append(f"{found.get('n_steps', '?')} steps")
+            words.append(f"${letter} = {number(found[name])}$")
+    if "n_steps" in found:
+        words.append(f"{found['n_steps']} steps")
     missing = sum(int(cells.flat[Status.NOT_RUN].sum()) for cells in parts if Status.NOT_RUN in cells.flat)
     missing = found.get("n_not_run", missing)
     total = sum(cells.value.size for cells in parts) * found.get("n_trials", 1)

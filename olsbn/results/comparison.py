@@ -26,6 +26,17 @@ EPS_A_FOLLOWS = (0.1, 1.9)
 # Codes of the three checks.
 NOT_COMPARED, DISAGREES, AGREES, IN_BAND = -1, 0, 1, 2
 CHECKS = {NOT_COMPARED: "not_compared", DISAGREES: "disagrees", AGREES: "agrees", IN_BAND: "in_band"}
+# Why a rate, or an effective rate, was not compared.
+REASONS = {
+    0: "compared",
+    1: "not_run",
+    2: "no_steady_rate_measured",
+    3: "no_theory",
+    4: "excess_above_1e-24",
+    5: "tolerance_not_reached",
+    6: "no_law_for_this_start",
+    7: "eps_a_outside_0.1_to_1.9",
+}
 SMALL, PLATEAU, LARGE = 0, 1, 2
 REGIMES = {-1: "none", SMALL: "small_eps", PLATEAU: "plateau", LARGE: "large_eps"}
 
@@ -53,7 +64,8 @@ def compare(
 
         - `steps_theory`: predicted number of steps to the tolerance (inf: never; NaN: theory does not say);
           `status_theory`: the status that follows (-1: theory does not say); `status_check`;
-        - `rate_check`, for cells whose ratio has settled and (BNGD) whose excess is below 1e-24;
+        - `rate_check`, for cells whose ratio has settled and (BNGD) whose excess is below 1e-24; `rate_reason` says why
+          the others were not compared, and `eps_eff_reason` the same of effective rates;
         - `regime`, `eps_eff_theory` (on the plateau the edge of stability) and `eps_eff_check`, for BNGD's cells that
           converged.
 
@@ -102,8 +114,8 @@ def compare(
     axes = [name for name in ("dim", "trial") if name in ds.dims]
     order = (*axes, *(name for name in ("eps_a", "eps") if name in ds.dims))
     shape = tuple(ds.sizes[name] for name in order)
-    names = ["steps_theory", "status_theory", "status_check", "rate_check"]
-    names += [] if ds.attrs["method"] == "gd" else ["regime", "eps_eff_theory", "eps_eff_check"]
+    names = ["steps_theory", "status_theory", "status_check", "rate_check", "rate_reason"]
+    names += [] if ds.attrs["method"] == "gd" else ["regime", "eps_eff_theory", "eps_eff_check", "eps_eff_reason"]
     found = {name: np.full(shape, np.nan) for name in names}
     for at, one in problems_of(ds, source):
         index, part = tuple(at[name] for name in axes), ds.isel(at)
@@ -112,7 +124,7 @@ def compare(
     keep = [name for name in ("status", "rate_sim", "rate_theory", "eps_eff") if name in ds]
     result = ds[keep].transpose(*order)
     for name, values in found.items():
-        code = name.endswith("_check") or name in ("regime", "status_theory")
+        code = name.endswith(("_check", "_reason")) or name in ("regime", "status_theory")
         result[name] = (order, values.astype(np.int8) if code else values, _ATTRS[name])
     result.attrs = {
         **ds.attrs,
@@ -134,6 +146,8 @@ _ATTRS: dict[str, dict[str, Any]] = {
     "status_theory": {"long_name": "predicted status", **_codes({int(s): s.label for s in Status})},
     "status_check": {"long_name": "status against prediction", **_codes(CHECKS)},
     "rate_check": {"long_name": "measured contraction ratio against theory", **_codes(CHECKS)},
+    "rate_reason": {"long_name": "why the contraction ratio was not compared", **_codes(REASONS)},
+    "eps_eff_reason": {"long_name": "why the final effective rate was not compared", **_codes(REASONS)},
     "regime": {"long_name": "regime of the effective rate", **_codes(REGIMES)},
     "eps_eff_theory": {"long_name": "predicted final effective rate", "units": "1"},
     "eps_eff_check": {"long_name": "final effective rate against prediction", **_codes(CHECKS)},
@@ -186,9 +200,13 @@ def _compare_one(ds: xr.Dataset, problem: OLSProblem, band: float, rel: float) -
         error = np.abs(cells["rate_sim"] - cells["rate_theory"])
         deep = ran & np.isfinite(error) & (gd | (excess <= RATE_EXCESS))
         found["rate_check"] = _check(error <= RATE_REL * cells["rate_theory"], deep)
+        measured, predicted = np.isfinite(cells["rate_sim"]), np.isfinite(cells["rate_theory"])
+        found["rate_reason"] = np.select([deep, ~ran, ~measured, ~predicted], [0, 1, 2, 3], 4)
         if not gd:
             settled = (cells["status"] == Status.CONVERGED) & (excess <= tol)
             found |= _check_eps_eff(problem, eps, eps_a[:, None], eps_eff, settled, band, rel)
+            reason = found["eps_eff_reason"]
+            found["eps_eff_reason"] = np.where(ran, reason, 1)
     return found
 
 
@@ -297,12 +315,15 @@ def _check_eps_eff(
         eps_eff <= regimes.plateau * (1 + rel),
         np.abs(eps_eff / theory - 1) <= rel,
     )
-    compared = settled & ~unknown & (eps_a >= EPS_A_FOLLOWS[0]) & (eps_a <= EPS_A_FOLLOWS[1])
+    follows = (eps_a >= EPS_A_FOLLOWS[0]) & (eps_a <= EPS_A_FOLLOWS[1])
+    compared = settled & ~unknown & follows
+    reason = np.select([compared, ~settled, np.broadcast_to(unknown, eps_eff.shape)], [0, 5, 6], 7)
     regime = np.where(unknown, -1, regime)
     return {
         "regime": np.broadcast_to(regime, eps_eff.shape),
         "eps_eff_theory": np.broadcast_to(np.where(unknown, np.nan, theory), eps_eff.shape),
         "eps_eff_check": _check(agrees, compared, near),
+        "eps_eff_reason": reason,
     }
 
 
@@ -315,6 +336,12 @@ def _summary(result: xr.Dataset) -> dict[str, Any]:
         if f"{what}_check" in result:
             check = result[f"{what}_check"].values
             found |= {f"{what}_{name}": int((check == code).sum()) for code, name in CHECKS.items()}
+            if f"{what}_reason" in result:
+                reason = result[f"{what}_reason"].values
+                why = {text: int((reason == code).sum()) for code, text in REASONS.items() if code}
+                found[f"{what}_not_compared_why"] = ", ".join(
+                    f"{count} {text.replace('_', ' ')}" for text, count in why.items() if count
+                )
     with np.errstate(all="ignore"):
         compared = result["rate_check"].values >= 0
         error = np.abs(result["rate_sim"].values / result["rate_theory"].values - 1)[compared]
