@@ -14,8 +14,8 @@ from olsbn.balls import Ball, Exact, Undecided, exact_cell
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.results.datasets import check_no_medians, check_variables, source_of
 from olsbn.schema import Status
-from olsbn.store import Store
-from olsbn.tiles import meter
+from olsbn.sweeps.progress import meter
+from olsbn.sweeps.store import Store
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -187,7 +187,7 @@ def _certified(cell: xr.Dataset, source: OLSProblem | ProblemFamily, rel: float)
     row: dict[str, Any] = {name: empty for name, (_, empty) in _FACTS.items()}
     row |= {name: np.full(n_rows, np.nan) for pair in _NUMBERS.items() for name in (f"{pair[0]}_exact", pair[1])}
     row["by_rounding"] = "by_rounding" in cell and bool(cell["by_rounding"].any())
-    steps = [int(k) for k in cell["step"].values] if n_rows else []
+    steps = [int(k) for k in np.atleast_1d(cell["step"].values)] if "step" in cell.coords else []
     try:
         exact = exact_cell(
             _problem(source, cell),
@@ -202,7 +202,7 @@ def _certified(cell: xr.Dataset, source: OLSProblem | ProblemFamily, rel: float)
     except Undecided:
         return row
     status, steps_to_tol = _ending(cell)
-    balls = [_at(exact, k) for k in steps] if n_rows else [exact[3:7]]
+    balls = [_at(exact, k) for k in steps] if steps else [exact[3:7]]
     for i, (name, digits) in enumerate(_NUMBERS.items()):
         column = [ball[i] for ball in balls]
         values = np.atleast_1d(cell[name].values).tolist() if name in cell else [math.nan] * len(column)

@@ -214,6 +214,17 @@ def test_the_draw(ds):
         olsbn.certify(nothing, problem=SPHERE)
 
 
+def test_recorded_steps(ds):
+    recorded = olsbn.sweep(SPHERE, **GRID, record=[0, 7, 300])
+    proof = olsbn.certify(recorded, n=5, problem=SPHERE)
+    assert proof.agrees.all() and proof.digits.dims == ("cell", "step") and proof.digits.shape == (5, 3)
+    proof = olsbn.certify(recorded.isel(step=1), n=5, problem=SPHERE)
+    assert proof.agrees.all() and proof.digits.dims == ("cell",)
+    bad = recorded.copy(deep=True)
+    bad["a"][1, 0, 2] *= 1 + 1e-8
+    assert olsbn.certify(bad, n=21, problem=SPHERE).attrs["refuted"] == 1
+
+
 def test_a_family_is_known():
     family = ProblemFamily("linspace", 10.0, seed=2)
     ds = olsbn.sweep(family, dim=[2, 3], trial=[0, 4], eps=[0.01, 1.0], n_steps=50)
