@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,15 @@ _BLOCK = 2**17
 _OFFSET_EXP = 950
 # A root of the secular equation leaves no more than this share of its terms' size (rounding, some 1e-14).
 _SECULAR_TOL = 1e-6
+# What orthogonalisation leaves of a vector is rounding below this share of it.
+_LOST_TOL = 1e-13
+
+# Modes whose shares of ||u||^2 and of E (over those of the largest mode) are both below 2 to this power are deflated:
+# relative to its pole the offset of such a root is below 2**-388.
+_TINY_EXP = -900
+# A start that differs from a multiple of u by less than this share, in every component, does so by rounding: it excites
+# nothing. Of a part in modes that u does not reach it is the share in the H-norm that counts.
+EXCITED_TOL = 16 * MACHEPS
 
 Result = TypeVar("Result")
 
@@ -211,3 +221,195 @@ def _geometric_mean(x: FloatArray, y: FloatArray) -> FloatArray:
     """Return sqrt(x y), rounded as if the product could not leave the range of float64."""
     power = np.frexp(x)[1] // 2
     return np.ldexp(np.sqrt(np.ldexp(x, -2 * power) * y), power)
+
+
+# -------------------------------------------------------------------- the spectrum of H*
+
+
+class StarSpectrum:
+    """The spectrum of ``H* = H - (Hu)(Hu)'/(u'Hu)``, H = diag(eigvals), and what of it a start w0 excites.
+
+    It is split into roots of the secular equation and survivors of deflation.
+
+    Modes with equal eigenvalues are merged: rotated so that u has one component in the group. Then modes without
+    weight in u are set aside: their eigenvalue is an eigenvalue of H*. What is left has distinct poles and positive
+    weights.
+    """
+
+    def __init__(self, eigvals: FloatArray, u: FloatArray, w0: FloatArray) -> None:
+        self._eigvals, self._u, self._w0 = eigvals, u, w0
+        # Scale by a power of two, upwards, so that no small eigenvalue is lost against a large one.
+        self._shift = max(0, 1000 - math.frexp(float(eigvals[-1]))[1])
+        self._starts = np.flatnonzero(np.concatenate([[True], eigvals[1:] != eigvals[:-1]]))
+        sizes = np.diff(np.append(self._starts, eigvals.size))
+        self._group = np.repeat(np.arange(sizes.size), sizes)
+        ends = eigvals[self._starts]
+        weights, exponents = _group_weights(eigvals, u, self._starts, self._group)
+        size = np.frexp(weights)[1] + exponents  # of E's parts, and less that of their eigenvalues: of ||u||^2's parts
+        size_u2 = size - np.frexp(ends)[1]
+        there = weights > 0
+        self._active = there & ((size >= size[there].max() + _TINY_EXP) | (size_u2 >= size_u2[there].max() + _TINY_EXP))
+        self.poles = np.ldexp(ends[self._active], self._shift)
+        self.weights, self.exponents = weights[self._active], exponents[self._active]
+        self.n_roots = self.poles.size - 1
+        # A group of m equal eigenvalues leaves m - 1 of them if u has weight in it, else all m.
+        self._copies = sizes - self._active
+        self.survivors = np.repeat(eigvals[self._starts], self._copies)
+
+    def extremes(self, excited: bool) -> tuple[float, float]:
+        """Return the smallest and the largest eigenvalue of H* besides the 0 along u; NaN if there is none."""
+        found: list[float] = []
+        if self.n_roots and (not excited or self.roots_excited()):
+            ends = secular_roots(
+                self.poles, self.weights, np.array([0, self.n_roots - 1]), threads=1, exponents=self.exponents
+            )
+            found += self.unscaled(ends.values).tolist()
+        survivors = self.survivors[self.survivors_excited()] if excited else self.survivors
+        if survivors.size:
+            found += [float(survivors[0]), float(survivors[-1])]
+        return (min(found), max(found)) if found else (math.nan, math.nan)
+
+    @cached_property
+    def _unordered(self) -> FloatArray:
+        roots = secular_roots(self.poles, self.weights, exponents=self.exponents)
+        return np.concatenate([[0.0], self.unscaled(roots.values), self.survivors])
+
+    def order(self) -> Any:
+        """Return the order that sorts (0, roots, survivors)."""
+        if not self.survivors.size:
+            return np.arange(self.n_roots + 1)
+        return np.argsort(self._unordered, kind="stable")
+
+    def eigvals(self) -> FloatArray:
+        """Return all eigenvalues, ascending."""
+        return self._unordered[self.order()]
+
+    def unscaled(self, values: FloatArray) -> Any:
+        """Return eigenvalues in the problem's own units."""
+        return np.ldexp(values, -self._shift)
+
+    def roots_excited(self) -> bool:
+        """Whether w0 has a part that is not parallel to u; it then excites every root within a step."""
+        return not parallel(self._eigvals, self._u, self._w0)
+
+    def survivors_excited(self) -> Any:
+        """Return for every survivor of deflation whether w0 has a part in its eigenspace orthogonal to u."""
+        starts, group = self._starts, self._group
+
+        def scaled(vector: FloatArray) -> FloatArray:
+            size = np.maximum.reduceat(np.abs(vector), starts)[group]
+            return np.divide(vector, size, out=np.zeros_like(vector), where=size > 0)
+
+        u, w0 = scaled(self._u), scaled(self._w0)
+        norm2 = np.add.reduceat(u * u, starts)
+        along = np.divide(np.add.reduceat(u * w0, starts), norm2, out=np.zeros_like(norm2), where=self._active)
+        rest = w0 - along[group] * u
+        part, whole = np.add.reduceat(rest * rest, starts), np.add.reduceat(w0 * w0, starts)
+        return np.repeat(part > EXCITED_TOL**2 * whole, self._copies)
+
+
+def _group_weights(eigvals: FloatArray, u: FloatArray, starts: Any, group: Any) -> tuple[FloatArray, Any]:
+    """Return for each group of equal eigenvalues its part of E, times a power of two that puts E into [1/2, 1).
+
+    The parts are numbers and exponents, for they may lie 2000 binary orders apart.
+    """
+    mantissa, exponent = _weights(eigvals, u)
+    largest = np.maximum.reduceat(np.where(mantissa > 0, exponent, -(2**30)), starts)
+    parts = np.add.reduceat(np.ldexp(mantissa, exponent - largest[group]), starts)
+    largest = np.where(parts > 0, largest, 0)
+    top = largest[parts > 0].max()
+    total = math.fsum(np.ldexp(parts, largest - top))
+    return parts, largest - top - math.frexp(total)[1]
+
+
+def _weights(eigvals: FloatArray, u: FloatArray) -> tuple[FloatArray, Any]:
+    """Return eigvals * u**2 as mantissas and exponents."""
+    mantissa_l, exponent_l = np.frexp(eigvals)
+    mantissa_u, exponent_u = np.frexp(u)
+    return mantissa_l * mantissa_u * mantissa_u, exponent_l + 2 * exponent_u
+
+
+def parallel(eigvals: FloatArray, u: FloatArray, w0: FloatArray) -> bool:
+    """Whether w0 is a multiple of u, to the rounding of its components; w0 = 0 is one."""
+    if not w0.any():
+        return True
+    reached = u != 0
+    if not reached.all() and float(scaled_weights(eigvals, w0)[~reached].sum()) > EXCITED_TOL**2:
+        return False
+    if not w0[reached].all():
+        return False
+    # w0/u is one number, compared as mantissas and exponents
+    (x, i), (y, j) = np.frexp(w0[reached]), np.frexp(u[reached])
+    ratio, more = np.frexp(x / y)
+    power = i - j + more
+    with np.errstate(over="ignore", under="ignore"):
+        ratio = np.ldexp(ratio, power - int(power.max()))
+    return float(np.ptp(ratio)) <= EXCITED_TOL * float(np.abs(ratio).max())
+
+
+def scaled_weights(eigvals: FloatArray, u: FloatArray) -> FloatArray:
+    """Return eigvals * u**2 times the power of two that puts the sum into [1/2, 1)."""
+    mantissa, exponent = _weights(eigvals, u)
+    exponent -= exponent[mantissa > 0].max()
+    weights = np.ldexp(mantissa, np.where(mantissa > 0, exponent, 0))
+    return np.ldexp(weights, -math.frexp(math.fsum(weights))[1])
+
+
+# -------------------------------------------------------------------- block Lanczos
+
+
+def gauss_points(points: FloatArray, starts: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
+    r"""Return few points that give the same moments as many: block Gauss quadrature by block Lanczos.
+
+    Parameters
+    ----------
+    points : ndarray, shape (m,)
+        Where the measure sits.
+    starts : ndarray, shape (m, b)
+        Its weights: the b x b matrices ``x_i x_i'`` of the rows of `starts`.
+    n : int
+        Number of points wanted, >= b.
+
+    Returns
+    -------
+    points : ndarray, shape (k,)
+        k <= n of them, ascending, within the range of the given ones; fewer than n where fewer give all moments.
+    starts : ndarray, shape (k, b)
+        So that ``sum_i f(points_i) x_i x_i'`` is the same for all polynomials f of degree below 2 (n // b) - 1.
+
+    Notes
+    -----
+    Band Lanczos on diag(points), from the columns of `starts`, with full reorthogonalisation twice; a vector of which
+    nothing is left (w0 parallel to u, points used up) is passed over. Points are shifted and scaled to [-1, 1] first,
+    so that a narrow range far from 0 loses no digits. Time O(m n^2), memory O(m n), on one thread: call it inside
+    `on_one_thread`.
+    """
+    low, high = float(points.min()), float(points.max())
+    middle, half = low + (high - low) / 2, (high - low) / 2
+    scaled = (points - middle) / half if half > 0 else np.zeros_like(points)
+    basis = np.empty((n, points.size))
+    k, from_starts, next_image = 0, 0, 0
+    columns = list(np.ascontiguousarray(starts.T))
+    while k < n:
+        if columns:
+            vector = columns.pop(0).copy()
+        elif next_image < k:
+            vector = scaled * basis[next_image]
+            next_image += 1
+        else:
+            break  # the space is invariant: nothing is left out
+        before = math.sqrt(float(vector @ vector))
+        for _ in range(2):
+            vector -= (basis[:k] @ vector) @ basis[:k]
+        after = math.sqrt(float(vector @ vector))
+        if after > _LOST_TOL * before:
+            basis[k] = vector / after
+            k += 1
+        if not columns and not from_starts:
+            from_starts = k
+    basis = basis[:k]
+    T = (basis * scaled) @ basis.T
+    theta, turn = np.linalg.eigh((T + T.T) / 2)
+    found = turn[:from_starts].T @ (basis[:from_starts] @ starts)
+    found = np.where(found[:, :1] < 0, -found, found)  # the sign of an eigenvector is the eigensolver's whim
+    return np.clip(middle + half * theta, low, high), found

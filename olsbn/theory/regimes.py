@@ -148,7 +148,7 @@ def effective_rate_regimes(problem: OLSProblem) -> EffectiveRateRegimes:
             nan, plateau, nan, nan, nan, nan, nan, nan, "sigma0 = 0 (or it underflows): BN is undefined at this start"
         )
 
-    u2, w2, C2 = start.norm2(start.u), start.norm2(start.w0), start.first_step2
+    u2, w2, C2 = start.u2, start.w2, start.first_step2
     # In scaled units; learning rates and effective rates go back by one power of two each.
     small_slope = u2 / w2
     large_product = ratio(u2, C2)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from olsbn._validate import FloatArray
+from olsbn.linalg import parallel
 from olsbn.problems import OLSProblem
-from olsbn.theory.spectrum import parallel, star_extremes
+from olsbn.theory.spectrum import star_extremes
 
 # A first large step that leaves w with a smaller correlation to the target than this lands next to the saddles.
 GENERIC_CORR = 1e-6
@@ -32,6 +33,8 @@ class Start:
     He: FloatArray
     first_step2: float  # C^2
     plateau: float  # 2/lambda*_d, inf for d = 1
+    u2: float  # ||u||^2
+    w2: float  # ||w0||^2, of the part in the range of H
 
     @classmethod
     def of(cls, problem: OLSProblem) -> Start:
@@ -49,7 +52,7 @@ class Start:
             v = w0 - beta * u
             V = float(np.sum(eigvals * v * v))
             sigma2 = beta * beta * energy + V
-            if parallel(problem):
+            if parallel(problem.eigvals, problem.u, problem.w0):
                 V, v = 0.0, np.zeros_like(v)
             if energy > 0 and sigma2 > 0:
                 excess, q = V / sigma2, beta * energy / sigma2
@@ -60,8 +63,12 @@ class Start:
                 sigma2, excess, He, first_step2 = 0.0, math.nan, np.zeros_like(u), math.nan
         top = star_extremes(problem, False)[1]
         plateau = math.inf if math.isnan(top) else ratio(2.0, math.ldexp(top, -exp_l))
+        u2, w2 = float(np.sum(u * u)), float(np.sum(w0 * w0))
+        if problem.reduction is not None:
+            u2 = times_two_to(problem.reduction.u_norm, -exp_u) ** 2
+            w2 = times_two_to(problem.reduction.w0_norm, -exp_w) ** 2
         exp_eps = 2 * exp_w - 2 * exp_u - exp_l
-        return cls(eigvals, u, w0, exp_eps, -exp_l, energy, beta, v, sigma2, excess, He, first_step2, plateau)
+        return cls(eigvals, u, w0, exp_eps, -exp_l, energy, beta, v, sigma2, excess, He, first_step2, plateau, u2, w2)
 
     def norm2(self, vector: FloatArray) -> float:
         """Return the squared Euclidean norm."""

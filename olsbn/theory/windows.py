@@ -184,7 +184,7 @@ def _bngd_window(problem: OLSProblem, tol: float, n_steps: int) -> tuple[_Ends, 
             upper = n_steps / (start.first_step2 * time) if time > 0 else math.inf
     low_star = star_extremes(problem, False)[0]
     need = ratio(-math.log(tol), 2 * n_steps * math.ldexp(low_star, start.exp_eff)) if low_star > 0 else 0.0
-    u2, w2 = start.norm2(start.u), start.norm2(start.w0)
+    u2, w2 = start.u2, start.w2
     upper_slowest = ratio(u2, need * start.first_step2)
     eps_1, eps_2 = ratio(start.plateau * w2, u2), ratio(u2, start.plateau * start.first_step2)
     reliable = 3 * lower <= eps_1 and upper >= 3 * eps_2
