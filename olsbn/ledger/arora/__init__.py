@@ -4,7 +4,7 @@ As submitted (text layer of the submission); statements on losses in general are
 scale-invariant block, and on a small network, many.
 """
 
-from olsbn.ledger.arora import full_batch, invariance, smoothness, stochastic
+from olsbn.ledger.arora import full_batch, invariance, network, smoothness, stochastic
 from olsbn.ledger.base import gather
 
-CLAIMS, FALSE = gather(invariance, smoothness, full_batch, stochastic)
+CLAIMS, FALSE = gather(invariance, smoothness, full_batch, stochastic, network)

@@ -9,6 +9,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.ledger.arora import full_batch
+from olsbn.ledger.arora.network import backward
 from olsbn.ledger.arora.smoothness import POINTS, l_va, l_vv, largest_scale, point
 from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, draw_problem, rounding
 from olsbn.ledger.descent import bngd_paths
@@ -95,6 +96,20 @@ CLAIMS = (
         n_search=20,
     ),
     Claim(
+        id="olsbn.C.1-all-inputs",
+        source="olsbn",
+        kind="upper",
+        statement="Lemma C.1 of [Arora] holds for all inputs of a batch together, without the root of its size and the "
+        "3: I - 11'/B - xx'/B lies between 0 and I.",
+        formula="(sum_b ||dy/dx_b||^2)^(1/2) <= gamma G/sqrt(delta);  (dy/dgamma)^2 + (dy/dbeta)^2 <= B G^2",
+        problems="as arora.lemma-C.1",
+        instance=backward,
+        theory=lambda i: [i.gamma * i.G / math.sqrt(i.delta), i.G * math.sqrt(i.B)],
+        measured=lambda i: [np.linalg.norm(i.d_x), math.hypot(i.d_gamma, i.d_beta)],
+        allowed=lambda i: rounding(i.ops, i.G * np.array([i.gamma / math.sqrt(i.delta), math.sqrt(i.B)])),
+        n_search=200,
+    ),
+    Claim(
         id="olsbn.eta-g",
         source="olsbn",
         kind="upper",
@@ -132,5 +147,6 @@ FALSE = {
     "A.1 with half": _false.scaled("olsbn.A.1-without-pi", 0.5),
     "A.2 by the loss alone": _false("olsbn.A.2-without-pi", theory=lambda i: i.run.excess[0]),
     "a large eta costs what the bound allows": _false("olsbn.price-of-eta", theory=lambda i: _pairs(i.bound)),
+    "C.1 with nine tenths": _false.scaled("olsbn.C.1-all-inputs", 0.9),
     "the proof closes for twice that c_g": _false.changed("olsbn.eta-g", c_g=lambda i: 2 * i.c_g),
 }
