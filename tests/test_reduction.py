@@ -4,6 +4,7 @@ import dataclasses
 import math
 import pickle
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import olsbn
 from olsbn import OLSProblem
 from olsbn.linalg import gauss_points
 from olsbn.problems.reduction import modes_needed, reduce_for
+from olsbn.sweeps import spec
 
 KINDS = [("linspace", 100.0), ("logspace", 1e3), ("marchenko-pastur", 30.0), ("powerlaw", 1e4), ("two-cluster", 50.0)]
 
@@ -177,6 +179,39 @@ def test_reduce_for():
     assert reduce_for(problem, 100, 64).dim == 64
     for bad in (True, "yes", 3.5, None):
         refused(lambda bad=bad: reduce_for(problem, 100, bad), "reduce", "auto")
+
+
+def test_sweeps_reduce_and_say_so(tmp_path):
+    problem = OLSProblem.from_spectrum("linspace", 3000, 10.0)
+    grid = {"eps": [0.01, 0.1, 1.0, 10.0], "n_steps": 100, "progress": False}
+    full, auto = olsbn.sweep(problem, **grid), olsbn.sweep(problem, reduce="auto", **grid)
+    assert log_difference(auto, full).max() < 1e-9
+    small = problem.reduced(100)
+    assert auto.attrs["reduce"] == "auto" and auto.attrs["modes"] == small.dim
+    assert auto.attrs["reduction_error"] == small.reduction_error and auto.attrs["rank"] == 3000
+    assert auto.attrs["eps_1"] == pytest.approx(full.attrs["eps_1"], rel=1e-9)
+    kept = olsbn.sweep(problem, reduce="auto", store=tmp_path / "s.zarr", **grid)
+    again = olsbn.sweep(problem, reduce="auto", store=tmp_path / "s.zarr", **grid)  # goes on: nothing is left to do
+    for ds in (kept, again):
+        assert ds.load().drop_attrs().equals(auto.drop_attrs()) and ds.attrs["modes"] == small.dim
+        assert ds.attrs["eps_1"] == auto.attrs["eps_1"]
+    family = olsbn.ProblemFamily("linspace", cond=10.0)
+    found = olsbn.sweep(family, dim=[50, 3000], trial=[0, 1], reduce="auto", **grid)
+    assert log_difference(found.sel(dim=3000, trial=0), full).max() < 1e-9
+    assert list(found.attrs["modes"]) == [50, small.dim]
+    few = olsbn.sweep(problem, method="gd", reduce=40, **grid)
+    assert few.attrs["modes"] == 40 and few.attrs["reduction_error"] > auto.attrs["reduction_error"]
+    for name, grids in (("wngd", {}), ("bngd", {"smoothing": np.array([0.0, 0.1])})):
+        refused(lambda n=name, g=grids: spec._check_reduce(SimpleNamespace(name=n), g), "reduce", name)
+    refused(lambda: olsbn.sweep(family, dim=3000, reduce=True, **grid), "reduce", "True")
+
+
+def test_a_start_along_u_is_stored_reduced(tmp_path):
+    problem = OLSProblem.from_spectrum("linspace", 1000, 10.0)
+    problem = dataclasses.replace(problem, w0=0.5 * problem.u)  # excites nothing: no extreme eigenvalues to keep
+    grid = {"eps": [0.01, 0.1], "n_steps": 30, "progress": False, "reduce": 60}
+    found = olsbn.sweep(problem, store=tmp_path / "s.zarr", **grid).load()
+    assert found.drop_attrs().equals(olsbn.sweep(problem, **grid).drop_attrs())
 
 
 def test_bits_do_not_depend_on_threads():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _CHUNK = 1024
 # As many of the outermost modes are kept as they are at either end, so that the extreme eigenvalues are exact.
 _KEPT = 8
+_LEAST = 2 * _KEPT + 2  # modes of a reduced problem
 # Modes that n_steps need to a tolerance, over sqrt(n_steps log10(1/tol)): measured (see `OLSProblem.reduced`).
 _MODES_FACTOR = 4.0
 # "auto" reduces only where that saves at least this factor, and only to this error.
@@ -58,6 +59,11 @@ class Reduction:
     w0_norm: float
     key: str
 
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any]) -> Reduction:
+        """Return it from its fields by name, as a file keeps them."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
+
     def star_extremes(self, excited: bool) -> tuple[float, float]:
         """Return the extreme eigenvalues of the original's H* besides 0."""
         return self.star_excited if excited else self.star
@@ -70,7 +76,8 @@ def key(eigvals: FloatArray, u: FloatArray, w0: FloatArray) -> str:
 
 def modes_needed(n_steps: int, tol: float) -> int:
     """Return how many modes carry a run of `n_steps` steps to `tol` in log(excess)."""
-    return math.ceil(_MODES_FACTOR * math.sqrt(n_steps * -math.log10(tol))) + 2 * _KEPT
+    smooth = math.ceil(_MODES_FACTOR * math.sqrt(n_steps * -math.log10(tol)))
+    return min(smooth, 2 * (n_steps + 2)) + 2 * _KEPT  # the latter give all the moments that n_steps see
 
 
 def reduced(problem: OLSProblem, n_steps: int, tol: float, max_modes: int | None) -> OLSProblem:
@@ -80,9 +87,8 @@ def reduced(problem: OLSProblem, n_steps: int, tol: float, max_modes: int | None
     if not 0 < tol < 1:
         raise ValueError(f"tol must be in (0, 1), got {tol!r}")
     n = modes_needed(n_steps, tol)
-    n = min(n, 2 * (n_steps + 2) + 2 * _KEPT)  # more than so many give all the moments that n_steps see
     if max_modes is not None:
-        n = min(n, as_count("max_modes", max_modes, minimum=2 * _KEPT + 2))
+        n = min(n, as_count("max_modes", max_modes, minimum=_LEAST))
     eigvals, E = problem.eigvals, problem.explained_var
     stuck = math.fsum(eigvals * problem.u * problem.w0) == 0  # sigma0 = 0, or a saddle, which rounding would leave
     if problem.reduction is not None or n >= problem.dim or stuck:
@@ -141,16 +147,34 @@ def reduce_for(problem: OLSProblem, n_steps: int, reduce: bool | str | int) -> O
         False: as it is. "auto": reduced, if that saves a factor of 4 of its modes and its estimated error is at most
         1e-6 in log(excess). A number: reduced to at most so many modes, whatever the error.
     """
+    check_reduce(reduce)
     if reduce is False:
         return problem
-    if isinstance(reduce, bool) or not (reduce == "auto" or isinstance(reduce, int | np.integer)):
-        raise ValueError(f"reduce must be False, 'auto' or a number of modes, got {reduce!r}")
     if reduce != "auto":
         return reduced(problem, max(n_steps, 1), 1e-12, int(reduce))
     if n_steps < 1 or problem.dim < _PAYS * modes_needed(n_steps, 1e-12):
         return problem
     found = reduced(problem, n_steps, 1e-12, None)
     return found if found.reduction_error <= _AUTO_TOL else problem
+
+
+def check_reduce(reduce: Any) -> None:
+    """Refuse what `reduce_for` does not know."""
+    known = reduce is False or (isinstance(reduce, str) and reduce == "auto")
+    if not known and (isinstance(reduce, bool) or not isinstance(reduce, int | np.integer)):
+        raise ValueError(f"reduce must be False, 'auto' or a number of modes, got {reduce!r}")
+    if not known:
+        as_count("reduce", reduce, minimum=_LEAST)
+
+
+def reduced_dim(dim: int, n_steps: int, reduce: bool | str | int) -> int:
+    """Return how many modes `reduce_for` leaves of `dim`, if the error is small enough."""
+    if reduce is False or n_steps < 1:
+        return dim
+    needed = modes_needed(n_steps, 1e-12)
+    if isinstance(reduce, str):
+        return needed if dim >= _PAYS * needed else dim
+    return min(dim, needed, int(reduce))
 
 
 def _reduced_points(eigvals: FloatArray, starts: FloatArray, n: int, n_steps: int) -> tuple[FloatArray, FloatArray]:

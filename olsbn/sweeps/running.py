@@ -34,6 +34,7 @@ def sweep(
     tol: float = 1e-10,
     stop: str = "steps",
     record: Any = None,
+    reduce: bool | str | int = False,
     store: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     client: Any = None,
@@ -61,6 +62,10 @@ def sweep(
         Steps in [0, n_steps] at which `excess`, `eps_eff`, `w_norm` and `a` are kept: they then have an axis ``step``,
         after ``trial``, in place of their values at the end. After the end of a cell they are NaN (0 and unchanged
         where the excess fell to the floor). `rate_theory` then belongs to the last recorded step with a number.
+    reduce : False, "auto" or int, optional
+        Run reduced problems (`OLSProblem.reduced`): "auto" where that saves a factor 4 of the modes at an estimated
+        error of log(excess) below 1e-6, a number for at most so many modes. For "gd", and "bngd" without smoothing. The
+        attributes `modes` and, for a single problem, `reduction_error` say what came of it.
     store : path-like, optional
         A Zarr store to keep the result in, tile by tile. If it is there already, what is done is kept: the same call
         goes on where an earlier one was stopped, however it ended.
@@ -114,7 +119,7 @@ def sweep(
     (('eps_a', 'eps'), True)
     """
     spec = SweepSpec.checked(
-        problem, method, params, n_steps=n_steps, dim=dim, trial=trial, tol=tol, stop=stop, record=record
+        problem, method, params, n_steps=n_steps, dim=dim, trial=trial, tol=tol, stop=stop, record=record, reduce=reduce
     )
     if client is not None and not hasattr(client, "submit"):
         raise TypeError(f"client must be a distributed.Client, got {type(client).__name__}")

@@ -20,6 +20,7 @@ from olsbn.dynamics.base import Arrays, Method
 from olsbn.dynamics.registry import METHODS, method_named
 from olsbn.identity import identity
 from olsbn.problems import OLSProblem, ProblemFamily
+from olsbn.problems.reduction import check_reduce, reduce_for, reduced_dim
 from olsbn.sweeps.tiling import Tile, Tiling, tile_shape
 from olsbn.theory.facts import theory_attrs
 
@@ -35,7 +36,8 @@ class SweepSpec:
     """What a sweep computes: every cell follows from it. `dims` and `trials` are None for a single problem.
 
     `params` has a vector for each parameter of the method, in the order of the axes; `axes` names those that the
-    result has. `tile` overrides the sizes of a tile, which do not change a number.
+    result has. `reduce` is that of `reduce_for`, by which problems of a family are replaced as they are made; a single
+    problem has been replaced already. `tile` overrides the sizes of a tile, which do not change a number.
     """
 
     source: OLSProblem | ProblemFamily
@@ -50,6 +52,7 @@ class SweepSpec:
     record: tuple[int, ...] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     tile: tuple[int, ...] | None = None
+    reduce: bool | str | int = False
 
     @classmethod
     def checked(
@@ -65,6 +68,7 @@ class SweepSpec:
         stop: Any = "steps",
         record: Any = None,
         tile: tuple[int, ...] | None = None,
+        reduce: Any = False,
     ) -> SweepSpec:
         """Check the arguments of `sweep` and put them into one form; `params` has the method's options as well."""
         if not isinstance(problem, OLSProblem | ProblemFamily):
@@ -79,6 +83,11 @@ class SweepSpec:
         options = found.checked_options({name: value for name, value in params.items() if name in names})
         grids = found.checked_params({name: value for name, value in params.items() if name not in names})
         dims, trials, axes = _problems(problem, dim, trial)
+        if reduce is not False:
+            _check_reduce(found, grids)
+            check_reduce(reduce)
+            if isinstance(problem, OLSProblem):
+                problem = reduce_for(problem, n_steps, reduce)
         axes += [name for name, grid in grids.items() if grid.ndim]
         return cls(
             source=problem,
@@ -93,6 +102,7 @@ class SweepSpec:
             record=None if record is None else recorded_steps(record, n_steps),
             options=options,
             tile=tile,
+            reduce=reduce,
         )
 
     @property
@@ -157,11 +167,13 @@ class SweepSpec:
         if isinstance(self.source, OLSProblem):
             return self.source
         assert self.dims is not None and self.trials is not None
-        return _family_problem(self.source, self.dims[dim], self.trials[trial])
+        return _family_problem(self.source, self.dims[dim], self.trials[trial], self.n_steps, self.reduce)
 
     def dimension(self, dim: int) -> int:
         """Return the number of modes of the problems at position `dim`."""
-        return self.source.dim if isinstance(self.source, OLSProblem) else (self.dims or (1,))[dim]
+        if isinstance(self.source, OLSProblem):
+            return self.source.dim
+        return reduced_dim((self.dims or (1,))[dim], self.n_steps, self.reduce)
 
     def cell_work(self, dim: int) -> float:
         """Return about how many mode-steps a cell takes at position `dim`."""
@@ -201,8 +213,11 @@ class SweepSpec:
             source = {f"family {name}": value for name, value in vars(self.source).items()}
             source |= {"dim": list(self.dims), "trial": list(self.trials)}
             source["problems made here"] = [
-                _family_problem(self.source, d, self.trials[0]).fingerprint for d in self.dims
+                _family_problem(self.source, d, self.trials[0], self.n_steps, self.reduce).fingerprint
+                for d in self.dims
             ]
+            if self.reduce is not False:
+                source["reduce"] = self.reduce
         found = {"method": self.method_name, "axes": self.axes}
         found |= {name: getattr(self, name) for name in ("n_steps", "tol", "stop")}
         found |= source | {name: self.params[name].tolist() for name in self.telling_params()} | dict(self.options)
@@ -260,11 +275,13 @@ class SweepSpec:
             **{name: float(grid[0]) for name, grid in self.params.items() if name not in self.axes},
             **provenance(self.method),
         }
+        if self.reduce is not False:
+            found |= {"reduce": self.reduce, **self._reduction_attrs()}
         if isinstance(self.source, OLSProblem):
             found |= {
                 "problem": self.source.label,
                 "problem_fingerprint": self.source.fingerprint,
-                "rank": self.source.dim,
+                "rank": self.source.dim if self.source.reduction is None else self.source.reduction.dim,
                 "rank_tol": self.source.rank_tol,
                 **theory_attrs(self.source),
             }
@@ -278,6 +295,14 @@ class SweepSpec:
                 name: grid[0] for name, grid in (("dim", self.dims), ("trial", self.trials)) if name not in self.axes
             }
         return found
+
+    def _reduction_attrs(self) -> dict[str, Any]:
+        """Return how many modes the problems were reduced to, and the largest estimated error of log(excess)."""
+        at = [(i, j) for i in range(self.shape[0]) for j in range(self.shape[1])]
+        made = [self.problem(i, j) for i, j in at[:1]] if isinstance(self.source, OLSProblem) else []
+        if not made:
+            return {"modes": [self.dimension(i) for i in range(self.shape[0])]}
+        return {"modes": made[0].dim, "reduction_error": made[0].reduction_error}
 
     def dataset(self, arrays: Arrays) -> xr.Dataset:
         """Label the arrays, dropping the axes that were left out."""
@@ -305,8 +330,18 @@ def recorded_steps(record: Any, n_steps: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=16)
-def _family_problem(family: ProblemFamily, dim: int, trial: int) -> OLSProblem:
-    return family(dim, trial)
+def _family_problem(
+    family: ProblemFamily, dim: int, trial: int, n_steps: int = 0, reduce: bool | str | int = False
+) -> OLSProblem:
+    return reduce_for(family(dim, trial), n_steps, reduce)
+
+
+def _check_reduce(method: Method, grids: Mapping[str, Any]) -> None:
+    """Reduced problems give the runs of GD and BNGD, which see a problem through its moments in lambda."""
+    smoothed = np.any(np.asarray(grids.get("smoothing", 0.0)) != 0)
+    if method.name not in ("gd", "bngd") or smoothed:
+        what = f"{method.name} with smoothing" if smoothed else method.name
+        raise ValueError(f"reduce must be False for methods other than gd and bngd without smoothing, got {what}")
 
 
 def _problems(

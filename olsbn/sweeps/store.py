@@ -14,6 +14,7 @@ which the checksums then find.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import glob
 import hashlib
@@ -39,6 +40,7 @@ from olsbn import schema
 from olsbn.dynamics.base import Arrays
 from olsbn.dynamics.registry import method_named
 from olsbn.problems import OLSProblem, ProblemFamily
+from olsbn.problems.reduction import Reduction
 from olsbn.schema import VARIABLES
 from olsbn.sweeps.compute import theory_of_tile
 from olsbn.sweeps.spec import SweepSpec, engine, theory
@@ -120,6 +122,8 @@ class Store:
             source = ProblemFamily(facts["kind"], facts["cond"], facts["seed"], u, w0)
         else:
             scalars = {name: facts[name] for name in _SCALARS if name in facts}
+            if "reduction" in facts:
+                scalars["reduction"] = Reduction.from_facts(facts["reduction"])
             source = OLSProblem(array["eigvals"], array["u"], array["w0"], **scalars)
         dims, trials = (tuple(array[name].tolist()) if name in array else None for name in ("dim", "trial"))
         method = method_named(facts["method"])
@@ -137,6 +141,7 @@ class Store:
             axes=tuple(facts["axes"]),
             record=None if record is None else tuple(record.tolist()),
             options={option.name: facts[option.name] for option in method.options},
+            reduce=facts.get("reduce", False),
         )
 
     @cached_property
@@ -413,8 +418,12 @@ def _write_empty(path: Path, spec: SweepSpec, command: str) -> None:
         )  # fmt: skip
     inputs = {name: getattr(spec, name) for name in ("n_steps", "tol", "stop")}
     inputs |= {"method": spec.method_name, "axes": list(spec.axes), **spec.options}
+    if spec.reduce is not False:
+        inputs["reduce"] = spec.reduce
     if isinstance(spec.source, OLSProblem):
         inputs |= {name: getattr(spec.source, name) for name in _SCALARS}
+        if spec.source.reduction is not None:
+            inputs["reduction"] = dataclasses.asdict(spec.source.reduction)
     else:
         inputs |= {name: value for name, value in vars(spec.source).items() if not isinstance(value, tuple)}
     group.create_group("inputs", attributes=_plain(inputs))

@@ -81,6 +81,7 @@ def _keys(method: Method) -> dict[str, _Key]:
         "tol": _Key(_number, "a number in [1e-290, 1)"),
         "stop": _Key(_text, "'steps' or 'tol'"),
         "record": _Key(_list_of(_whole), "a list of steps"),
+        "reduce": _Key(_either(_whole, _text), "'auto' or a number of modes"),
         "dim": _Key(_WHOLES, "a whole number >= 1 or a list of them"),
         "trials": _Key(
             _WHOLES,
@@ -107,8 +108,8 @@ def load(path: str | os.PathLike[str]) -> SweepSpec:
     Parameters
     ----------
     path : path-like
-        A TOML file: `n_steps`, `method`, the method's parameters and options, `tol`, `stop`, `record`, `dim`, `trials`,
-        and a table ``[problem]``.
+        A TOML file: `n_steps`, `method`, the method's parameters and options, `tol`, `stop`, `record`, `reduce`, `dim`,
+        `trials`, and a table ``[problem]``.
 
     Returns
     -------
@@ -181,7 +182,7 @@ def _spec(raw: Mapping[str, Any], folder: Path) -> SweepSpec:
         raise ValueError(f"the key 'dim' is missing: it must be {keys['dim'].allowed}")
     params = {key: _values(elsewhere[key], raw[key]) for key in raw if key in elsewhere}
     params |= {option.name: raw[option.name] for option in method.options if option.name in raw}
-    rest = {key: raw[key] for key in ("tol", "stop", "record") if key in raw}
+    rest = {key: raw[key] for key in ("tol", "stop", "record", "reduce") if key in raw}
     return SweepSpec.checked(source, name, params, dim=dim, trial=trials, n_steps=raw["n_steps"], **rest)
 
 
