@@ -18,7 +18,7 @@ perturbation: the printed update loses about 4 bits a step, these coordinates a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import cache, lru_cache
@@ -50,7 +50,7 @@ class Exact(NamedTuple):
     w_norm: Ball
     trace: dict[int, tuple[Ball, Ball, Ball, Ball]]  # step -> excess, eps_eff, a, w_norm
     bits: int  # precision that sufficed
-    bits_lost: int  # of them, in the excess
+    bits_lost: int  # of them, in the worst of the numbers
 
 
 class Undecided(ArithmeticError):
@@ -145,11 +145,11 @@ def _at_most(x: Ball, bound: Ball, step: int) -> bool:
     raise Undecided(step)
 
 
-def _bits_lost(x: Ball, bits: int) -> int:
-    """Return how many of `bits` are not good any more; none of what is 0, or below what a result can show."""
-    if x.is_zero() or x.abs_upper() <= schema.EXCESS_FLOOR / 2:
-        return 0
-    return bits - min(bits, x.rel_accuracy_bits())
+def _bits_lost(row: Sequence[Ball], bits: int) -> int:
+    """Return how many of `bits` are not good any more; none of an excess that counts as 0."""
+    excess, *others = row
+    balls = others if excess.abs_upper() <= schema.EXCESS_FLOOR / 2 else row
+    return max(0 if x.is_nan() else bits - min(bits, x.rel_accuracy_bits()) for x in balls)
 
 
 # -------------------------------------------------------------------- BNGD
@@ -190,7 +190,8 @@ def _bngd(
     roots, weights, y = modes.roots, modes.weights, modes.start
     silent, T = modes.silent_eigvals, modes.silent_start
     beta, L = modes.beta, modes.mean_eigval
-    keep, eps_ball = 1 - arb(eps_a), arb(eps)
+    follow, eps_ball = arb(eps_a), arb(eps)
+    keep, alpha = 1 - follow, modes.alpha
     limit = arb(min(schema.EXCESS_LIMIT, _LARGEST)) * (1 + modes.alpha**2)
     limit = limit if limit <= _LARGEST else arb(_LARGEST)
     tol_ball, floor, zero = arb(tol), arb(schema.EXCESS_FLOOR), arb(0)
@@ -215,7 +216,6 @@ def _bngd(
         else:
             delta = keep * delta + (before - cos)
         excess = n + delta * delta
-        alpha = cos + delta
         chi = eps_ball * alpha * root
         q = beta / sigma2
         A, B = chi * q, chi * n
@@ -233,7 +233,7 @@ def _bngd(
             row = excess, A, modes.explained.sqrt() * alpha, _norm(modes, y, T, beta)
             trace[k] = row
             if ended is not None:
-                lost = max(_bits_lost(x, bits) for found in trace.values() for x in found)
+                lost = max(_bits_lost(found, bits) for found in trace.values())
                 if k not in to_record:
                     del trace[k]
                 return Exact(ended, hit, k, *row, trace, bits, lost)
@@ -241,6 +241,7 @@ def _bngd(
         if T:
             T = [(1 - A * h) ** 2 * x for h, x in zip(silent, T, strict=True)]
         beta += chi * (n * L - q * S)
+        alpha = keep * alpha + follow * cos
     raise AssertionError
 
 
@@ -284,7 +285,8 @@ def _modes(problem: OLSProblem, bits: int) -> _Modes:
         share = list(map(mul, eigvals, u_squared))
         E = sum(share, zero)
         p = [x / E for x in share]
-        beta = sum((x * ball(r) for x, r in zip(p, ratios, strict=True)), zero)
+        orthogonal = not sum(Fraction(h) * u * w for h, pairs in _groups(problem).items() for u, w in pairs)
+        beta = zero if orthogonal else sum((x * ball(r) for x, r in zip(p, ratios, strict=True)), zero)
         on_u = len(set(ratios)) == 1
         centre = beta.mid()  # any number will do, as sum_j p_j/(lambda_j - mu_i) = 0; this one keeps what is small
         signal = [zero if on_u else x * (ball(r) - centre) for x, r in zip(p, ratios, strict=True)]
@@ -453,7 +455,7 @@ def _gd(
             step = 1 - Fraction(eps) * Fraction(h)
             norm2 += (arb(u) + _power(arb(flint.fmpq(step.numerator, step.denominator)), k) * (arb(w) - arb(u))) ** 2
         trace[k] = excess(k), arb(eps), arb.nan(), norm2.sqrt()
-    lost = max(_bits_lost(x, bits) for found in trace.values() for x in (found[0], found[3]))
+    lost = max(_bits_lost(found, bits) for found in trace.values())
     last = trace[end]
     if end not in record:
         del trace[end]

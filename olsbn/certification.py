@@ -207,7 +207,8 @@ def _certified(cell: xr.Dataset, source: OLSProblem | ProblemFamily, rel: float)
         column = [ball[i] for ball in balls]
         values = np.atleast_1d(cell[name].values).tolist() if name in cell else [math.nan] * len(column)
         row[f"{name}_exact"] = np.reshape([float(x.mid()) for x in column], n_rows)
-        row[digits] = np.reshape([_digits(x, ball) for x, ball in zip(values, column, strict=True)], n_rows)
+        floor = schema.EXCESS_FLOOR if name == "excess" else 0.0
+        row[digits] = np.reshape([_digits(x, ball, floor) for x, ball in zip(values, column, strict=True)], n_rows)
     right = all((row[digits] >= -math.log10(rel)).all() for digits in _NUMBERS.values())
     row |= {
         "status_exact": np.int8(exact.status),
@@ -232,14 +233,14 @@ def _at(exact: Exact, step: int) -> tuple[Ball, ...]:
     return (last[0] * math.nan,) * 4
 
 
-def _digits(value: float, exact: Ball) -> float:
-    """Return how many decimal digits of `value` are proved right."""
+def _digits(value: float, exact: Ball, floor: float = 0.0) -> float:
+    """Return how many decimal digits of `value` are proved right; numbers up to `floor` are all one."""
     if exact.is_nan():
         return _FULL if math.isnan(value) else 0.0
     if math.isnan(value):
         return 0.0
-    if exact.abs_upper() <= schema.EXCESS_FLOOR:
-        return _FULL if abs(value) <= schema.EXCESS_FLOOR else 0.0
+    if exact.abs_upper() <= floor:
+        return _FULL if abs(value) <= floor else 0.0
     if math.isinf(value):
         return _FULL if exact.abs_lower() > np.finfo(float).max else 0.0
     error = (exact - value).abs_upper() / exact.abs_lower()

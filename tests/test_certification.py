@@ -153,6 +153,14 @@ def test_starts_that_cannot_begin():
         assert olsbn.certify(olsbn.sweep(problem, eps=0.1, n_steps=10), problem=problem).agrees.all()
 
 
+def test_numbers_that_are_zero():
+    """a0 = 0, and w0 orthogonal to g with a0 = 1: eps_eff is 0 at first, which no ball around 0 proves."""
+    for problem in (OLSProblem([1, 4], [1, 1], [1, 2], a0=0.0), OLSProblem([1, 4], [1, 1], [-4, 1], a0=1.0)):
+        exact = exact_cell(problem, "bngd", 0.1, 0.5, 20, 1e-10, record=[0, 20])
+        assert exact.trace[0][1].is_zero() and exact.trace[20][1].rel_accuracy_bits() >= 64
+        assert exact_cell(problem, "bngd", 1e-300, 1.0, 1, 1e-10).eps_eff.rel_accuracy_bits() >= 64
+
+
 def test_a_tie_is_not_decided():
     """0.25^k meets the tolerance exactly: no number of bits tells on which side."""
     with pytest.raises(Undecided):
