@@ -26,7 +26,7 @@ _PUBLIC = {
     "sweep": "sweeps.running",
     "compare": "results.comparison",
     "recommend": "recommendation",
-    "certify": "certification",
+    "certify": "results.proof",
     "claims": "ledger",
     "robustness": "results.measures",
     "over_trials": "results.measures",

@@ -39,7 +39,7 @@ def certify_command(ctx: click.Context, result: str, cells: int, draw: int, file
       olsbn certify run.nc --data diabetes --standardize
     """
     with bad_input():
-        from olsbn.certification import certify
+        from olsbn.results.proof import certify
 
         if file is not None and (not Path(file).parent.is_dir() or Path(file).is_dir()):
             raise ValueError(f"--json must be a file in a directory that exists, got {file}")

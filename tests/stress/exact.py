@@ -19,8 +19,8 @@ import numpy as np
 
 import olsbn
 from olsbn.balls import Undecided, exact_cell
-from olsbn.certification import certify
 from olsbn.problems import OLSProblem
+from olsbn.results.proof import certify
 
 KINDS = ("plateau", "saddle", "special")
 
