@@ -1,4 +1,4 @@
-r"""Stochastic BNGD on a finite sample, or on fresh Gaussian draws: mean and sd of the batch, and gradients through both.
+r"""Stochastic BNGD on a finite sample, or on fresh Gaussian draws: statistics of the batch, gradients through both.
 
 The loss of a batch of m rows is ``mean (y - a (z - mean z)/sd z)^2 / 2``, ``z = x'w``, sd without correction; X and y
 are centred once over the sample. With ``o = (z - mean z)/sd``, ``error = a o - y``, ``f = a error/m``, one step is

@@ -21,6 +21,7 @@ from olsbn.dynamics.registry import METHODS, method_named
 from olsbn.identity import identity
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.problems.reduction import check_reduce, reduce_for, reduced_dim
+from olsbn.problems.sample import Sample
 from olsbn.sweeps.tiling import Tile, Tiling, tile_shape
 from olsbn.theory.facts import theory_attrs
 
@@ -162,6 +163,11 @@ class SweepSpec:
 
     # ------------------------------------------------------------------ problems and work
 
+    @property
+    def sample(self) -> Sample | None:
+        """The sample that the numbers depend on, if they do."""
+        return self.source.sample if self.method.needs_sample and isinstance(self.source, OLSProblem) else None
+
     def problem(self, dim: int, trial: int) -> OLSProblem:
         """Return the problem at positions `dim`, `trial` of their axes."""
         if isinstance(self.source, OLSProblem):
@@ -208,6 +214,8 @@ class SweepSpec:
         """
         if isinstance(self.source, OLSProblem):
             source: dict[str, Any] = {"problem": self.source.fingerprint}
+            if self.sample is not None:
+                source["sample"] = self.sample.fingerprint
         else:
             assert self.dims is not None and self.trials is not None
             source = {f"family {name}": value for name, value in vars(self.source).items()}

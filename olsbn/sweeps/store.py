@@ -41,6 +41,7 @@ from olsbn.dynamics.base import Arrays
 from olsbn.dynamics.registry import method_named
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.problems.reduction import Reduction
+from olsbn.problems.sample import Sample
 from olsbn.schema import VARIABLES
 from olsbn.sweeps.compute import theory_of_tile
 from olsbn.sweeps.spec import SweepSpec, engine, theory
@@ -55,6 +56,7 @@ WHOLE: Shard = (1, 1)
 
 _LOCK, _COPY = "status/lock", "status/metadata.json"
 _SCALARS = ("a0", "target_var", "w0_null_norm", "label", "rank_tol")  # of a problem, as its constructor names them
+_SAMPLE = ("X", "y", "basis")  # of a problem's sample, where the method needs it
 _PATIENCE = 60.0  # seconds a shard waits for another one to prepare the store
 
 
@@ -124,7 +126,9 @@ class Store:
             scalars = {name: facts[name] for name in _SCALARS if name in facts}
             if "reduction" in facts:
                 scalars["reduction"] = Reduction.from_facts(facts["reduction"])
-            source = OLSProblem(array["eigvals"], array["u"], array["w0"], **scalars)
+            rows = {name: array[f"sample_{name}"] for name in _SAMPLE if f"sample_{name}" in array}
+            sample = Sample(**rows, eigvals=array["eigvals"], u=array["u"]) if rows else None
+            source = OLSProblem(array["eigvals"], array["u"], array["w0"], **scalars, sample=sample)
         dims, trials = (tuple(array[name].tolist()) if name in array else None for name in ("dim", "trial"))
         method = method_named(facts["method"])
         neutral = {param.name: np.array([param.default]) for param in method.axes}
@@ -244,7 +248,9 @@ class Store:
         inputs: Any = self._group["inputs"]
         names = [name for name in self._group.array_keys() if name not in VARIABLES]
         names += [f"inputs/{name}" for name in inputs.array_keys()]
-        return [f"{name}/c/0" for name in sorted(names) if not _intact(self.path / name / "c/0")]
+        group: Any = self._group
+        chunks = [f"{name}/c/{'/'.join('0' * group[name].ndim)}" for name in sorted(names)]
+        return [chunk for chunk in chunks if not _intact(self.path / chunk)]
 
     def restore_inputs(self, spec: SweepSpec) -> None:
         """Write the coordinates and inputs again."""
@@ -429,7 +435,8 @@ def _write_empty(path: Path, spec: SweepSpec, command: str) -> None:
     group.create_group("inputs", attributes=_plain(inputs))
     for name, values in _input_values(spec).items():
         group.create_array(
-            name, data=values, chunks=values.shape, dimension_names=[name.removeprefix("inputs/")],
+            name, data=values, chunks=values.shape,
+            dimension_names=[f"{name.removeprefix('inputs/')}_{i}" for i in range(values.ndim)],
             compressors=_CODECS, config={"write_empty_chunks": True},
         )  # fmt: skip
     with _quietly():
@@ -458,6 +465,8 @@ def _input_values(spec: SweepSpec) -> dict[str, np.ndarray]:
         found["record"] = spec.record
     if isinstance(spec.source, OLSProblem):
         found |= {name: getattr(spec.source, name) for name in ("eigvals", "u", "w0")}
+        if spec.sample is not None:
+            found |= {f"sample_{name}": getattr(spec.sample, name) for name in _SAMPLE}
     else:
         found |= {"dim": spec.dims, "trial": spec.trials}
         found |= {name: value for name, value in vars(spec.source).items() if isinstance(value, tuple)}
