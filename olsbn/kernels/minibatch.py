@@ -124,8 +124,8 @@ def prepare(problem: OLSProblem, seed: int = 0, sampling: str = "epoch", batches
         target_var = float(np.ldexp(problem.target_var, 2 * u_exp + eigval_exp))
         fresh = sample is None or (sampling == "gaussian" and batches is None)
         return SampleStart(
-            X=np.empty((0, u.size)) if fresh else np.ldexp(sample.Z, eigval_exp // 2),
-            y=np.empty(0) if fresh else np.ldexp(sample.y, u_exp + eigval_exp // 2),
+            X=np.empty((0, u.size)) if fresh or sample is None else np.ldexp(sample.Z, eigval_exp // 2),
+            y=np.empty(0) if fresh or sample is None else np.ldexp(sample.y, u_exp + eigval_exp // 2),
             eigvals=eigvals,
             u=u,
             w0=w0,
@@ -540,10 +540,10 @@ def tile(x: SampleStart, params: dict[str, FloatArray], run: Run) -> tuple[dict[
                     run.record, own_trace,
                 )  # fmt: skip
                 counts[cells], numbers[cells], trace[:, cells] = own_counts, own_numbers, own_trace
-        cells, kept = _columns(x, numbers), _columns(x, trace)
-    del cells["residual"]
+        columns, kept = _columns(x, numbers), _columns(x, trace)
+    del columns["residual"]
     counted = {"status": counts[:, 0], "steps_to_tol": counts[:, 1], "n_steps_run": counts[:, 2]}
-    return counted | cells | {"rate_sim": np.full(n, np.nan)}, kept
+    return counted | columns | {"rate_sim": np.full(n, np.nan)}, kept
 
 
 def _members(group: np.ndarray, n_groups: int) -> list[np.ndarray]:

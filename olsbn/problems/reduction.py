@@ -62,7 +62,8 @@ class Reduction:
     @classmethod
     def from_facts(cls, facts: dict[str, Any]) -> Reduction:
         """Return it from its fields by name, as a file keeps them."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in facts.items()}
+        return cls(**fields)
 
     def star_extremes(self, excited: bool) -> tuple[float, float]:
         """Return the extreme eigenvalues of the original's H* besides 0."""
