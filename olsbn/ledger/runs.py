@@ -61,6 +61,7 @@ def measured_window(
     """Return the ends of the range of eps that reach `tol` within `n_steps`, found by simulation.
 
     A coarse grid over `span`, then the cell of the grid at each end once more; the error is 1 % of a decade at most.
+    What lies between may have holes (`holes`).
     """
     grid = np.geomspace(*span, 96)
     for _ in range(2):
@@ -71,6 +72,17 @@ def measured_window(
         ends = [(grid[reached[0] - 1], grid[reached[0]]), (grid[reached[-1]], grid[reached[-1] + 1])]
         grid = np.unique(np.concatenate([np.geomspace(*end, 24) for end in ends]))
     return np.array([math.sqrt(math.prod(end)) for end in ends])
+
+
+def holes(problem: OLSProblem, tol: float, n_steps: int, method: str, ends: Any, n: int = 400) -> float:
+    """Return how many decades of eps between the ends of a range do not reach `tol`, by a grid of n.
+
+    The grid keeps 1 % of a decade away from the ends, which are known no better.
+    """
+    away = 10**0.01
+    grid = np.geomspace(float(ends[0]) * away, float(ends[1]) / away, n)
+    good = sweep(problem, method=method, eps=grid, n_steps=n_steps, tol=tol, stop="tol", progress=False)
+    return float(np.mean(good.steps_to_tol.values < 0) * math.log10(ends[1] / ends[0]))
 
 
 def window_instance(cube: Cube) -> SimpleNamespace:
@@ -87,6 +99,7 @@ def window_instance(cube: Cube) -> SimpleNamespace:
     bound = 2 / float(problem.eigvals[-1])
     i.gd = [measured_window(problem, i.tol, 16 * k, "gd", (1e-6 * bound, 10 * bound)) for k in i.steps]
     i.gd_same = measured_window(problem, i.tol, i.n_steps, "gd", (1e-6 * bound, 10 * bound))
+    i.holes = holes(problem, i.tol, i.n_steps, "bngd", i.bngd[1])
     return i
 
 
