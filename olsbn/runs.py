@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from olsbn import schema
 from olsbn._validate import as_count
+from olsbn.dynamics.registry import method_named
 from olsbn.problems import OLSProblem, as_problem
 from olsbn.sweeps.compute import simulate, theory_of_cells
 from olsbn.sweeps.pool import interruptible
@@ -45,7 +47,7 @@ def run(
     tol : float, optional
         Relative excess at which the run counts as converged; it goes on all the same.
     **params : float
-        The method's parameters by name.
+        The method's parameters and options by name; for "minibatch" also `batches`, row numbers (n_steps, batch_size).
 
     Returns
     -------
@@ -73,14 +75,19 @@ def run(
     """
     import xarray as xr
 
+    in_run = {name: params.pop(name) for name in method_named(method).in_run if params.get(name) is not None}
     spec = _one_cell(problem, method, params, n_steps, tol, record)
     steps = np.array(spec.record, np.int64)
     rates = dict(spec.params)
-    cells, trace = interruptible(lambda cancel: simulate(spec, problem, rates, steps, cancel))
+    cells, trace = interruptible(lambda cancel: simulate(spec, problem, rates, steps, cancel, **in_run))
     theory = theory_of_cells(spec.method, problem, rates, cells)
     end = {name: values[0].item() for name, values in (cells | theory).items()}
     attrs = {
         **spec.attrs(),
+        **{
+            f"{name}_sha256": sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+            for name, value in in_run.items()
+        },
         "status": schema.Status(end["status"]).label,
         **{name: end[name] for name in ("steps_to_tol", "n_steps_run", "rate_sim", "rate_theory")},
     }
@@ -175,6 +182,10 @@ def _one_cell(
             f"{name} must be a number, got an array of shape {np.shape(params[name])} (use sweep for a grid)"
         )
     return spec
+
+
+def _digest(value: Any) -> str:
+    return sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
 
 
 def _steps(record: Any, n_steps: int) -> Any:

@@ -119,6 +119,8 @@ class Method:
         ``work(dim, n_steps)`` returns about how many mode-steps a cell takes.
     options : tuple of Option
         Settings that are no numbers of a grid.
+    in_run : tuple of str
+        Further arguments of `prepare` that `olsbn.run` passes on as they are, arrays for instance.
     color : str
         Of its curves in figures.
     needs_sample : bool
@@ -138,6 +140,7 @@ class Method:
     sources: tuple[str, ...] = ()
     work: Callable[[int, int], float] = lambda dim, n_steps: float(dim) * n_steps
     options: tuple[Option, ...] = ()
+    in_run: tuple[str, ...] = ()
     color: str = "#5a5a5a"
     needs_sample: bool = False
 

@@ -3,47 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from olsbn.dynamics.base import Arrays, Method, Param
+from olsbn.dynamics.groups import (
+    EPS,
+    EPS_A_POWER,
+    EPS_FACTOR,
+    EPS_POWER,
+    MOMENTUM,
+    SMOOTHING,
+    WEIGHT_DECAY,
+    is_neutral,
+    tile_by_groups,
+    without_a_limit,
+)
 
 if TYPE_CHECKING:
     from olsbn.kernels.run import Run
     from olsbn.problems import OLSProblem
 
-
-def _prepare(problem: OLSProblem) -> Any:
-    from olsbn.kernels import bngd
-
-    return bngd.prepare(problem)
+_FURTHER = (MOMENTUM, WEIGHT_DECAY, EPS_POWER, EPS_FACTOR, EPS_A_POWER, SMOOTHING)
 
 
-def _tile(x: Any, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
-    from olsbn.kernels import bngd
+class _Prepared:
+    """The problem in the coordinates of either kernel, made when they are needed."""
 
-    return bngd.tile(x, params, run)
+    def __init__(self, problem: OLSProblem) -> None:
+        self._problem = problem
+
+    @cached_property
+    def plain(self) -> Any:
+        from olsbn.kernels import bngd
+
+        return bngd.prepare(self._problem)
+
+    @cached_property
+    def general(self) -> Any:
+        from olsbn.kernels import normalized
+
+        return normalized.prepare(self._problem)
+
+
+def _tile(x: _Prepared, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
+    from olsbn.kernels import bngd, normalized
+
+    neutral = is_neutral(params, _FURTHER)
+    return tile_by_groups(
+        params, run, neutral, lambda: (bngd.tile, x.plain), lambda: (normalized.tile, x.general)
+    )  # fmt: skip
 
 
 def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
-    from olsbn.theory import bngd_contraction_ratio
+    from olsbn.theory import bngd_contraction_ratio, normalized_contraction_ratio
 
-    return bngd_contraction_ratio(problem, cells["eps_eff"], params["eps_a"], excited=True)
+    rate = bngd_contraction_ratio(problem, cells["eps_eff"], params["eps_a"], excited=True)
+    momentum, smoothing = (np.broadcast_to(params[p.name], np.shape(rate)) for p in (MOMENTUM, SMOOTHING))
+    coupled = (momentum != 0) | (smoothing != 0)
+    if np.any(coupled):
+        null_share: Any = 0.0
+        if problem.w0_null_norm:  # at a minimiser beta u + z, a^2 = E + smoothing (u'u + z'z/beta^2)
+            null_share = (cells["a"] ** 2 - problem.explained_var) / smoothing - float(problem.u @ problem.u)
+            null_share = np.where(np.isfinite(null_share), np.maximum(null_share, 0), 0)
+        general = normalized_contraction_ratio(
+            problem, cells["eps_eff"], params["eps_a"], momentum, smoothing, null_share=null_share, excited=True
+        )
+        rate = np.where(coupled, general, rate)
+    return np.where(without_a_limit(params), np.nan, rate)
 
 
 METHOD = Method(
     name="bngd",
     summary="gradient descent with batch normalization",
-    params=(
-        Param("eps", "eps", "learning rate of w", spacing="log"),
-        Param("eps_a", "eps_a", "learning rate of the BN scale a", default=1.0),
-    ),
+    params=(EPS, Param("eps_a", "eps_a", "learning rate of the BN scale a", default=1.0), *_FURTHER),
     columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
-    prepare=_prepare,
+    prepare=_Prepared,
     tile=_tile,
-    numbers=("olsbn.kernels.bngd",),
+    numbers=("olsbn.kernels.bngd", "olsbn.kernels.normalized"),
     rate_theory=_rate,
-    theory=("olsbn.theory.rates",),
+    theory=("olsbn.theory.rates", "olsbn.theory.normalizers"),
     step="a <- a + eps_a (w'g/sigma - a),  w <- w + eps (a/sigma) (g - (w'g/sigma^2) H w),  sigma^2 = w'H w",
-    sources=("Cai, Li, Shen 2019",),
+    sources=("Cai, Li, Shen 2019", "Arora, Li, Lyu 2019"),
     color="#1f5fa8",
 )

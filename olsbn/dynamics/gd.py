@@ -3,43 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from olsbn.dynamics.base import Arrays, Method, Param
+import numpy as np
+
+from olsbn.dynamics.base import Arrays, Method
+from olsbn.dynamics.groups import (
+    EPS,
+    EPS_FACTOR,
+    EPS_POWER,
+    MOMENTUM,
+    WEIGHT_DECAY,
+    is_neutral,
+    tile_by_groups,
+    without_a_limit,
+)
 
 if TYPE_CHECKING:
     from olsbn.kernels.run import Run
     from olsbn.problems import OLSProblem
 
-
-def _prepare(problem: OLSProblem) -> Any:
-    from olsbn.kernels import gd
-
-    return gd.prepare(problem)
+_FURTHER = (MOMENTUM, WEIGHT_DECAY, EPS_POWER, EPS_FACTOR)
 
 
-def _tile(x: Any, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
-    from olsbn.kernels import gd
+class _Prepared:
+    """The problem in the coordinates of either kernel, made when they are needed."""
 
-    return gd.tile(x, params, run)
+    def __init__(self, problem: OLSProblem) -> None:
+        self._problem = problem
+
+    @cached_property
+    def plain(self) -> Any:
+        from olsbn.kernels import gd
+
+        return gd.prepare(self._problem)
+
+    @cached_property
+    def general(self) -> Any:
+        from olsbn.kernels import gd_steps
+
+        return gd_steps.prepare(self._problem)
+
+
+def _tile(x: _Prepared, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
+    from olsbn.kernels import gd, gd_steps
+
+    neutral = is_neutral(params, _FURTHER)
+    return tile_by_groups(params, run, neutral, lambda: (gd.tile, x.plain), lambda: (gd_steps.tile, x.general))
 
 
 def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
-    from olsbn.theory import gd_contraction_ratio
+    from olsbn.theory import gd_contraction_ratio, gd_momentum_contraction_ratio
 
-    return gd_contraction_ratio(problem, params["eps"], excited=True)
+    momentum = np.asarray(params["momentum"])
+    rate = gd_contraction_ratio(problem, params["eps"], excited=True)
+    if np.any(momentum):
+        heavy = gd_momentum_contraction_ratio(problem, params["eps"], momentum, excited=True)
+        rate = np.where(momentum == 0, rate, heavy)
+    return np.where(without_a_limit(params), np.nan, rate)
 
 
 METHOD = Method(
     name="gd",
-    summary="plain gradient descent, in closed form",
-    params=(Param("eps", "eps", "learning rate of w", spacing="log"),),
+    summary="plain gradient descent, in closed form; with momentum, decay or a schedule step by step",
+    params=(EPS, *_FURTHER),
     columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
-    prepare=_prepare,
+    prepare=_Prepared,
     tile=_tile,
-    numbers=("olsbn.kernels.gd",),
+    numbers=("olsbn.kernels.gd", "olsbn.kernels.gd_steps"),
     rate_theory=_rate,
-    theory=("olsbn.theory.rates",),
+    theory=("olsbn.theory.rates", "olsbn.theory.normalizers"),
     step="w <- w + eps (g - H w)",
     sources=("textbook",),
     # closed form: a step costs nothing, but finding the first one within the tolerance costs some powers

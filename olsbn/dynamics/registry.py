@@ -13,7 +13,7 @@ from olsbn._validate import one_of
 from olsbn.dynamics.base import Method
 
 # The modules of the package's own methods, each with its `METHOD`; their order is the order of every list of methods.
-_OWN = ("bngd", "gd")
+_OWN = ("bngd", "gd", "gdnp", "wngd", "minibatch")
 # Another package offers a method by an entry point ``name = "module:METHOD"`` in this group.
 GROUP = "olsbn.methods"
 

@@ -1,6 +1,6 @@
-r"""Stochastic BNGD on a finite sample, or on fresh Gaussian draws: statistics of the batch, gradients through both.
+r"""Stochastic BNGD on a finite sample, or on fresh Gaussian draws: statistics of the batch, gradients through them.
 
-The loss of a batch of m rows is ``mean (y - a (z - mean z)/sd z)^2 / 2``, ``z = x'w``, sd without correction; X and y
+The loss of a batch of m rows is ``mean (y - a (z - mean z)/sd z)^2 / 2``, ``z = x'w``, sd without correction; X, y
 are centred once over the sample. With ``o = (z - mean z)/sd``, ``error = a o - y``, ``f = a error/m``, one step is
 
     a <- a - eps_a_k mean(error o)
@@ -122,10 +122,12 @@ def prepare(problem: OLSProblem, seed: int = 0, sampling: str = "epoch", batches
         w0, w_exp = in_range(problem.w0, np.sqrt(eigvals))
         energy = math.fsum(eigvals * u * u)
         target_var = float(np.ldexp(problem.target_var, 2 * u_exp + eigval_exp))
-        fresh = sample is None or (sampling == "gaussian" and batches is None)
+        X, y = np.empty((0, u.size)), np.empty(0)
+        if sample is not None and (sampling != "gaussian" or batches is not None):
+            X, y = np.ldexp(sample.Z, eigval_exp // 2), np.ldexp(sample.y, u_exp + eigval_exp // 2)
         return SampleStart(
-            X=np.empty((0, u.size)) if fresh or sample is None else np.ldexp(sample.Z, eigval_exp // 2),
-            y=np.empty(0) if fresh or sample is None else np.ldexp(sample.y, u_exp + eigval_exp // 2),
+            X=X,
+            y=y,
             eigvals=eigvals,
             u=u,
             w0=w0,
@@ -540,10 +542,10 @@ def tile(x: SampleStart, params: dict[str, FloatArray], run: Run) -> tuple[dict[
                     run.record, own_trace,
                 )  # fmt: skip
                 counts[cells], numbers[cells], trace[:, cells] = own_counts, own_numbers, own_trace
-        columns, kept = _columns(x, numbers), _columns(x, trace)
-    del columns["residual"]
+        found, kept = _columns(x, numbers), _columns(x, trace)
+    del found["residual"]
     counted = {"status": counts[:, 0], "steps_to_tol": counts[:, 1], "n_steps_run": counts[:, 2]}
-    return counted | columns | {"rate_sim": np.full(n, np.nan)}, kept
+    return counted | found | {"rate_sim": np.full(n, np.nan)}, kept
 
 
 def _members(group: np.ndarray, n_groups: int) -> list[np.ndarray]:

@@ -37,12 +37,18 @@ def run_tile(spec: SweepSpec, tile: Tile, cancel: np.ndarray | None = None) -> A
 
 
 def simulate(
-    spec: SweepSpec, problem: OLSProblem, params: Arrays, steps: np.ndarray | None, cancel: np.ndarray
+    spec: SweepSpec, problem: OLSProblem, params: Arrays, steps: np.ndarray | None, cancel: np.ndarray, **in_run: Any
 ) -> tuple[Arrays, Arrays]:
-    """Run cells of one problem; return their columns, and what they were like at recorded steps, (steps, cells)."""
+    """Run cells of one problem; return their columns, and what they were like at recorded steps, (steps, cells).
+
+    `in_run` are the method's arguments of that name.
+    """
     from olsbn.kernels.run import Run
 
-    x = prepared(spec.method_name, problem, tuple(spec.options.items()))
+    if in_run:
+        x = spec.method.prepare(problem, **spec.options, **in_run)
+    else:
+        x = prepared(spec.method_name, problem, tuple(spec.options.items()))
     run = Run(spec.n_steps, spec.tol, spec.stop == "tol", cancel, np.empty(0, np.int64) if steps is None else steps)
     with np.errstate(all="ignore"):
         cells, trace = spec.method.tile(x, params, run)

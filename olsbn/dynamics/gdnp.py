@@ -1,0 +1,46 @@
+"""GDNP [Kohler]: BNGD in direction, with the best scale and the effective learning rate 1/lambda_max at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from olsbn.dynamics.base import Arrays, Method
+
+if TYPE_CHECKING:
+    from olsbn.kernels.run import Run
+    from olsbn.problems import OLSProblem
+
+
+def _prepare(problem: OLSProblem) -> Any:
+    from olsbn.kernels import normalized
+
+    return normalized.prepare(problem)
+
+
+def _tile(x: Any, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
+    from olsbn.kernels import normalized
+
+    return normalized.tile_gdnp(x, params, run)
+
+
+def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
+    from olsbn.theory import bngd_contraction_ratio
+
+    return bngd_contraction_ratio(problem, cells["eps_eff"], 1.0, excited=True)
+
+
+METHOD = Method(
+    name="gdnp",
+    summary="gradient descent in normalized parameters, which chooses its own step lengths",
+    params=(),
+    columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
+    prepare=_prepare,
+    tile=_tile,
+    numbers=("olsbn.kernels.normalized",),
+    rate_theory=_rate,
+    theory=("olsbn.theory.rates",),
+    step="a = w'g/sigma,  w <- w + (g/q - H w)/lambda_max,  q = w'g/sigma^2,  sigma^2 = w'H w",
+    sources=("Kohler et al. 2019",),
+    color="#2e7d32",
+)

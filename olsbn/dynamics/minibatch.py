@@ -1,0 +1,50 @@
+"""Stochastic gradient descent with batch normalization, statistics of the batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from olsbn.dynamics.base import Arrays, Method, Option
+from olsbn.dynamics.groups import BATCH_SIZE, EPS, EPS_A, EPS_A_POWER, EPS_POWER, REPLICATE, WEIGHT_DECAY
+
+if TYPE_CHECKING:
+    from olsbn.kernels.run import Run
+    from olsbn.problems import OLSProblem
+
+
+def _prepare(problem: OLSProblem, **options: Any) -> Any:
+    from olsbn.kernels import minibatch
+
+    return minibatch.prepare(problem, **options)
+
+
+def _tile(x: Any, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
+    from olsbn.kernels import minibatch
+
+    return minibatch.tile(x, params, run)
+
+
+METHOD = Method(
+    name="minibatch",
+    summary="stochastic gradient descent with batch normalization by the statistics of each batch",
+    params=(EPS, EPS_A, BATCH_SIZE, REPLICATE, EPS_POWER, EPS_A_POWER, WEIGHT_DECAY),
+    columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
+    prepare=_prepare,
+    tile=_tile,
+    numbers=("olsbn.kernels.minibatch",),
+    step="a <- a - eps_a d/da J_B,  w <- w - eps d/dw J_B,  J_B = mean_B (y - a (z - mean_B z)/sd_B z)^2/2,  z = x'w",
+    sources=("Ioffe, Szegedy 2015", "Arora, Li, Lyu 2019"),
+    work=lambda dim, n_steps: 100.0 * dim * n_steps,  # some 30 rows of a batch, three times
+    options=(
+        Option("seed", "of the streams of batches", 0),
+        Option(
+            "sampling",
+            "rows in a new order each epoch, drawn with replacement, or fresh from N(0, H)",
+            "epoch",
+            ("epoch", "replacement", "gaussian"),
+        ),
+    ),
+    in_run=("batches",),
+    needs_sample=True,
+    color="#b03a2e",
+)

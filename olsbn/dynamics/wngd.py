@@ -1,0 +1,55 @@
+"""Gradient descent with weight normalization: the model a x'w/||w||."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from olsbn.dynamics.base import Arrays, Method
+from olsbn.dynamics.groups import EPS, EPS_A
+
+if TYPE_CHECKING:
+    from olsbn.kernels.run import Run
+    from olsbn.problems import OLSProblem
+
+
+def _prepare(problem: OLSProblem) -> Any:
+    from olsbn.kernels import normalized
+
+    return normalized.prepare(problem)
+
+
+def _tile(x: Any, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
+    from olsbn.kernels import normalized
+
+    return normalized.tile_wngd(x, params, run)
+
+
+def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
+    from olsbn.theory import normalized_contraction_ratio
+
+    null_share: Any = 0.0
+    if problem.w0_null_norm:  # at a minimiser beta u + z, a^2 = u'u + z'z/beta^2
+        null_share = cells["a"] ** 2 - float(problem.u @ problem.u)
+        null_share = np.where(np.isfinite(null_share), np.maximum(null_share, 0), 0)
+    return normalized_contraction_ratio(
+        problem, cells["eps_eff"], params["eps_a"], normalizer="wn", null_share=null_share, excited=True
+    )
+
+
+METHOD = Method(
+    name="wngd",
+    summary="gradient descent with weight normalization",
+    params=(EPS, EPS_A),
+    columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
+    prepare=_prepare,
+    tile=_tile,
+    numbers=("olsbn.kernels.normalized",),
+    rate_theory=_rate,
+    theory=("olsbn.theory.normalizers",),
+    step="a <- a + eps_a w'r/||w||,  w <- w + eps (a/||w||) (r - (w'r/||w||^2) w),  r = g - a H w/||w||",
+    sources=("Salimans, Kingma 2016",),
+    color="#8e44ad",
+)
