@@ -37,7 +37,7 @@ METHOD = Method(
     columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
     prepare=_prepare,
     tile=_tile,
-    numbers=("olsbn.kernels.normalized",),
+    numbers=("olsbn.kernels.normalized", "olsbn.dynamics.gdnp"),
     rate_theory=_rate,
     theory=("olsbn.theory.rates",),
     step="a = w'g/sigma,  w <- w + (g/q - H w)/lambda_max,  q = w'g/sigma^2,  sigma^2 = w'H w",

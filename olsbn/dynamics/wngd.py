@@ -46,7 +46,7 @@ METHOD = Method(
     columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
     prepare=_prepare,
     tile=_tile,
-    numbers=("olsbn.kernels.normalized",),
+    numbers=("olsbn.kernels.normalized", "olsbn.dynamics.wngd"),
     rate_theory=_rate,
     theory=("olsbn.theory.normalizers",),
     step="a <- a + eps_a w'r/||w||,  w <- w + eps (a/||w||) (r - (w'r/||w||^2) w),  r = g - a H w/||w||",
