@@ -1,5 +1,9 @@
 """The printed updates that claims about networks, momentum and mini-batches are tried on."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -145,3 +149,12 @@ def test_minibatch_paths_are_those_of_a_layer_that_normalizes_its_batch():
             np.testing.assert_allclose(minibatches.loss(p, z[:-1], z[-1]) + noise, expected, rtol=1e-12)
             z = z - np.append(0.4 * (t + 1) ** -0.25 * grad[:-1], 0.7 * (t + 1) ** -0.5 * grad[-1])
         np.testing.assert_allclose([*run.w[r], run.scale[r]], z, rtol=1e-12)
+
+
+@pytest.mark.parametrize("script", ["momentum_edge", "scale_invariance"])
+def test_experiment_runs_small(script, tmp_path):
+    path = Path(__file__).resolve().parents[1] / "experiments" / f"{script}.py"
+    done = subprocess.run([sys.executable, path, "--smoke"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == [f"{script.replace('_', '-')}.png"]
+    assert len(done.stdout.splitlines()) > 3 and "nan" not in done.stdout
