@@ -145,6 +145,11 @@ def _at_most(x: Ball, bound: Ball, step: int) -> bool:
     raise Undecided(step)
 
 
+def _square(x: Ball) -> Ball:
+    """Return x^2; of a ball around 0 flint's own power is NaN."""
+    return x * x
+
+
 def _bits_lost(row: Sequence[Ball], bits: int) -> int:
     """Return how many of `bits` are not good any more; none of an excess that counts as 0."""
     excess, *others = row
@@ -192,7 +197,7 @@ def _bngd(
     beta, L = modes.beta, modes.mean_eigval
     follow, eps_ball = arb(eps_a), arb(eps)
     keep, alpha = 1 - follow, modes.alpha
-    limit = arb(min(schema.EXCESS_LIMIT, _LARGEST)) * (1 + modes.alpha**2)
+    limit = arb(min(schema.EXCESS_LIMIT, _LARGEST)) * (1 + _square(modes.alpha))
     limit = limit if limit <= _LARGEST else arb(_LARGEST)
     tol_ball, floor, zero = arb(tol), arb(schema.EXCESS_FLOOR), arb(0)
     to_record = set(record)
@@ -231,6 +236,8 @@ def _bngd(
             ended = Status.CONVERGED if hit >= 0 else Status.MAX_STEPS
         if ended is not None or k in to_record:
             row = excess, A, modes.explained.sqrt() * alpha, _norm(modes, y, T, beta)
+            if not all(x.is_finite() for x in row):
+                raise Undecided(k)
             trace[k] = row
             if ended is not None:
                 lost = max(_bits_lost(found, bits) for found in trace.values())
@@ -239,7 +246,7 @@ def _bngd(
                 return Exact(ended, hit, k, *row, trace, bits, lost)
         y = [(1 - A * mu) * x + B for mu, x in zip(roots, y, strict=True)]
         if T:
-            T = [(1 - A * h) ** 2 * x for h, x in zip(silent, T, strict=True)]
+            T = [_square(1 - A * h) * x for h, x in zip(silent, T, strict=True)]
         beta += chi * (n * L - q * S)
         alpha = keep * alpha + follow * cos
     raise AssertionError
@@ -253,7 +260,7 @@ def _degenerate(problem: OLSProblem) -> Exact | None:
     arb = _flint().arb
     saddle = problem.w0.any()
     excess, eps_eff = (arb(1), arb(0)) if saddle else (arb.nan(), arb.nan())
-    norm2 = sum((arb(w) ** 2 for w in problem.w0.tolist()), arb(problem.w0_null_norm) ** 2)
+    norm2 = sum((_square(arb(w)) for w in problem.w0.tolist()), _square(arb(problem.w0_null_norm)))
     bits = _flint().ctx.prec
     return Exact(Status.DEGENERATE, -1, 0, excess, eps_eff, arb(problem.a0), norm2.sqrt(), {}, bits, 0)
 
@@ -274,7 +281,7 @@ def _modes(problem: OLSProblem, bits: int) -> _Modes:
         for h, pairs in _groups(problem).items():
             along, size = sum(u * w for u, w in pairs), sum(u * u for u, _ in pairs)
             r = along / size if size else Fraction(0)
-            rest = sum(((ball(w) - ball(r) * ball(u)) ** 2 for u, w in pairs if w != r * u), zero)
+            rest = sum((_square(ball(w) - ball(r) * ball(u)) for u, w in pairs if w != r * u), zero)
             if size:
                 eigvals.append(arb(h))
                 u_squared.append(ball(size))
@@ -312,7 +319,7 @@ def _modes(problem: OLSProblem, bits: int) -> _Modes:
             E,
             flint.arb_mat(rows).transpose() if rows else None,
             u_squared,
-            arb(problem.w0_null_norm) ** 2,
+            _square(arb(problem.w0_null_norm)),
         )
 
 
@@ -374,7 +381,7 @@ def _norm(modes: _Modes, y: list[Ball], T: list[Ball], beta: Ball) -> Ball:
     along = (modes.back * flint.arb_mat([[x] for x in y])).entries() if y else [flint.arb(0)]
     total = modes.null_squared
     for u2, s in zip(modes.u_squared, along, strict=True):
-        total += u2 * (beta + s) ** 2
+        total += u2 * _square(beta + s)
     for h, x in zip(modes.silent_eigvals, T, strict=True):
         total += x * modes.explained / h
     return total.sqrt()
@@ -398,13 +405,13 @@ def _gd(
     arb = flint.arb
     zero = arb(0)
     rows = list(zip(problem.eigvals.tolist(), problem.u.tolist(), problem.w0.tolist(), strict=True))
-    E = sum((arb(h) * arb(u) ** 2 for h, u, _ in rows), zero)
+    E = sum((arb(h) * _square(arb(u)) for h, u, _ in rows), zero)
     weights, factors, changes = [], [], []
     largest = arb(1)
     for h, u, w in rows:
         if u == w:
             continue
-        weight = arb(h) * (arb(w) - arb(u)) ** 2 / E
+        weight = arb(h) * _square(arb(w) - arb(u)) / E
         step = 1 - Fraction(eps) * Fraction(h)
         largest = largest.max(weight)
         weights.append(weight)
@@ -450,10 +457,11 @@ def _gd(
         end = hit if stop_at_tol and hit >= 0 else floor if floor >= 0 else n_steps
     trace = {}
     for k in {*(k for k in record if k <= end), end}:
-        norm2 = arb(problem.w0_null_norm) ** 2
+        norm2 = _square(arb(problem.w0_null_norm))
         for h, u, w in rows:
             step = 1 - Fraction(eps) * Fraction(h)
-            norm2 += (arb(u) + _power(arb(flint.fmpq(step.numerator, step.denominator)), k) * (arb(w) - arb(u))) ** 2
+            shrunk = _power(arb(flint.fmpq(step.numerator, step.denominator)), k)
+            norm2 += _square(arb(u) + shrunk * (arb(w) - arb(u)))
         trace[k] = excess(k), arb(eps), arb.nan(), norm2.sqrt()
     lost = max(_bits_lost(found, bits) for found in trace.values())
     last = trace[end]

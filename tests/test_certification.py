@@ -161,6 +161,13 @@ def test_numbers_that_are_zero():
         assert exact_cell(problem, "bngd", 1e-300, 1.0, 1, 1e-10).eps_eff.rel_accuracy_bits() >= 64
 
 
+def test_a_component_that_is_zero():
+    """A ball around 0 has a square."""
+    problem = OLSProblem([1.5e100, 1.8e100], [1.2, -1.6], [-6e79, 0.0], a0=-1.5e50)
+    exact = exact_cell(problem, "bngd", 0.0, 1.0, 1, 1e-10)
+    assert exact.w_norm.contains(6e79) and exact.w_norm.rel_accuracy_bits() >= 64
+
+
 def test_a_tie_is_not_decided():
     """0.25^k meets the tolerance exactly: no number of bits tells on which side."""
     with pytest.raises(Undecided):
