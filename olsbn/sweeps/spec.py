@@ -179,7 +179,8 @@ class SweepSpec:
         """Return the number of modes of the problems at position `dim`."""
         if isinstance(self.source, OLSProblem):
             return self.source.dim
-        return reduced_dim((self.dims or (1,))[dim], self.n_steps, self.reduce)
+        n = self.source.n_modes((self.dims or (1,))[dim])
+        return n if self.source.density else reduced_dim(n, self.n_steps, self.reduce)
 
     def cell_work(self, dim: int) -> float:
         """Return about how many mode-steps a cell takes at position `dim`."""
@@ -218,7 +219,7 @@ class SweepSpec:
                 source["sample"] = self.sample.fingerprint
         else:
             assert self.dims is not None and self.trials is not None
-            source = {f"family {name}": value for name, value in vars(self.source).items()}
+            source = {f"family {name}": value for name, value in self.source.facts().items()}
             source |= {"dim": list(self.dims), "trial": list(self.trials)}
             source["problems made here"] = [
                 _family_problem(self.source, d, self.trials[0], self.n_steps, self.reduce).fingerprint
@@ -296,8 +297,12 @@ class SweepSpec:
         else:
             assert self.dims is not None and self.trials is not None
             found |= {
-                f"family_{k}": v if isinstance(v, str | int | float) else np.asarray(v, float)
-                for k, v in vars(self.source).items()
+                f"family_{k}": v
+                if isinstance(v, str | float)
+                else int(v)
+                if isinstance(v, int)
+                else np.asarray(v, float)
+                for k, v in self.source.facts().items()
             }
             found |= {
                 name: grid[0] for name, grid in (("dim", self.dims), ("trial", self.trials)) if name not in self.axes

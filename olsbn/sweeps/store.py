@@ -121,7 +121,8 @@ class Store:
         source: OLSProblem | ProblemFamily
         if "kind" in facts:
             u, w0 = (array.get(name, facts.get(name)) for name in ("u", "w0"))
-            source = ProblemFamily(facts["kind"], facts["cond"], facts["seed"], u, w0)
+            more = {name: facts[name] for name in ("density", "modes", "overlap") if name in facts}
+            source = ProblemFamily(facts["kind"], facts["cond"], facts["seed"], u, w0, **more)
         else:
             scalars = {name: facts[name] for name in _SCALARS if name in facts}
             if "reduction" in facts:
@@ -431,7 +432,7 @@ def _write_empty(path: Path, spec: SweepSpec, command: str) -> None:
         if spec.source.reduction is not None:
             inputs["reduction"] = dataclasses.asdict(spec.source.reduction)
     else:
-        inputs |= {name: value for name, value in vars(spec.source).items() if not isinstance(value, tuple)}
+        inputs |= {name: value for name, value in spec.source.facts().items() if not isinstance(value, tuple)}
     group.create_group("inputs", attributes=_plain(inputs))
     for name, values in _input_values(spec).items():
         group.create_array(
@@ -469,7 +470,7 @@ def _input_values(spec: SweepSpec) -> dict[str, np.ndarray]:
             found |= {f"sample_{name}": getattr(spec.sample, name) for name in _SAMPLE}
     else:
         found |= {"dim": spec.dims, "trial": spec.trials}
-        found |= {name: value for name, value in vars(spec.source).items() if isinstance(value, tuple)}
+        found |= {name: value for name, value in spec.source.facts().items() if isinstance(value, tuple)}
     return {f"inputs/{name}": np.asarray(values) for name, values in found.items()}
 
 

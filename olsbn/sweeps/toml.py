@@ -58,13 +58,20 @@ _PROBLEM = {
     "seed": _Key(_whole, "a whole number >= 0"),
     "u": _Key(_either(_text, _NUMBERS), _START + "'sphere', 'ones'"),
     "w0": _Key(_either(_text, _NUMBERS), _START + "'sphere', 'gradient'"),
+    "density": _Key(_flag, "true or false"),
+    "overlap": _Key(_number, "a number in [-1, 1]"),
+    "modes": _Key(_whole, "a whole number >= 2"),
     "data": _Key(_text, "the name of a data set"),
     "csv": _Key(_text, "the path of a CSV table, from the config file's own directory"),
     "target": _Key(_text, "the name of the target's column in the CSV table"),
     "standardize": _Key(_flag, "true or false"),
 }
 # Which keys of [problem] go together.
-_KINDS = {"spectrum": ("cond", "seed", "u", "w0"), "data": ("standardize",), "csv": ("target", "standardize")}
+_KINDS = {
+    "spectrum": ("cond", "seed", "u", "w0", "density", "overlap", "modes"),
+    "data": ("standardize",),
+    "csv": ("target", "standardize"),
+}
 
 
 def _keys(method: Method) -> dict[str, _Key]:
@@ -167,7 +174,8 @@ def _spec(raw: Mapping[str, Any], folder: Path) -> SweepSpec:
     _check(raw, keys, "", others)  # a parameter of another method is refused in the library's own words
     _check(raw["problem"], _PROBLEM, "problem")
     dim, trials = raw.get("dim"), raw.get("trials")
-    check_memory("dim", max(dim if isinstance(dim, list) else [dim or 1], default=1), _BYTES_A_MODE)
+    if raw["problem"].get("density") is not True:  # the cost of a density does not depend on dim
+        check_memory("dim", max(dim if isinstance(dim, list) else [dim or 1], default=1), _BYTES_A_MODE)
     if isinstance(trials, int):
         if trials < 1:
             raise ValueError(f"trials must be {keys['trials'].allowed}, got {trials}")
