@@ -247,6 +247,14 @@ def test_a_family_is_known():
     assert proof.agrees.all() and proof.sizes["cell"] == 8 and set(proof.dim.values) == {2, 3}
 
 
+def test_a_reduced_sweep_is_proved_for_the_reduced_problem():
+    problem = OLSProblem.from_spectrum("linspace", 60, 100.0)
+    ds = olsbn.sweep(problem, eps=[0.01, 0.1], n_steps=20, reduce=30)
+    assert olsbn.certify(ds, problem=problem).agrees.all()
+    ds = olsbn.sweep(ProblemFamily("linspace", 100.0), dim=[60], eps=[0.01, 0.1], n_steps=20, reduce=30)
+    assert olsbn.certify(ds).agrees.all()
+
+
 def test_a_run_is_proved_right():
     for run in (olsbn.run_bngd(SPHERE, 0.02, n_steps=50000, record=1000), olsbn.run_gd(SPHERE, 0.02, n_steps=50)):
         proof = certified(run, SPHERE)

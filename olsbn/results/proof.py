@@ -11,6 +11,7 @@ from olsbn import schema
 from olsbn._validate import as_count, as_real
 from olsbn.certification import FACTS, NUMBERS, check_method, digits_attrs, number, proof_of
 from olsbn.problems import OLSProblem, ProblemFamily
+from olsbn.problems.reduction import reduce_for
 from olsbn.results.datasets import check_no_medians, check_variables, source_of
 from olsbn.schema import Status
 from olsbn.sweeps.progress import Progress, meter
@@ -73,10 +74,10 @@ def certify(
 
     Notes
     -----
-    Kind of guarantee: proof (see `olsbn.balls`). The problem's numbers and the learning rates are taken as exact. An
-    excess below 1e-290, where a run ends, counts as 0. Cost of BNGD: about 4 microseconds a mode and step, more where
-    ``eps_eff`` stays above 2/lambda*_d and hundreds of bits are needed: 0.2 to 1 s a cell for d = 10 and 5000 steps.
-    GD is in closed form.
+    Kind of guarantee: proof (see `olsbn.balls`), of a reduced sweep for the reduced problem. The problem's numbers and
+    the learning rates are taken as exact. An excess below 1e-290, where a run ends, counts as 0. Cost of BNGD: about 4
+    microseconds a mode and step, more where ``eps_eff`` stays above 2/lambda*_d and hundreds of bits are needed: 0.2 to
+    1 s a cell for d = 10 and 5000 steps. GD is in closed form.
 
     Examples
     --------
@@ -134,6 +135,8 @@ def _source(ds: Any, problem: Any) -> OLSProblem | ProblemFamily:
     if missing or not ("status" in ds or "status" in ds.attrs):
         raise ValueError(f"ds must be a result of sweep or run, got one that lacks {', '.join(missing) or 'status'}")
     check_method(ds)
+    if isinstance(problem, OLSProblem):
+        problem = _as_swept(problem, ds)
     source = source_of(ds, problem)
     opened = Path(ds.encoding.get("source", ""))
     if source is None and opened.name and (opened / "inputs").is_dir():
@@ -144,9 +147,18 @@ def _source(ds: Any, problem: Any) -> OLSProblem | ProblemFamily:
 
 
 def _problem(source: OLSProblem | ProblemFamily, cell: xr.Dataset) -> OLSProblem:
+    """Return the problem of a cell."""
     if isinstance(source, OLSProblem):
         return source
-    return source(int(number(cell, "dim")), int(number(cell, "trial")))
+    return _as_swept(source(int(number(cell, "dim")), int(number(cell, "trial"))), cell)
+
+
+def _as_swept(problem: OLSProblem, ds: xr.Dataset) -> OLSProblem:
+    """Return the problem as the sweep reduced it."""
+    reduce = ds.attrs.get("reduce", False)
+    if reduce is False or problem.reduction is not None:
+        return problem
+    return reduce_for(problem, int(ds.attrs["n_steps"]), reduce if isinstance(reduce, str) else int(reduce))
 
 
 def _drawn(ds: xr.Dataset, axes: tuple[str, ...], n: int, seed: int) -> list[tuple[int, ...]]:
