@@ -11,7 +11,10 @@ Tolerances, all of them, and why they are what they are:
   three digits;
 - `ORDER`: exponents are multiples of one half; a measured one counts as the multiple that it is nearest to;
 - `WINDOW`: the ends of the range of good learning rates are predicted to 0.03 decades (`olsbn.theory.eps_window`) and
-  found on a grid of 0.01 decades.
+  found on a grid of 0.01 decades;
+- in many digits (`textbook.many_digits`): identities are tried with 100 decimal digits and have to hold to 25 at least,
+  so that nothing is excused by rounding; a claim says how many;
+- samples: an average over random samples is compared to six of its own standard errors.
 """
 
 from __future__ import annotations
