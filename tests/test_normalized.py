@@ -286,6 +286,15 @@ def test_huge_steps_and_starts_where_nothing_moves():
         assert cells["status"] == Status.DEGENERATE and cells["excess"] == 1 and (trace["excess"] == 1).all()
 
 
+def test_weights_that_grow_beyond_the_range_of_numbers_are_followed():
+    """eps weight_decay > 2: w changes its sign and grows at each step; what it predicts stays finite."""
+    problem = OLSProblem.from_spectrum("linspace", 6, 10.0)
+    params = {"eps": np.array([1e3]), "eps_a": np.array([0.5]), "weight_decay": np.array([0.1, 3.0])}
+    cells, _ = grid(normalized.tile, problem, 3000, params | {"momentum": np.array([0.0, 0.3])})
+    assert (cells["status"] == Status.MAX_STEPS).all()
+    assert np.isfinite(cells["excess"]).all() and (cells["excess"] < 100).all()
+
+
 def test_a_cancelled_tile_says_so():
     problem = random_problem(np.random.default_rng(4))
     for module in (normalized, gd_steps):

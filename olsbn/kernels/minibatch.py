@@ -333,16 +333,16 @@ def _through(z, yb, t, sums, n_lanes):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _update(w, grad, t, watch, sums, eps, eps_a, n_lanes):  # type: ignore[no-untyped-def]
-    """Move w and a; rescale the lanes whose w leaves the range: (w, eps, decay) -> (f w, f^2 eps, decay/f^2)."""
+def _update(w, grad, t, watch, sums, eps, eps_a, decay, n_lanes):  # type: ignore[no-untyped-def]
+    """Move w and a; rescale the lanes whose w leaves the range: (w, eps) -> (f w, f^2 eps) changes nothing else."""
     largest = sums[2]
     for j in range(n_lanes):
         largest[j] = 0.0
         t[_A, j] -= eps_a[j] * sums[0, j]
-        t[_Z0, j] -= eps[j] * (t[_DECAY, j] * t[_Z0, j])
+        t[_Z0, j] -= decay[j] * t[_Z0, j]
     for p in range(w.shape[0]):
         for j in range(n_lanes):
-            x = w[p, j] - eps[j] * (grad[p, j] + t[_DECAY, j] * w[p, j])
+            x = w[p, j] - (eps[j] * grad[p, j] + decay[j] * w[p, j])
             w[p, j] = x
             largest[j] = max(largest[j], abs(x))
     for j in range(n_lanes):
@@ -352,7 +352,6 @@ def _update(w, grad, t, watch, sums, eps, eps_a, n_lanes):  # type: ignore[no-un
                 w[p, j] = math.ldexp(w[p, j], shift)
             t[_Z0, j] = math.ldexp(t[_Z0, j], shift)
             t[_EPS, j] = math.ldexp(t[_EPS, j], 2 * shift)
-            t[_DECAY, j] = math.ldexp(t[_DECAY, j], -2 * shift)
             watch[j].exponent += shift
 
 
@@ -419,14 +418,14 @@ def minibatch_block(  # type: ignore[no-untyped-def]
     xb, yb = np.empty((m, d)), np.empty(m)
     w, grad, z = np.zeros((d, LANES)), np.zeros((d, LANES)), np.zeros((m, LANES))
     t, sums, across = np.zeros((_ROWS, LANES)), np.zeros((7, LANES)), np.zeros(LANES)
-    eps_k, eps_a_k, out = np.zeros(LANES), np.zeros(LANES), np.zeros(6)
+    eps_k, eps_a_k, decay_k, out = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(6)
     watch = np.zeros(LANES, dtype=WATCH)
     samples = np.zeros((LANES, MAX_SAMPLES))
     for j in range(n_cells):
         counts[j, 0] = CANCELLED
         begin(watch, j, j)
         w[:, j] = w0
-        t[_A, j], t[_EPS, j], t[_EPS_A, j], t[_DECAY, j], t[_Z0, j] = a0, eps[j], eps_a[j], decay[j], z0
+        t[_A, j], t[_EPS, j], t[_EPS_A, j], t[_DECAY, j], t[_Z0, j] = a0, eps[j], eps_a[j], eps[j] * decay[j], z0
     active = n_cells
     k = 0
     while active > 0 and cancel[0] == 0:
@@ -447,6 +446,7 @@ def minibatch_block(  # type: ignore[no-untyped-def]
             excess = n + delta * delta
             eps_k[j] = t[_EPS, j] * table[which[cell], k]
             eps_a_k[j] = t[_EPS_A, j] * table[which_a[cell], k]
+            decay_k[j] = t[_DECAY, j] * table[which[cell], k]
             watch[j].step = k
             ended = judge(watch, samples, j, excess, True, n_steps, tol, stop_at_tol, floor, limit)
             if ended == GOES_ON and sums[1, j] == 0.0:
@@ -482,7 +482,7 @@ def minibatch_block(  # type: ignore[no-untyped-def]
                 across[j] = across[active]
                 watch[j] = watch[active]
                 samples[j, :] = samples[active, :]
-        _update(w, grad, t, watch, sums, eps_k, eps_a_k, active)
+        _update(w, grad, t, watch, sums, eps_k, eps_a_k, decay_k, active)
         k += 1
 
 

@@ -40,10 +40,11 @@ from olsbn.schema import EXCESS_LIMIT
 
 # Rows of the table of lanes; the first six are the sums of the pass over the modes.
 (
-    _Y, _P, _S, _Q, _G, _W2, _C1, _C2, _C3, _C4, _M, _FOLD, _BETA, _NEXT_BETA, _D_BETA, _B_BETA, _Z, _NEXT_Z,
-    _D_Z, _B_Z, _A, _NEXT_A, _B_A, _GROWTH, _GAMMA, _TAU, _NU2, _KAPPA, _EPS, _EPS_A, _EPS_K, _DECAY, _C,
-) = range(33)  # fmt: skip
-_ROWS = 33
+    _Y, _P, _S, _Q, _G, _W2, _C1, _C2, _C3, _C4, _M, _TABLE, _FOLD, _BETA, _NEXT_BETA, _D_BETA, _B_BETA, _Z,
+    _NEXT_Z, _D_Z, _B_Z, _A, _NEXT_A, _B_A, _GROWTH, _GAMMA, _TAU, _NU2, _KAPPA, _EPS, _EPS_A, _EPS_K, _DECAY,
+    _C,
+) = range(34)  # fmt: skip
+_ROWS = 34
 
 _HUGE = 2.0**300  # a step this long would overflow the sums: the lane is rescaled by a power of two
 _NEAR = 0.5  # |gamma| below which it is followed by its changes
@@ -157,7 +158,7 @@ def _plain_pass(v, eigvals, u, t, n_lanes, norms):  # type: ignore[no-untyped-de
 
 @helper
 def _momentum_pass(v, b, eigvals, u, t, n_lanes, norms):  # type: ignore[no-untyped-def]
-    """Advance ``b <- M b + (C1 + C2 lambda) v + (C3 lambda + C4) u``, ``v <- v - FOLD u - EPS_K b``, and the sums."""
+    """Advance ``b <- M b + (C1 + C2 lambda) v + (C3 lambda + C4) u``, ``v <- v - FOLD u - TABLE b``, and the sums."""
     for row in range(6):
         for j in range(n_lanes):
             t[row, j] = 0.0
@@ -166,7 +167,7 @@ def _momentum_pass(v, b, eigvals, u, t, n_lanes, norms):  # type: ignore[no-unty
         hs = h * s
         for j in range(n_lanes):
             y = t[_M, j] * b[i, j] + ((t[_C1, j] + t[_C2, j] * h) * v[i, j] + (t[_C3, j] * h + t[_C4, j]) * s)
-            x = (v[i, j] - t[_FOLD, j] * s) - t[_EPS_K, j] * y
+            x = (v[i, j] - t[_FOLD, j] * s) - t[_TABLE, j] * y
             b[i, j] = y
             v[i, j] = x
             t[_Y, j] += h * x * x
@@ -238,8 +239,12 @@ def _look(t, j, first, kappa0, h, energy, mean_eigval, u2, gdnp):  # type: ignor
 
 
 @helper
-def _prepare_step(t, j, eps, eps_a, heavy, h, energy, mean_eigval, gdnp, top_eigval):  # type: ignore[no-untyped-def]
-    """Make the coefficients of the next step of lane j, and its scalars after the step."""
+def _prepare_step(t, j, factor, eps_a, heavy, h, energy, mean_eigval, gdnp, top_eigval):  # type: ignore[no-untyped-def]
+    """Make the coefficients of the next step of lane j, and its scalars after the step; `factor` is the schedule's.
+
+    The buffer of momentum stands multiplied by the lane's learning rate, and DECAY is learning rate times decay: so all
+    of a lane scales with w, or not at all.
+    """
     c, beta, Y, W2, nu2 = t[_C, j], t[_BETA, j], t[_Y, j], t[_W2, j], t[_NU2, j]
     gamma, kappa, P, z = t[_GAMMA, j], t[_KAPPA, j], t[_P, j], t[_Z, j]
     rho = -(beta * gamma * energy + kappa * Y) / nu2
@@ -254,30 +259,30 @@ def _prepare_step(t, j, eps, eps_a, heavy, h, energy, mean_eigval, gdnp, top_eig
     e4 = e1 * beta
     if gdnp:
         root = (beta * beta + Y / energy) / beta
-        eps = root * root / top_eigval
+        t[_EPS, j] = root * root / top_eigval
     along = e2 * t[_S, j] + e3 * mean_eigval + e4  # of the gradient, along u
-    decay = t[_DECAY, j]
-    t[_EPS_K, j] = eps
-    t[_FOLD, j] = P
+    base = t[_EPS, j]
+    eps = base * factor
+    t[_TABLE, j], t[_EPS_K, j], t[_FOLD, j] = factor, eps, P
     if heavy:
-        m = t[_M, j]
-        t[_C1, j] = e1 + decay
-        t[_C2, j] = e2
-        t[_C3, j] = e3 - e2 * P
-        t[_C4, j] = e4 - along - t[_C1, j] * P
-        t[_B_BETA, j] = m * t[_B_BETA, j] + (along + decay * beta)
-        t[_B_Z, j] = m * t[_B_Z, j] + (e1 + decay) * z
+        m, decay = t[_M, j], t[_DECAY, j]
+        t[_C1, j] = base * e1 + decay
+        t[_C2, j] = base * e2
+        t[_C3, j] = base * e3 - t[_C2, j] * P
+        t[_C4, j] = base * (e4 - along) - t[_C1, j] * P
+        t[_B_BETA, j] = m * t[_B_BETA, j] + (base * along + decay * beta)
+        t[_B_Z, j] = m * t[_B_Z, j] + t[_C1, j] * z
         t[_B_A, j] = m * t[_B_A, j] - rho * math.sqrt(nu2)
-        t[_D_BETA, j] = -eps * t[_B_BETA, j]
-        t[_D_Z, j] = -eps * t[_B_Z, j]
+        t[_D_BETA, j] = -factor * t[_B_BETA, j]
+        t[_D_Z, j] = -factor * t[_B_Z, j]
     else:
-        keep = 1.0 - eps * decay
-        t[_C1, j] = keep - eps * e1
+        decay = t[_DECAY, j] * factor
+        t[_C1, j] = (1.0 - decay) - eps * e1
         t[_C2, j] = eps * e2
         t[_C3, j] = t[_C2, j] * P - eps * e3
         t[_C4, j] = eps * (along - e4) - t[_C1, j] * P
-        t[_D_BETA, j] = -eps * (along + decay * beta)
-        t[_D_Z, j] = -eps * ((e1 + decay) * z)
+        t[_D_BETA, j] = -(eps * along + decay * beta)
+        t[_D_Z, j] = -((eps * e1 + decay) * z)
         t[_B_A, j] = -rho * math.sqrt(nu2)
     t[_NEXT_BETA, j] = beta + t[_D_BETA, j]
     t[_NEXT_Z, j] = z + t[_D_Z, j]
@@ -290,36 +295,26 @@ def _shift(t, j, heavy):  # type: ignore[no-untyped-def]
     """Return the exponent of two by which w of lane j is to be scaled so that the next step stays in range; 0: not."""
     size = abs(t[_C1, j]) + abs(t[_C2, j]) + abs(t[_C3, j])
     if heavy:
-        size = size * abs(t[_EPS_K, j]) + abs(t[_NEXT_BETA, j])
+        size = size * abs(t[_TABLE, j]) + abs(t[_NEXT_BETA, j])
     if _HUGE <= size < np.inf:
-        return -min(math.frexp(size)[1] * 3 // 4, 480)
+        return -(math.frexp(size)[1] * 3 // 4)
     if not 1.0 / _HUGE < t[_NU2, j] < _HUGE and 0.0 < t[_NU2, j] < np.inf:
         return -(math.frexp(t[_NU2, j])[1] // 2)
     return 0
 
 
 @helper
-def _rescale(t, watch, v, b, j, shift, heavy):  # type: ignore[no-untyped-def]
-    """Scale lane j: (w, eps, weight_decay) -> (f w, f^2 eps, weight_decay/f^2) changes nothing else."""
+def _rescale(t, watch, v, b, j, shift):  # type: ignore[no-untyped-def]
+    """Scale lane j: (w, eps) -> (f w, f^2 eps) changes nothing else."""
     f = math.ldexp(1.0, shift)
-    g = math.ldexp(1.0, -shift)
     for i in range(v.shape[0]):
         v[i, j] *= f
-    for row in (_BETA, _NEXT_BETA, _D_BETA, _Z, _NEXT_Z, _D_Z, _FOLD):
+    for i in range(b.shape[0]):
+        b[i, j] *= f
+    for row in (_BETA, _NEXT_BETA, _D_BETA, _B_BETA, _Z, _NEXT_Z, _D_Z, _B_Z, _FOLD, _C3, _C4):
         t[row, j] *= f
     t[_EPS, j] = t[_EPS, j] * f * f
     t[_EPS_K, j] = t[_EPS_K, j] * f * f
-    t[_DECAY, j] = t[_DECAY, j] * g * g
-    if heavy:
-        for i in range(b.shape[0]):
-            b[i, j] *= g
-        for row in (_C3, _C4, _B_BETA, _B_Z):
-            t[row, j] *= g
-        for row in (_C1, _C2):
-            t[row, j] = t[row, j] * g * g
-    else:
-        t[_C3, j] *= f
-        t[_C4, j] *= f
     watch[j].exponent += shift
 
 
@@ -334,9 +329,9 @@ def _begin_lane(t, v, b, j, start, beta0, z0, eps, eps_a, momentum, decay, c):  
         t[row, j] = 0.0
     t[_NEXT_BETA, j] = beta0
     t[_NEXT_Z, j] = z0
-    t[_EPS, j], t[_EPS_A, j], t[_M, j], t[_DECAY, j], t[_C, j] = eps, eps_a, momentum, decay, c
+    t[_EPS, j], t[_EPS_A, j], t[_M, j], t[_DECAY, j], t[_C, j] = eps, eps_a, momentum, eps * decay, c
     if b.shape[0] == 0:
-        t[_C1, j] = 1.0  # of the plain pass; the other one moves v by EPS_K b = 0
+        t[_C1, j] = 1.0  # of the plain pass; the other one moves v by TABLE b = 0
 
 
 @helper
@@ -522,10 +517,9 @@ def normalized_tile(  # type: ignore[no-untyped-def]
             excess = _look(t, j, k == 0, kappa0, h, energy, mean_eigval, u2, gdnp)
             rests = steady[cell] or t[_DECAY, j] == 0.0
             ended = judge(watch, samples, j, excess, rests, n_steps, tol, stop_at_tol, floor, limit)
-            eps_k = t[_EPS, j] * tables[which[cell], k]
             eps_a_k = t[_EPS_A, j] * tables[which_a[cell], k]
             exponent = watch[j].exponent
-            _prepare_step(t, j, eps_k, eps_a_k, heavy, h, energy, mean_eigval, gdnp, eigvals[d - 1])
+            _prepare_step(t, j, tables[which[cell], k], eps_a_k, heavy, h, energy, mean_eigval, gdnp, eigvals[d - 1])
             kept = watch[j].next_record
             if kept < record.size and record[kept] == k:
                 _report(t, v, u, j, energy, norms, exponent, out)
@@ -535,7 +529,7 @@ def normalized_tile(  # type: ignore[no-untyped-def]
             if ended == GOES_ON:
                 shift = _shift(t, j, heavy)
                 if shift != 0:
-                    _rescale(t, watch, v, b, j, shift, heavy)
+                    _rescale(t, watch, v, b, j, shift)
                 watch[j].step += 1
                 j += 1
                 continue
