@@ -14,7 +14,7 @@ from olsbn.schema import Status
 from olsbn.sweeps import compute, pool, progress, running
 from olsbn.sweeps.running import digest
 from olsbn.sweeps.spec import SweepSpec
-from olsbn.sweeps.tiling import Tile, Tiling
+from olsbn.sweeps.tiling import Tiling
 from olsbn.theory import eps_window
 
 PROBLEM = olsbn.OLSProblem.from_spectrum("logspace", 6, 20.0)
@@ -94,7 +94,7 @@ def test_every_problem_of_a_family_is_the_single_one():
     ("options", "error", "message"),
     [
         ({"problem": 3}, TypeError, "problem must be an OLSProblem or a ProblemFamily, got int"),
-        ({"method": "adam"}, ValueError, "method must be one of bngd, gd, got 'adam'"),
+        ({"method": "adam"}, ValueError, "method must be one of bngd, gd, gdnp, wngd, minibatch, got 'adam'"),
         ({"eps": []}, ValueError, "eps must have at least one value, got an empty grid"),
         ({"eps": [[1.0]]}, ValueError, r"eps must be a number or a vector, got an array of shape \(1, 1\)"),
         ({"eps": -1.0}, ValueError, "eps must be >= 0, got -1.0"),
@@ -231,7 +231,8 @@ def test_leaving_early_stops_the_kernels():
 
 
 def test_a_cancelled_tile_says_so():
-    result = compute.run_tile(spec_of(), Tile(((0, 1), (0, 1), (0, 3), (0, 9))), np.ones(1, np.uint8))
+    spec = spec_of()
+    result = compute.run_tile(spec, next(iter(spec.tiles(spec.shape[1:]))), np.ones(1, np.uint8))
     assert (result["status"] == -1).all() and np.isnan(result["excess"]).all()
 
 
