@@ -1,4 +1,4 @@
-"""The further parameters and methods through `run` and `sweep`: rates beside their theory, batches, and what has none."""
+"""The further parameters and methods through `run` and `sweep`: rates beside their theory, batches, what has none."""
 
 import numpy as np
 import pytest
