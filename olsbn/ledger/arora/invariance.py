@@ -44,8 +44,8 @@ def draw_instance(cube: Cube, rule: Rule | None = None, hidden: int | None = Non
     factors = tuple(10.0 ** rng.uniform(-spread, spread, layer.w.shape[0]) for layer in unit)
     return SimpleNamespace(
         x=x, y=y, rule=rule, unit=unit, net=networks.scaled(unit, factors), factors=factors, eta=eta, rng=rng,
-        # a few dozen operations on every number of a batch, forward and back
-        ops=50 * batch * _amplification(unit, x, rule) ** 2,
+        # sums over a batch; normalization amplifies what rounding did before it
+        ops=4 * batch * _amplification(unit, x, rule),
     )  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def _hessians(cube: Cube) -> SimpleNamespace:
     i.blocks = _sizes_of_blocks(i)
     is_weight = [np.concatenate([np.ones(layer.w.size), np.zeros(2 * layer.gamma.size)]) for layer in i.unit]
     i.weights = np.concatenate(is_weight) > 0
-    i.error = rounding(i.ops**1.5, 1 + np.linalg.norm(i.at_unit, 2))
+    i.error = rounding(i.ops, 1 + np.linalg.norm(i.at_unit, 2))
     return i
 
 
@@ -215,7 +215,7 @@ def _scaled_relu(cube: Cube, activation: str = "relu", layer: int = 0) -> Simple
         amplification *= 1 + float((np.abs(h) @ np.abs(w.T) / n).max())
         h = np.maximum(normal * gamma + beta, 0)
     i.rule = Rule(activation=activation)
-    i.ops = 50 * len(i.y) * amplification
+    i.ops = 4 * len(i.y) * amplification
     return i
 
 
