@@ -39,8 +39,8 @@ def _log_bound(i: SimpleNamespace, last: float = 2.0) -> float:
 # -------------------------------------------------------------------- instances
 
 
-def _sample(cube: Cube, n_batches: int, d: tuple[int, int] = (2, 3)) -> SimpleNamespace:
-    """A sample in batches, a start, learning rates, and the constants of the theory for it."""
+def sample(cube: Cube, n_batches: int, d: tuple[int, int] = (2, 3)) -> SimpleNamespace:
+    """Return a sample in batches, a start, learning rates, and the constants of the theory for it."""
     dim, size, strength = cube.integer(*d), cube.integer(6, 12), cube.log(0.1, 10)
     c_g, eta, start = 1 - cube.uniform(0.02, 0.98), cube.log(1e-3, 1e3), cube.log(0.1, 10)
     rng = cube.rng()
@@ -82,7 +82,7 @@ def _runs(i: SimpleNamespace, draws: Any, power: Any, eta: Any, at: Any = None) 
 def _all_paths(cube: Cube) -> SimpleNamespace:
     """All 81 paths of 4 steps over 3 batches: expectations are exact."""
     power = cube.uniform(0, 1)
-    i = _sample(cube, 3)
+    i = sample(cube, 3)
     draws = np.array(list(itertools.product(range(3), repeat=4))).T
     return _runs(i, draws, power, i.eta)
 
@@ -107,7 +107,7 @@ def _r(i: SimpleNamespace, printed: bool = False) -> FloatArray:
 def _fixed_direction(cube: Cube) -> SimpleNamespace:
     """One input, so that only the scale moves; it starts at the minimum, and the noise is small."""
     noise = cube.log(1e-3, 0.5)
-    i = _sample(cube, 3, d=(1, 1))
+    i = sample(cube, 3, d=(1, 1))
     phi = (i.p.g[:, 0] * np.sign(i.w[0])) / np.sqrt(i.p.H[:, 0, 0])
     shrink = noise / float(phi.std())
     i.p = Batches(i.p.H, shrink * i.p.g, shrink**2 * i.p.E)
@@ -119,7 +119,7 @@ def _fixed_direction(cube: Cube) -> SimpleNamespace:
 
 def _schedules(cube: Cube, norm: float = 1.0) -> SimpleNamespace:
     """Paths for 5 learning rates over six decades and 3 powers; a start and learning rates of another size."""
-    i = _sample(cube, 4)
+    i = sample(cube, 4)
     i.w, i.eta = norm * i.w, norm**2 * i.eta
     i.start = float(i.w @ i.w)
     draws = i.rng.integers(0, 4, (_SHORT, 5, 3, 4))

@@ -11,8 +11,10 @@ from olsbn._validate import FloatArray
 from olsbn.ledger.arora import full_batch
 from olsbn.ledger.arora.network import backward
 from olsbn.ledger.arora.smoothness import POINTS, l_va, l_vv, largest_scale, point
+from olsbn.ledger.arora.stochastic import sample
 from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, draw_problem, rounding
 from olsbn.ledger.descent import bngd_paths
+from olsbn.ledger.minibatches import paths
 from olsbn.sweeps.running import sweep
 
 
@@ -53,6 +55,19 @@ def _price(cube: Cube) -> SimpleNamespace:
 def _pairs(values: FloatArray) -> FloatArray:
     """Return the exponent over the first two and over the last two."""
     return np.log(values[1::2] / values[::2]) / math.log(4)
+
+
+def _after_a_long_step(cube: Cube) -> SimpleNamespace:
+    """Directions after the first of 100 steps and after the last, for 7 rates over six decades and 4 schedules."""
+    i = sample(cube, 4)
+    eta, power = i.eta * np.geomspace(1, 1e6, 7), np.array([0, 0.5, 0.75, 1])[:, None]
+    draws = i.rng.integers(0, 4, (100, 4, 7))
+    w, a = np.broadcast_to(i.w, (4, 7, i.w.size)), np.full((4, 7), i.a)
+    i.first, last = (paths(i.p, w, a, draws[:n], eta, power, i.eta_g, [0]).w for n in (1, 100))
+    u, v = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (i.first, last))
+    i.angle = 2 * np.arctan2(np.linalg.norm(u - v, axis=-1), np.linalg.norm(u + v, axis=-1))
+    i.schedule = eta * np.sum(np.arange(2.0, 101)[:, None, None] ** -power, 0)
+    return i
 
 
 CLAIMS = (
@@ -139,6 +154,23 @@ CLAIMS = (
         n_random=6,
         n_search=6,
     ),
+    Claim(
+        id="olsbn.price-of-a-schedule",
+        source="olsbn",
+        kind="upper",
+        statement="What is lost above the power 1/2: after a long first step, ||w_1|| ~ eta, the direction turns by no "
+        "more than the sum of the schedule over eta. T must grow like eta^(1/(1 - alpha)), exponentially at "
+        "alpha = 1.",
+        formula="angle(v_1, v_T) <= (L_vv/||w_1||^2) eta sum_{t=1}^{T-1} (t+1)^-alpha,  ||w_1||^2 = ||w_0||^2 + "
+        "eta^2 ||grad_w F||^2",
+        problems="mini-batch BN, d in 2..3, 4 batches; powers 0, 1/2, 3/4, 1; 7 eta over six decades, 100 steps",
+        instance=_after_a_long_step,
+        theory=lambda i: i.vv * i.schedule / (i.first**2).sum(-1),
+        measured=lambda i: i.angle,
+        allowed=lambda i: rounding(i.ops),
+        n_random=10,
+        n_search=20,
+    ),
 )
 
 _false = Variants(CLAIMS)
@@ -148,5 +180,8 @@ FALSE = {
     "A.2 by the loss alone": _false("olsbn.A.2-without-pi", theory=lambda i: i.run.excess[0]),
     "a large eta costs what the bound allows": _false("olsbn.price-of-eta", theory=lambda i: _pairs(i.bound)),
     "C.1 with nine tenths": _false.scaled("olsbn.C.1-all-inputs", 0.9),
+    "a schedule costs nothing": _false(
+        "olsbn.price-of-a-schedule", theory=lambda i: i.vv * i.schedule / (i.first**2).sum(-1) ** 2 * float(i.w @ i.w)
+    ),
     "the proof closes for twice that c_g": _false.changed("olsbn.eta-g", c_g=lambda i: 2 * i.c_g),
 }
