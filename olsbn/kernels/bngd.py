@@ -9,22 +9,30 @@ from olsbn.kernels.coordinates import Coordinates, deflate
 from olsbn.kernels.deflated import deflated_tile
 from olsbn.kernels.lanes import DEGENERATE
 from olsbn.kernels.run import Run
+from olsbn.kernels.star import star_tile
+from olsbn.kernels.star_coordinates import LARGEST_DIM, StarCoordinates, diagonalise
 from olsbn.problems import OLSProblem
 
 Columns = dict[str, Any]
 
 
-def prepare(problem: OLSProblem) -> Coordinates:
-    """Return the coordinates that `tile` iterates: O(d)."""
+def prepare(problem: OLSProblem, kernel: str | None = None) -> StarCoordinates | Coordinates:
+    """Return the coordinates that `tile` iterates.
+
+    Those of the eigenbasis of H*, O(d^2), up to dimension `LARGEST_DIM`, deflated ones, O(d), above it. `kernel`, "star"
+    or "deflated", asks for one of them: each is a witness of the other.
+    """
+    if (kernel or ("star" if problem.dim <= LARGEST_DIM else "deflated")) == "star":
+        return diagonalise(problem)
     return deflate(problem)
 
 
-def tile(x: Coordinates, params: dict[str, FloatArray], run: Run) -> tuple[Columns, Columns]:
+def tile(x: StarCoordinates | Coordinates, params: dict[str, FloatArray], run: Run) -> tuple[Columns, Columns]:
     """Run BNGD on cells of one problem.
 
     Parameters
     ----------
-    x : Coordinates
+    x : StarCoordinates or Coordinates
         The problem, from `prepare`.
     params : dict of ndarray, each of shape (cells,)
         Learning rates ``eps`` and ``eps_a``.
@@ -35,40 +43,52 @@ def tile(x: Coordinates, params: dict[str, FloatArray], run: Run) -> tuple[Colum
     -------
     cells : dict of ndarray, each of shape (cells,)
         ``status`` (a code of `olsbn.schema.Status`), ``steps_to_tol``, ``n_steps_run``, ``excess``, ``eps_eff``,
-        ``w_norm``, ``a``, ``rate_sim``: as in a sweep, at the step where the cell ended.
+        ``w_norm``, ``a``, ``rate_sim``, ``by_rounding``: as in a sweep, at the step where the cell ended. In deflated
+        coordinates no mode is in sight, and ``by_rounding`` is False throughout.
     trace : dict of ndarray, each of shape (r, cells)
-        ``excess``, ``residual``, ``a``, ``w_norm``, ``eps_eff`` at the steps of `run.record`, NaN after a cell's end.
+        ``excess``, ``residual``, ``a``, ``w_norm``, ``eps_eff``, ``by_rounding`` (0 or 1) at the steps of `run.record`,
+        NaN after a cell's end.
     """
     eps, eps_a = params["eps"], params["eps_a"]
     if x.degenerate:
         return _degenerate(x, eps.size, run.record.size)
-    counts, numbers = np.zeros((eps.size, 4), np.int64), np.full((eps.size, 5), np.nan)
-    trace = np.full((run.record.size, eps.size, 6), np.nan)
+    counts, numbers = np.zeros((eps.size, 4), np.int64), np.full((eps.size, 8), np.nan)
+    trace = np.full((run.record.size, eps.size, 7), np.nan)
     with np.errstate(all="ignore"):
-        deflated_tile(
-            *x.kernel_arguments(), np.ldexp(eps, x.eps_exp), eps_a, run.n_steps, run.tol, run.stop_at_tol,
-            run.floor, x.limit(), run.cancel, counts, numbers, run.record, trace,
-        )  # fmt: skip
+        ask = np.ldexp(eps, x.eps_exp), eps_a, run.n_steps, run.tol, run.stop_at_tol, run.floor, x.limit(), run.cancel
+        if isinstance(x, StarCoordinates):
+            star_tile(*x.kernel_arguments(), *ask, counts, numbers, run.record, trace)
+        else:
+            found = np.full((eps.size, 5), np.nan)
+            deflated_tile(*x.kernel_arguments(), *ask, counts, found, run.record, trace)
+            numbers[:, [0, 3, 2, 4, 7]] = found
+            numbers[:, 5], numbers[:, 6], trace[..., 6] = counts[:, 3], 0, np.where(np.isnan(trace[..., 0]), np.nan, 0)
         cells = {
             "status": counts[:, 0],
             "steps_to_tol": counts[:, 1],
             "n_steps_run": counts[:, 2],
             "excess": numbers[:, 0],
-            "eps_eff": np.ldexp(numbers[:, 1], x.eigval_exp),
-            "w_norm": x.norm(numbers[:, 3], counts[:, 3]),
-            "a": x.scale * numbers[:, 2],
-            "rate_sim": numbers[:, 4],
+            "rate_sim": numbers[:, 7],
+            "by_rounding": numbers[:, 6] == 1,
+            **_in_units(x, numbers),
         }
         return cells, {
             "excess": trace[..., 0],
             "residual": np.sqrt(trace[..., 1]),
-            "a": x.scale * trace[..., 2],
-            "w_norm": x.norm(trace[..., 4], np.nan_to_num(trace[..., 5]).astype(int)),
-            "eps_eff": np.ldexp(trace[..., 3], x.eigval_exp),
+            "by_rounding": trace[..., 6],
+            **_in_units(x, trace),
         }
 
 
-def _degenerate(x: Coordinates, n: int, n_recorded: int) -> tuple[Columns, Columns]:
+def _in_units(x: StarCoordinates | Coordinates, numbers: FloatArray) -> Columns:
+    return {
+        "a": x.scale * numbers[..., 2],
+        "eps_eff": np.ldexp(numbers[..., 3], x.eigval_exp),
+        "w_norm": x.norm(numbers[..., 4], np.nan_to_num(numbers[..., 5]).astype(int)),
+    }
+
+
+def _degenerate(x: StarCoordinates | Coordinates, n: int, n_recorded: int) -> tuple[Columns, Columns]:
     """No step can be taken (sigma = 0), or none changes anything (a saddle): on a saddle the loss is J(0, w) = c/2."""
     values = {
         "status": DEGENERATE,
@@ -79,9 +99,11 @@ def _degenerate(x: Coordinates, n: int, n_recorded: int) -> tuple[Columns, Colum
         "w_norm": x.w0_norm,
         "a": x.a0,
         "rate_sim": np.nan,
+        "by_rounding": False,
     }
     kept = {name: values[name] for name in ("excess", "a", "w_norm", "eps_eff")}
     kept["residual"] = values["excess"]  # on a saddle w'g = 0, so the residual is all of u
+    kept["by_rounding"] = 0.0
     return (
         {name: np.full(n, value) for name, value in values.items()},
         {name: np.full((n_recorded, n), value) for name, value in kept.items()},

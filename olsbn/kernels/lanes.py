@@ -16,7 +16,7 @@ NEVER = np.iinfo(np.int64).max
 
 LANE = np.dtype(
     [
-        ("cell", np.int64),  # number of the cell in the tile
+        ("cell", np.int64),  # number of the cell in the tile, -1 for none
         ("began", np.int64),  # step of the block that is step 0 of the cell
         ("hit", np.int64),  # first step with excess <= tol, -1 before
         ("exponent", np.int64),  # w stands scaled by 2**exponent
@@ -91,7 +91,8 @@ def next_end(lanes, active, now, n_steps):  # type: ignore[no-untyped-def]
     """Return the step of the block at which the next cell has run all its steps."""
     first = now + n_steps + 1
     for j in range(active):
-        first = min(first, lanes[j].began + n_steps)
+        if lanes[j].cell >= 0:
+            first = min(first, lanes[j].began + n_steps)
     return first
 
 
@@ -101,6 +102,6 @@ def next_record(lanes, active, record):  # type: ignore[no-untyped-def]
     first = NEVER
     if record.size:
         for j in range(active):
-            if lanes[j].next_record < record.size:
+            if lanes[j].cell >= 0 and lanes[j].next_record < record.size:
                 first = min(first, lanes[j].began + record[lanes[j].next_record])
     return first

@@ -38,14 +38,37 @@ class Writer:
         self.groups = range(n_lanes // VECTOR)
         self.add, self.sub, self.mul = builder.fadd, builder.fsub, builder.fmul
 
+    def fma(self, x: Any, y: Any, z: Any) -> Any:
+        """Return ``x y + z``, rounded once. (llvmlite's own refuses vectors.)"""
+        return self._call("fma", x, y, z)
+
+    def sqrt(self, x: Any) -> Any:
+        """Return the root."""
+        return self._call("sqrt", x)
+
+    def abs(self, x: Any) -> Any:
+        """Return the absolute value."""
+        return self._call("fabs", x)
+
+    def less(self, x: Any, y: Any) -> Any:
+        """Return where x < y; nowhere beside a NaN."""
+        return self.builder.fcmp_ordered("<", x, y)
+
+    def _call(self, name: str, *args: Any) -> Any:
+        name = f"llvm.{name}.v{VECTOR}f64"
+        function = self.builder.module.globals.get(name)
+        if function is None:
+            function = ir.Function(self.builder.module, ir.FunctionType(_TYPE, [_TYPE] * len(args)), name)
+        return self.builder.call(function, args)
+
     def row(self, which: int) -> list[Any]:
         """Load a row of the table, a vector for each group of lanes."""
-        return [self._load(self._table, self._at_row(which, v)) for v in self.groups]
+        return [self.load(which, v) for v in self.groups]
 
     def put_row(self, which: int, values: list[Any]) -> None:
         """Store a row of the table."""
         for v in self.groups:
-            self._store(values[v], self._table, self._at_row(which, v))
+            self.put(values[v], which, v)
 
     def state(self, i: Any, v: int) -> Any:
         """Load mode i of group v."""
@@ -71,9 +94,30 @@ class Writer:
         """Add to a running sum."""
         self.builder.store(self.builder.fadd(self.builder.load(slot), term), slot)
 
+    def increase_by_product(self, slot: Any, x: Any, y: Any) -> None:
+        """Add a product to a running sum, fused."""
+        self.builder.store(self.fma(x, y, self.builder.load(slot)), slot)
+
     def constant(self, value: float) -> Any:
         """Return a vector of equal numbers."""
         return ir.Constant(_TYPE, [value] * VECTOR)
+
+    def everywhere(self, number: Any) -> Any:
+        """Return a float64 in all lanes."""
+        empty = ir.Constant(_TYPE, ir.Undefined)
+        one = self.builder.insert_element(empty, number, ir.Constant(_I32, 0))
+        return self.builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(_I32, VECTOR), [0] * VECTOR))
+
+    def load(self, which: int, v: int) -> Any:
+        """Load a row of the table for group v."""
+        return self._load(self._table, self._at_row(which, v))
+
+    def put(self, value: Any, which: int, v: int, further: Any = None) -> None:
+        """Store a row of the table for group v, `further` rows on."""
+        at = self._at_row(which, v)
+        if further is not None:
+            at = self.builder.add(at, self.builder.mul(further, _const(LANES)))
+        self._store(value, self._table, at)
 
     def _at_row(self, which: int, v: int) -> Any:
         return _const(which * LANES + v * VECTOR)
@@ -93,10 +137,7 @@ class Writer:
         self.builder.store(value, self._pointer(base, offset)).align = 8
 
     def _splat(self, base: Any, offset: Any) -> Any:
-        empty = ir.Constant(_TYPE, ir.Undefined)
-        number = self.builder.load(self.builder.gep(base, [offset]))
-        one = self.builder.insert_element(empty, number, ir.Constant(_I32, 0))
-        return self.builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(_I32, VECTOR), [0] * VECTOR))
+        return self.everywhere(self.builder.load(self.builder.gep(base, [offset])))
 
 
 def _const(value: int) -> Any:
@@ -121,5 +162,29 @@ def mode_pass(write: Callable[[Writer, Any], Any], n_lanes: int) -> Any:
             return context.get_dummy_value()
 
         return types.void(state, modes, table), generate
+
+    return compiled
+
+
+def lane_pass(write: Callable[..., Any], n_lanes: int) -> Any:
+    """Return an intrinsic ``(table, place, x, y) -> bool`` for the scalars of a step of the first `n_lanes`.
+
+    ``write(writer, v, place, x, y)`` writes it for group v; `place` is an int64, x and y are numbers in all lanes. It
+    returns where all is quiet; the intrinsic returns whether it is not so everywhere.
+    """
+
+    @intrinsic
+    def compiled(_typing: Any, table: Any, place: Any, x: Any, y: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, args[0]).data
+            writer = Writer(builder, None, None, data, n_lanes)
+            x, y = writer.everywhere(args[2]), writer.everywhere(args[3])
+            quiet = [write(writer, v, args[1], x, y) for v in writer.groups]
+            while len(quiet) > 1:
+                quiet = [builder.and_(*quiet[:2]), *quiet[2:]]
+            bits = builder.bitcast(quiet[0], ir.IntType(VECTOR))
+            return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(VECTOR), 2**VECTOR - 1))
+
+        return types.boolean(table, types.int64, types.float64, types.float64), generate
 
     return compiled
