@@ -16,6 +16,7 @@ J = (c - 2 w'g + w'Hw) / 2, and J_min = (c - E) / 2 for both. What is left of J 
 that is how the excess is evaluated here, for the difference of the losses cancels (test_naive.py compares the two).
 """
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import mpmath
@@ -129,6 +130,55 @@ def _exact(problem):
     g = [h * ui for h, ui in zip(eigvals, u, strict=True)]
     null2 = mpmath.mpf(problem.w0_null_norm) ** 2
     return eigvals, u, w0, g, null2, mpmath.mpf(problem.target_var), mpmath.fdot(g, u)
+
+
+def star_mp(problem, digits=60):
+    """Return mu_i, b_i, z_i(0), e_ij, q_j, beta_0 in the eigenbasis of H*, all u_i != 0 and distinct eigenvalues.
+
+    With q_j = sqrt(lambda_j/E) u_j, x_j = sqrt(lambda_j/E) w_j: mu_i are the roots of sum_j q_j^2/(lambda_j - mu),
+    found by bisection, e_ij = b_i q_j/(lambda_j - mu_i) is normed by b_i, and x = beta q + sum_i z_i e_i.
+    """
+    with mpmath.workdps(digits):
+        eigvals, u, w, _, _, _, E = _exact(problem)
+        q = [mpmath.sqrt(h / E) * x for h, x in zip(eigvals, u, strict=True)]
+        x = [mpmath.sqrt(h / E) * y for h, y in zip(eigvals, w, strict=True)]
+        mu, b, z, e = [], [], [], []
+        for low, high in pairwise(eigvals):
+            for _ in range(int(3.4 * digits)):
+                middle = (low + high) / 2
+                value = mpmath.fsum(s * s / (h - middle) for s, h in zip(q, eigvals, strict=True))
+                low, high = (middle, high) if value < 0 else (low, middle)
+            mu.append((low + high) / 2)
+            rest = [s / (h - mu[-1]) for s, h in zip(q, eigvals, strict=True)]
+            b.append(1 / mpmath.sqrt(mpmath.fdot(rest, rest)))
+            e.append([b[-1] * r for r in rest])
+            z.append(mpmath.fdot(e[-1], x))
+        return mu, b, z, e, q, mpmath.fdot(q, x)
+
+
+def bngd_star_run_mp(problem, eps, eps_a, n, digits=60):
+    """BNGD in the eigenbasis of H*, in the form that is iterated; see `star_mp`."""
+    with mpmath.workdps(digits):
+        eigvals, u, _, _, null2, _, E = _exact(problem)
+        mu, b, z, _, q, beta = star_mp(problem, digits)
+        eps, eps_a, a = mpmath.mpf(eps), mpmath.mpf(eps_a), mpmath.mpf(problem.a0) / mpmath.sqrt(E)
+        mean = mpmath.fsum(h * s * s for h, s in zip(eigvals, q, strict=True))
+        rows = []
+        for _ in range(n + 1):
+            V, S = mpmath.fdot(z, z), mpmath.fdot(b, z)
+            sigma = mpmath.sqrt(beta**2 + V)
+            cos, sin2 = beta / sigma, V / sigma**2
+            chi = eps * a / sigma
+            A, B = chi * beta / sigma**2, chi * sin2
+            along = beta - mpmath.fsum(bi * zi / m for bi, zi, m in zip(b, z, mu, strict=True))
+            squares = mpmath.fsum(zi**2 / m for zi, m in zip(z, mu, strict=True))
+            w_norm = mpmath.sqrt(mpmath.fdot(u, u) * along**2 + E * squares + null2)
+            excess = sin2 + (a - cos) ** 2
+            rows.append((excess, mpmath.sqrt(sin2), mpmath.sqrt(E) * a, w_norm, A, mpmath.nan))
+            z = [(1 - A * m) * zi + B * bi for m, zi, bi in zip(mu, z, b, strict=True)]
+            beta += B * mean - A * S
+            a += eps_a * (cos - a)
+    return Run(*map(list, zip(*rows, strict=True)))
 
 
 # -------------------------------------------------------------------- theory by brute force

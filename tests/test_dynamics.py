@@ -559,3 +559,81 @@ def test_equal_eigenvalues_are_one_mode_and_what_is_across_it():
         for name in ("excess", "a", "w_norm", "eps_eff"):
             np.testing.assert_allclose(one[name][:20], two[name][:20], rtol=1e-11)
         assert one.attrs["status"] == two.attrs["status"]
+
+
+# -------------------------------------------------------------------- where rounding would decide
+
+
+def test_a_slaved_mode_does_not_burst_by_rounding():
+    """eps_eff rises slowly through 1/lambda*_d: its own amplitude falls to 1e-100, and only rounding revives it."""
+    problem = OLSProblem.from_dataset("diabetes", standardize=True)
+    eps, record = np.array([2e-4, 3.4e-4, 4.5e-4, 8e-4]), [0, 400, 800]
+    ds = olsbn.sweep(problem, eps=eps, n_steps=800, record=record, progress=False)
+    for i, value in enumerate(eps):
+        exact = bngd_run_mp(problem, value, 1.0, 800, digits=400)
+        want = [exact.excess[k] for k in record]
+        assert distance(ds.excess.isel(eps=i).values, want) <= 1e-9, value
+    np.testing.assert_array_equal(ds.by_rounding.isel(step=-1).values, [False, True, True, False])
+
+
+def test_a_start_near_a_saddle_keeps_its_digits():
+    problem = OLSProblem([1.0, 4.0], [1.0, 1.0], [-4 + 1e-9, 1.0])
+    run, exact = olsbn.run_bngd(problem, 1.0, 1.0, 400), bngd_run_mp(problem, 1.0, 1.0, 400)
+    assert run.a.values[1] / run.a.values[0] == pytest.approx(float(exact.a[1] / exact.a[0]), rel=1e-14)
+    assert run.attrs["steps_to_tol"] == next(k for k, x in enumerate(exact.excess) if x <= 1e-10) == 136
+
+
+def test_the_scale_keeps_its_digits_when_it_falls_to_a_small_cosine():
+    """a = 1 beside cos = 1e-9: after a step with eps_a = 1 it is the cosine, to the last digit."""
+    problem = OLSProblem([1.0, 4.0], [1.0, 1.0], [-4 + 1e-9, 1.0], a0=1.0)
+    run, exact = olsbn.run_bngd(problem, 1e-3, 1.0, 3), bngd_run_mp(problem, 1e-3, 1.0, 3)
+    assert distance(run.a.values, exact.a) <= 1e-14
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e-8, 1e-12])
+def test_a_start_near_u_keeps_its_digits(size):
+    rng = np.random.default_rng(3)
+    u, xi = rng.normal(size=(2, 7))
+    problem = OLSProblem(np.geomspace(1, 30, 7), u, u * (1 + size * xi))
+    run, exact = olsbn.run_bngd(problem, 0.05, 1.0, 20), bngd_run_mp(problem, 0.05, 1.0, 20)
+    assert distance(run.excess.values, exact.excess) <= 1e-13
+
+
+def test_a_lane_that_does_not_move_is_not_rescaled_for_ever():
+    run = olsbn.run_bngd(OLSProblem([1.0], [1.0], [1.0], a0=2.0), 1e91, 0.5, 100)
+    assert run.attrs["status"] == "converged"
+    assert run.excess.values[-1] == pytest.approx(0.5**200, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("problem", "rate"),
+    [
+        (OLSProblem([1.0, 2.0], [1.0, 1e-30], [1.0, 0.0]), 0.8),
+        (OLSProblem([1, 1 + 1e-12, 1.1, 1.3, 1.3 * (1 + 1e-12)], [1, 2, 1, 1.5, 0.5], [0, 0, 1, 0, 0]), None),
+    ],
+)
+def test_rates_of_special_problems(problem, rate):
+    ds = olsbn.sweep(problem, eps=np.geomspace(0.01, 1, 30) if rate is None else 0.1, n_steps=3000, progress=False)
+    found = np.isfinite(ds.rate_sim.values)
+    assert found.sum() >= 1
+    np.testing.assert_allclose(ds.rate_sim.values[found], ds.rate_theory.values[found], rtol=1e-10)
+    if rate is not None:
+        assert ds.rate_sim.item() == pytest.approx(rate, rel=1e-12)
+
+
+def test_far_into_the_linear_regime_there_is_a_rate():
+    """Where the slowest mode carries the excess it is told, and not only where samples on the way had settled."""
+    n_found = 0
+    for seed in range(6):
+        rng = np.random.default_rng(900 + seed)
+        problem = random_problem(rng, d_max=20, cond_max=100.0)
+        ds = olsbn.sweep(problem, eps=np.geomspace(1e-3, 1e5, 50), n_steps=20_000, progress=False)
+        low, found = (ds.excess < 1e-200).values, ds.rate_sim.notnull().values
+        n_found += int((low & found).sum())
+        np.testing.assert_allclose(ds.rate_sim.values[found], ds.rate_theory.values[found], rtol=1e-10)
+        for cell in np.flatnonzero(low & ~found & ~ds.by_rounding.values):
+            at = ds.isel(eps=cell)
+            last = [int(at.n_steps_run) - 1, int(at.n_steps_run)]
+            excess = olsbn.run_bngd(problem, float(at.eps), n_steps=last[1], record=last).excess.values
+            assert abs(math.sqrt(excess[1] / excess[0]) / float(at.rate_theory) - 1) > 5e-12
+    assert n_found > 100

@@ -7,16 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mpmath
+import naive
 import numpy as np
 import pytest
 import tolerances as tol
 
 import olsbn
 from olsbn import schema
-from olsbn.kernels import bngd, compile, gd, lanes
-from olsbn.kernels.compile import LANES, identity
+from olsbn.kernels import bngd, gd, lanes
+from olsbn.kernels.compile import LANES
 from olsbn.kernels.coordinates import decouple, deflate
 from olsbn.kernels.run import Run
+from olsbn.kernels.star_coordinates import diagonalise
 
 ROOT = Path(olsbn.__file__).parent
 
@@ -84,7 +87,7 @@ def test_second_process_reuses_compiled_code(tmp_path):
     files = cache_files(tmp_path)
     stamps = [(tmp_path / f).stat().st_mtime_ns for f in files]
     assert files
-    code = SMALL + "\nfrom olsbn.kernels import deflated; print(sum(deflated.deflated_tile.stats.cache_hits.values()))"
+    code = SMALL + "\nfrom olsbn.kernels import star; print(sum(star.star_tile.stats.cache_hits.values()))"
     assert int(python(code, OLSBN_CACHE_DIR=str(tmp_path))) == 1
     assert [(tmp_path / f).stat().st_mtime_ns for f in cache_files(tmp_path)] == stamps
 
@@ -113,33 +116,6 @@ def test_edited_source_is_never_served_from_the_cache(module, tmp_path):
     source.write_text(changed)
     os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert python(code, cwd=tmp_path, **env) != first
-
-
-def test_identity_is_that_of_the_numbers(tmp_path, monkeypatch):
-    """Every kernel file that a method runs through counts; another method's, and text elsewhere, do not."""
-    shutil.copytree(ROOT, tmp_path / "olsbn", ignore=shutil.ignore_patterns("__pycache__"))
-    unmoved = identity("bngd"), identity(["gd"])
-    monkeypatch.setattr(compile, "_HERE", tmp_path / "olsbn" / "kernels")
-
-    def moved(name):
-        """Which of the two changes with a line at the end of a file."""
-        source = tmp_path / "olsbn" / name
-        text = source.read_text()
-        source.write_text(text + "_MORE = 1\n")
-        now = identity("bngd"), identity("gd")
-        source.write_text(text)
-        return now[0] != unmoved[0], now[1] != unmoved[1]
-
-    for name in ("bngd", "deflated", "vectors", "rules"):
-        assert moved(f"kernels/{name}.py") == (True, False), name
-    for name in ("coordinates", "lanes", "run"):
-        assert moved(f"kernels/{name}.py") == (True, True), name
-    assert moved("kernels/gd.py") == (False, True)
-    for name in ("tiles", "theory/rates", "kernels/compile"):
-        assert moved(f"{name}.py") == (False, False), name
-    assert identity(["gd", "bngd"]) == identity(("bngd", "gd")) != identity("gd")
-    with pytest.raises(ValueError, match="got 'nothing'"):
-        identity("nothing")
 
 
 def test_two_processes_may_fill_the_cache_at_once(tmp_path):
@@ -234,6 +210,50 @@ def test_deflated_coordinates_reassemble_the_start():
     assert math.fsum(share) == pytest.approx(1, abs=1e-15)
     assert abs(math.fsum(share * x.start)) < 1e-16
     np.testing.assert_array_equal(np.ldexp(x.modes[::2], -x.eigval_exp), problem.eigvals[loud])
+
+
+def ulps(values, exact):
+    """Largest relative difference of floats from mpf values, in units of machine precision."""
+    return max(float(abs(mpmath.mpf(float(v)) - x) / abs(x)) for v, x in zip(values, exact, strict=True)) / 2**-52
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_star_coordinates_are_right_to_the_last_bits(seed):
+    """Each number of its own, however small: eigenvalues over 8 decades, tiny u_i, gaps of 1e-13, a start near u."""
+    rng = np.random.default_rng(seed)
+    d = 9
+    eigvals = np.sort(10 ** rng.uniform(-4, 4, d))
+    eigvals[4] = eigvals[3] * (1 + 1e-13)
+    u = rng.normal(size=d) * 10.0 ** -rng.integers(0, 12, d)
+    w = rng.normal(size=d) if seed % 2 else u * (2 + 1e-9 * rng.normal(size=d))
+    problem = olsbn.OLSProblem(eigvals, u, w)
+    x, (mu, b, z, *_) = diagonalise(problem), naive.star_mp(problem, digits=200)
+    assert ulps(np.ldexp(x.modes[::2], -x.eigval_exp), mu) <= 1
+    assert ulps(np.ldexp(x.modes[1::2], -x.eigval_exp), b) <= 2
+    exponent = round(math.log2(abs(x.start[0] / float(z[0]))))
+    assert ulps(np.ldexp(x.start, -exponent), z) <= 2
+
+
+def test_star_coordinates_do_not_depend_on_threads():
+    problem = olsbn.OLSProblem.from_spectrum("linspace", 700, 100.0)
+    one, two = diagonalise(problem, threads=1), diagonalise(problem, threads=3)
+    np.testing.assert_array_equal(one.modes, two.modes)
+    np.testing.assert_array_equal(one.start, two.start)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_star_and_deflated_coordinates_are_witnesses_of_each_other(seed):
+    rng = np.random.default_rng(seed)
+    problem = olsbn.OLSProblem.from_spectrum("logspace", int(rng.integers(2, 60)), 100.0, seed=seed)
+    eps = np.geomspace(1e-3, 1e5, 40)
+    ask = Run(60, 1e-6, record=np.arange(61))
+    (one, first), (two, second) = (
+        bngd.tile(bngd.prepare(problem, kernel), {"eps": eps, "eps_a": np.full(40, 0.8)}, ask)
+        for kernel in ("star", "deflated")
+    )
+    np.testing.assert_array_equal(one["status"], two["status"])
+    for name in ("excess", "residual", "a", "w_norm", "eps_eff"):
+        np.testing.assert_allclose(first[name], second[name], rtol=1e-9)
 
 
 def test_norm_includes_the_null_space():

@@ -58,6 +58,13 @@ def test_ratios_by_brute_force_are_reached_by_long_runs():
     assert float(mpmath.sqrt(run.excess[-1] / run.excess[-2])) == pytest.approx(naive.gd_contraction_ratio(H, 0.02))
 
 
+def test_the_eigenbasis_of_h_star_changes_nothing():
+    printed, star = naive.bngd_run_mp(PROBLEM, 0.3, 0.7, 40), naive.bngd_star_run_mp(PROBLEM, 0.3, 0.7, 40)
+    for field in ("excess", "residual", "a", "w_norm", "eps_eff"):
+        for x, y in zip(getattr(printed, field), getattr(star, field), strict=True):
+            assert abs(x - y) <= mpmath.mpf(10) ** -50 * abs(x), field
+
+
 @pytest.mark.parametrize("eps_eff", [0.01, 0.03, 0.2])
 @pytest.mark.parametrize("eps_a", [0.001, 1.0, 1.99])
 def test_jacobian_has_the_eigenvalues_of_h_star(eps_eff, eps_a):

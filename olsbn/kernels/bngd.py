@@ -19,8 +19,8 @@ Columns = dict[str, Any]
 def prepare(problem: OLSProblem, kernel: str | None = None) -> StarCoordinates | Coordinates:
     """Return the coordinates that `tile` iterates.
 
-    Those of the eigenbasis of H*, O(d^2), up to dimension `LARGEST_DIM`, deflated ones, O(d), above it. `kernel`, "star"
-    or "deflated", asks for one of them: each is a witness of the other.
+    Those of the eigenbasis of H*, O(d^2), up to dimension `LARGEST_DIM`, deflated ones, O(d), above it. `kernel`,
+    "star" or "deflated", asks for one of them: each is a witness of the other.
     """
     if (kernel or ("star" if problem.dim <= LARGEST_DIM else "deflated")) == "star":
         return diagonalise(problem)
@@ -46,8 +46,8 @@ def tile(x: StarCoordinates | Coordinates, params: dict[str, FloatArray], run: R
         ``w_norm``, ``a``, ``rate_sim``, ``by_rounding``: as in a sweep, at the step where the cell ended. In deflated
         coordinates no mode is in sight, and ``by_rounding`` is False throughout.
     trace : dict of ndarray, each of shape (r, cells)
-        ``excess``, ``residual``, ``a``, ``w_norm``, ``eps_eff``, ``by_rounding`` (0 or 1) at the steps of `run.record`,
-        NaN after a cell's end.
+        ``excess``, ``residual``, ``a``, ``w_norm``, ``eps_eff``, ``by_rounding`` at the steps of `run.record`, NaN
+        (and False) after a cell's end.
     """
     eps, eps_a = params["eps"], params["eps_a"]
     if x.degenerate:
@@ -62,7 +62,7 @@ def tile(x: StarCoordinates | Coordinates, params: dict[str, FloatArray], run: R
             found = np.full((eps.size, 5), np.nan)
             deflated_tile(*x.kernel_arguments(), *ask, counts, found, run.record, trace)
             numbers[:, [0, 3, 2, 4, 7]] = found
-            numbers[:, 5], numbers[:, 6], trace[..., 6] = counts[:, 3], 0, np.where(np.isnan(trace[..., 0]), np.nan, 0)
+            numbers[:, 5] = counts[:, 3]
         cells = {
             "status": counts[:, 0],
             "steps_to_tol": counts[:, 1],
@@ -75,7 +75,7 @@ def tile(x: StarCoordinates | Coordinates, params: dict[str, FloatArray], run: R
         return cells, {
             "excess": trace[..., 0],
             "residual": np.sqrt(trace[..., 1]),
-            "by_rounding": trace[..., 6],
+            "by_rounding": trace[..., 6] == 1,
             **_in_units(x, trace),
         }
 
@@ -103,7 +103,7 @@ def _degenerate(x: StarCoordinates | Coordinates, n: int, n_recorded: int) -> tu
     }
     kept = {name: values[name] for name in ("excess", "a", "w_norm", "eps_eff")}
     kept["residual"] = values["excess"]  # on a saddle w'g = 0, so the residual is all of u
-    kept["by_rounding"] = 0.0
+    kept["by_rounding"] = False
     return (
         {name: np.full(n, value) for name, value in values.items()},
         {name: np.full((n_recorded, n), value) for name, value in kept.items()},

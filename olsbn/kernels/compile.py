@@ -1,10 +1,9 @@
-"""Compilation of the kernels and the cache of compiled code, and what identifies their numbers."""
+"""Compilation of the kernels and the cache of compiled code."""
 
-import ast
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,53 +60,3 @@ def entry(func: Callable[..., Any]) -> Any:
 
 inline = njit(nogil=True, error_model="numpy", inline="always")
 helper = njit(nogil=True, error_model="numpy")
-
-
-def identity(names: str | Iterable[str]) -> str:
-    """Return a short hash of the sources that make the numbers of some kernels.
-
-    Parameters
-    ----------
-    names : str or iterable of str
-        Modules of `olsbn.kernels`, as ``"bngd"``.
-
-    Returns
-    -------
-    str
-        12 hexadecimal digits, of the text of those modules and of every module they import from `olsbn.kernels` or
-        `olsbn.linalg`, whatever the order of `names`. How code is compiled does not count, for it changes no number.
-
-    Raises
-    ------
-    ValueError
-        If there is no such module.
-    """
-    found: dict[str, bytes] = {}
-    todo = [f"olsbn.kernels.{name}" for name in ([names] if isinstance(names, str) else names)]
-    for module in todo:
-        if not _source(module).is_file():
-            raise ValueError(f"names must be modules of olsbn.kernels, got {module.rpartition('.')[2]!r}")
-    while todo:
-        module = todo.pop()
-        if module not in found and module != "olsbn.kernels.compile":
-            found[module] = _source(module).read_bytes()
-            todo += _imports(found[module])
-    key = hashlib.sha256()
-    for module in sorted(found):
-        key.update(f"{module} {len(found[module])} ".encode() + found[module])
-    return key.hexdigest()[:12]
-
-
-def _source(module: str) -> Path:
-    return _HERE.parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
-
-
-def _imports(text: bytes) -> list[str]:
-    """Return the modules of numerics that a source imports."""
-    found = []
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and node.module in ("olsbn.kernels", "olsbn"):
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            found.append(node.module)
-    return [m for m in found if (m == "olsbn.linalg" or m.startswith("olsbn.kernels.")) and _source(m).is_file()]

@@ -9,14 +9,16 @@ from numba.extending import intrinsic
 from olsbn.kernels.compile import inline
 
 
-@intrinsic
-def fma(_typing: Any, x: Any, y: Any, z: Any) -> Any:
+def _fma(_typing: Any, x: Any, y: Any, z: Any) -> Any:
     """Return ``x y + z``, rounded once: an instruction where the processor has it, else exact software."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.fma(*args)
 
     return types.float64(types.float64, types.float64, types.float64), generate
+
+
+fma: Any = intrinsic(_fma)
 
 
 @inline

@@ -1,7 +1,7 @@
 r"""BNGD in the eigenbasis of H*: no mode sees another but through two sums, and each one's own ratio is in sight.
 
-Coordinates (see `olsbn.kernels.star_coordinates`): ``w ~ beta u + sum_i z_i e_i``, e_i the H-orthonormal eigenvectors of
-H* with eigenvalues mu_i; E = 1. One step is::
+Coordinates (see `olsbn.kernels.star_coordinates`): ``w ~ beta u + sum_i z_i e_i``, e_i the H-orthonormal eigenvectors
+of H* with eigenvalues mu_i; E = 1. One step is::
 
     V = sum z_i^2          S = sum b_i z_i      sigma^2 = beta^2 + V    cos = beta/sigma    n = V/sigma^2 = sin^2
     chi = eps a/sigma      A = chi beta/sigma^2 (= eps_eff)             B = chi n           excess = n + delta^2
@@ -16,8 +16,8 @@ that of H* across u.
 Slaved modes. Where eps_eff rises slowly through 1/mu the own amplitude of a mode is damped to nothing, and what is left
 follows from the forcing, ``z ~ b B/(A mu)``, whose rounding would seed the mode anew as soon as A mu > 2. So the
 modes near the top are watched, every `WATCH` steps: their own amplitude is followed as the product of their factors;
-where it is far below rounding and the mode can grow, z is set to the slaved value, from the series in the differences of
-the last values of A and B ("slaved", below). A cell where a mode's own amplitude was lost to rounding before A mu > 2 is
+where it is far below rounding and the mode can grow, z is set to the slaved value, from the series in the differences
+of the last values of A and B (`_slaved`). A cell where a mode's own amplitude was lost to rounding before A mu > 2 is
 marked: only many digits know when that mode bursts.
 
 Execution as in `olsbn.kernels.deflated`, with fused multiply-adds where they are written. Cells begin at steps of the
@@ -362,7 +362,9 @@ def _record(table, lanes, active, now, record, state, silent_state, modes, silen
     for j in range(active):
         r = lanes[j].next_record
         if lanes[j].cell >= 0 and r < record.size and record[r] == now - lanes[j].began:
-            _keep(table, lanes, j, state, silent_state, modes, silent_modes, u_norm2, explained, trace[r, lanes[j].cell])
+            _keep(
+                table, lanes, j, state, silent_state, modes, silent_modes, u_norm2, explained, trace[r, lanes[j].cell]
+            )
             lanes[j].next_record = r + 1
 
 
@@ -494,6 +496,10 @@ def star_tile(  # type: ignore[no-untyped-def]
         if past == WATCH - 1:
             _watch(table, state, silent_state, modes, silent_modes, watched, n_lanes)
         scheduled = False
+        if look:
+            for j in range(active):
+                if lanes[j].cell >= 0 and now == lanes[j].began:
+                    _first_look(table, j, delta0, eps_a[lanes[j].cell])
         if now == records:
             _record(
                 table, lanes, active, now, record, state, silent_state, modes, silent_modes, u_norm2, explained, trace
@@ -505,8 +511,6 @@ def star_tile(  # type: ignore[no-untyped-def]
                 c = lanes[j].cell
                 if c < 0:
                     continue
-                if now == lanes[j].began:
-                    _first_look(table, j, delta0, eps_a[c])
                 ended = judge(table, lanes, samples, j, now, n_steps, tol, stop_at_tol, floor, limit)
                 if ended == GOES_ON:
                     shift = _rescaling(table, j)
@@ -514,9 +518,7 @@ def star_tile(  # type: ignore[no-untyped-def]
                         _rescale(table, lanes, state, silent_state, j, shift)
                     continue
                 counts[c, 0], counts[c, 1], counts[c, 2] = ended, lanes[j].hit, now - lanes[j].began
-                _keep(
-                    table, lanes, j, state, silent_state, modes, silent_modes, u_norm2, explained, numbers[c]
-                )
+                _keep(table, lanes, j, state, silent_state, modes, silent_modes, u_norm2, explained, numbers[c])
                 numbers[c, 7] = _rate(table, state, silent_state, modes, silent_modes, j)
                 _vacate(table, lanes, state, silent_state, j)
                 free += 1
@@ -531,8 +533,20 @@ def star_tile(  # type: ignore[no-untyped-def]
                 elif next_cell < n_cells:
                     fill(state, j, start)
                     fill(silent_state, j, silent_start)
-                    _begin(table, lanes, j, next_cell, now + 1, beta0, alpha0, eps[next_cell], eps_a[next_cell], start,
-                           silent_start, watched)
+                    _begin(
+                        table,
+                        lanes,
+                        j,
+                        next_cell,
+                        now + 1,
+                        beta0,
+                        alpha0,
+                        eps[next_cell],
+                        eps_a[next_cell],
+                        start,
+                        silent_start,
+                        watched,
+                    )
                     next_cell += 1
                     j += 1
                 else:

@@ -3,14 +3,15 @@ r"""The eigenbasis of H*: what the kernel `olsbn.kernels.star` iterates, made fr
 With ``q_i = sqrt(lambda_i/E) u_i`` (a unit vector) and ``x_i = sqrt(lambda_i/E) w_i``, the H-inner product is the plain
 one, H is ``diag(lambda)``, and H* on the complement of u is ``P diag(lambda) P``, ``P = 1 - q q'``. Its eigenvalues are
 the roots mu of ``sum_j q_j^2/(lambda_j - mu) = 0``, its eigenvectors ``e_j = b q_j/(lambda_j - mu)`` with
-``b^2 = 1/sum_j q_j^2/(lambda_j - mu)^2``. So ``x = beta q + sum_i z_i e_i``, ``beta = q'x``, ``z_i = e_i'(x - beta q)``.
+``b^2 = 1/sum_j q_j^2/(lambda_j - mu)^2``. So ``x = beta q + sum_i z_i e_i``, ``beta = q'x``,
+``z_i = e_i'(x - beta q)``.
 Modes that u does not reach (u_i = 0, and what is across u in the space of a repeated eigenvalue) are eigenvectors of H
 and of H* both, with b = 0.
 
-Roots, b and z are found in double-double arithmetic and rounded once: all ``lambda_j - mu_i`` from offsets of the roots,
-which float64 gives to a few ulp and one Newton step to some 100 bits; ``x - beta q`` from ``w - beta u``, so that a start
-near u keeps its digits; equal eigenvalues are one mode along u and one across it. A mode's own amplitude at the start
-is therefore right to its last bits also where it is small beside the others'.
+Roots, b and z are found in double-double arithmetic and rounded once: all ``lambda_j - mu_i`` from offsets of the
+roots, which float64 gives to a few ulp and one Newton step to some 100 bits; ``x - beta q`` from ``w - beta u``, so
+that a start near u keeps its digits; equal eigenvalues are one mode along u and one across it. A mode's own amplitude
+at the start is therefore right to its last bits also where it is small beside the others'.
 """
 
 import math
@@ -21,10 +22,10 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.kernels.compile import entry
-from olsbn.kernels.coordinates import _LARGEST, _ROUNDING, _norm, _scaled
+from olsbn.kernels.coordinates import LARGEST, in_range, whole_norm
 from olsbn.kernels.doubledouble import dd_add, dd_div, dd_mul, dd_sqrt, fma, two_sum
 from olsbn.linalg import map_blocks, secular_roots
-from olsbn.problems import OLSProblem
+from olsbn.problems import MACHEPS, OLSProblem
 from olsbn.schema import EXCESS_LIMIT
 
 # Above this dimension O(d^2) is too much to set up, and deflated coordinates serve. A limit on d alone: no bit of a
@@ -34,7 +35,10 @@ LARGEST_DIM = 4096
 # Modes with a smaller share of E are carried like those with u_i = 0: their pull on the rest is below one rounding.
 _SILENT_SHARE = 2.0**-900
 _UP = 900  # eigenvalues stand times two to this power while offsets are found, for some are that small
-_PARALLEL = 2.0**-95  # two vectors of float64 that differ by less are parallel: the difference is that of the arithmetic
+_ROUNDING = 16 * MACHEPS  # a part of w that is smaller is no part of it
+_PARALLEL = (
+    2.0**-95
+)  # two vectors of float64 that differ by less are parallel: the difference is that of the arithmetic
 # Modes that are watched (`olsbn.kernels.star`): the fastest, and those with eigenvalues near theirs.
 _WATCHED, _NEAR_TOP = 8, 0.8
 
@@ -72,11 +76,11 @@ class StarCoordinates:
 
     def limit(self) -> float:
         """Return the relative excess past which a run has diverged, scaled with a start far off."""
-        return min(EXCESS_LIMIT * (1 + self.alpha0 * self.alpha0), _LARGEST)
+        return min(EXCESS_LIMIT * (1 + self.alpha0 * self.alpha0), LARGEST)
 
     def norm(self, squared: FloatArray, exponent: Any) -> FloatArray:
         """Return the norm of w in the problem's units from the kernel's squared norm and rescaling exponents."""
-        return _norm(squared, self.w_exp + exponent, self.w_null_norm)
+        return whole_norm(squared, self.w_exp + exponent, self.w_null_norm)
 
 
 def diagonalise(problem: OLSProblem, threads: int | None = None) -> StarCoordinates:
@@ -85,8 +89,8 @@ def diagonalise(problem: OLSProblem, threads: int | None = None) -> StarCoordina
     with np.errstate(under="ignore"):
         eigvals = np.ldexp(problem.eigvals, eigval_exp)
         roots = np.sqrt(eigvals)
-        u, u_exp = _scaled(problem.u, roots)
-        w, w_exp = _scaled(problem.w0, roots)
+        u, u_exp = in_range(problem.u, roots)
+        w, w_exp = in_range(problem.w0, roots)
     starts = np.flatnonzero(np.concatenate([[True], eigvals[1:] != eigvals[:-1]]))
     starts = np.append(starts, eigvals.size)
     n = starts.size - 1
@@ -104,7 +108,9 @@ def diagonalise(problem: OLSProblem, threads: int | None = None) -> StarCoordina
     mu, b = np.ldexp(out[:, 0], -_UP), np.ldexp(out[:, 1], -_UP)
     silent = across != 0  # without a start such a mode stays 0
     twice = 2 * u_exp + eigval_exp  # E stands times two to this power
-    delta0 = _start_delta(math.ldexp(problem.a0, (twice + 1) // 2), 2.0 ** (twice % 2), facts)
+    with np.errstate(all="ignore"):
+        w0_norm = math.hypot(float(np.linalg.norm(problem.w0)), problem.w0_null_norm)
+        delta0 = _start_delta(float(np.ldexp(problem.a0, (twice + 1) // 2)), 2.0 ** (twice % 2), facts)
     degenerate = not w.any() or (problem.a0 == 0 and facts[0] == 0)
     return StarCoordinates(
         modes=np.stack([mu, b], axis=1).ravel(),
@@ -126,7 +132,7 @@ def diagonalise(problem: OLSProblem, threads: int | None = None) -> StarCoordina
         saddle=bool(problem.w0.any()),
         scale=math.sqrt(problem.explained_var),
         a0=problem.a0,
-        w0_norm=math.hypot(float(np.linalg.norm(problem.w0)), problem.w0_null_norm),
+        w0_norm=w0_norm,
     )
 
 
@@ -143,7 +149,8 @@ def _split(eigvals, u, w, starts, silent_share, rounding, parallel, q, v, across
     """Split groups of equal eigenvalues into a mode along u and one across it, and w into beta u and the rest.
 
     Writes q and ``x - beta q`` of every group as pairs, the part across u of each (all of x where u has too little
-    there), which groups u reaches, and in `facts`: beta, L, ``||u||^2``, ``sigma^2``, E; all but L and the norm as pairs.
+    there), which groups u reaches, and in `facts`: beta, L, ``||u||^2``, ``sigma^2``, E; all but L and the norm as
+    pairs.
     """
     n = starts.size - 1
     size = np.empty((n, 2))  # lambda ||u||^2 of each group
