@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def certified(run: xr.Dataset, problem: OLSProblem, rel: float = 1e-9) -> xr.Dat
     -----
     Guarantee and cost as for `olsbn.certify`, and O(d^2) for each recorded step.
     """
-    check_method(run)
+    check_method(run.attrs["method"], run.attrs)
     if problem.fingerprint != run.attrs["problem_fingerprint"]:
         raise ValueError(f"problem must be the one of the run, {run.attrs['problem']}, got {problem.label}")
     proof = proof_of(run, problem, rel)
@@ -152,12 +153,12 @@ def _digits(value: float, exact: Ball, floor: float = 0.0) -> float:
     return max(0.0, -math.log10(max(float(error), 10.0**-_FULL)))
 
 
-def check_method(ds: xr.Dataset) -> None:
-    """Refuse methods and parameters that have no exact step."""
-    if ds.attrs["method"] not in ("bngd", "gd"):
-        raise ValueError(f"method must be 'bngd' or 'gd' to be certified, got {ds.attrs['method']!r}")
+def check_method(method: str, params: Mapping[Any, Any]) -> None:
+    """Refuse methods, and values of parameters, that have no exact step."""
+    if method not in ("bngd", "gd"):
+        raise ValueError(f"method must be 'bngd' or 'gd' to be certified, got {method!r}")
     for name, neutral in _NEUTRAL.items():
-        values = np.atleast_1d(ds[name].values if name in ds.coords else ds.attrs.get(name, neutral))
+        values = np.atleast_1d(params.get(name, neutral))
         if (values != neutral).any():
             raise ValueError(f"{name} must be {neutral:g} to be certified, got {values[values != neutral][0]}")
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from olsbn import schema
-from olsbn._validate import as_count
+from olsbn._validate import as_count, as_flag
+from olsbn.certification import certified, check_method
 from olsbn.dynamics.registry import method_named
 from olsbn.problems import OLSProblem, as_problem
 from olsbn.sweeps.compute import simulate, theory_of_cells
@@ -29,6 +30,7 @@ def run(
     n_steps: int = 1000,
     record: Any = None,
     tol: float = 1e-10,
+    certify: bool = False,
     **params: Any,
 ) -> xr.Dataset:
     r"""Run a method from the problem's start.
@@ -55,7 +57,8 @@ def run(
         Dim `step`; variables `excess`, `residual`, `a` (NaN for GD, which has no BN scale), `w_norm`, `eps_eff`;
         attributes `status`, `steps_to_tol`, `n_steps_run`, `rate_sim`, `rate_theory`, inputs and versions. Where a run
         has fallen to a relative excess of 1e-290 it stops, and later steps have excess 0; where it diverged they are
-        NaN.
+        NaN. With `certify` also the exact numbers and how many digits are proved right
+        (`olsbn.certification.certified`).
 
     Raises
     ------
@@ -77,6 +80,8 @@ def run(
 
     in_run = {name: params.pop(name) for name in method_named(method).in_run if params.get(name) is not None}
     spec = _one_cell(problem, method, params, n_steps, tol, record)
+    if as_flag("certify", certify):
+        check_method(method, params)
     steps = np.array(spec.record, np.int64)
     rates = dict(spec.params)
     cells, trace = interruptible(lambda cancel: simulate(spec, problem, rates, steps, cancel, **in_run))
@@ -91,11 +96,12 @@ def run(
         "status": schema.Status(end["status"]).label,
         **{name: end[name] for name in ("steps_to_tol", "n_steps_run", "rate_sim", "rate_theory")},
     }
-    return xr.Dataset(
+    found = xr.Dataset(
         {name: ("step", trace[name][:, 0], schema.attrs(name)) for name in _COLUMNS if name in trace},
         coords={"step": ("step", steps, schema.attrs("step"))},
         attrs=attrs,
     )
+    return certified(found, problem) if certify else found
 
 
 def run_gd(

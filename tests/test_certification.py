@@ -266,6 +266,14 @@ def test_a_run_is_proved_right():
         assert certified(bad, SPHERE).attrs["certified"] == 0
 
 
+def test_run_proves_itself():
+    run = olsbn.run(SPHERE, eps=0.02, n_steps=100, record=50, certify=True)
+    assert run.attrs["certified"] == 1 and (run.digits > 9).all() and run.excess_exact.dims == ("step",)
+    assert "digits" not in olsbn.run(SPHERE, eps=0.02, n_steps=100)
+    with pytest.raises(ValueError, match="to be certified, got 'gdnp'"):
+        olsbn.run(SPHERE, "gdnp", n_steps=10, certify=True)
+
+
 def test_what_cannot_be_certified(ds):
     for args, message in [
         ({"n": 0}, "n must be >= 1"),
