@@ -93,14 +93,14 @@ def test_networks_side_by_side_are_the_networks_one_by_one():
         together = networks.step(together, grad, 0.1 * np.arange(1, 4), 0.2)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.7])
-def test_paths_are_the_printed_update(momentum):
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.7, False), (0.7, True)])
+def test_paths_are_the_printed_update(momentum, nesterov):
     problem = draw_problem(Cube(np.random.default_rng(5).random(24)), cond=(2, 20))
     p = textbook.Dense(
         np.diag(problem.eigvals), problem.eigvals * problem.u, problem.u, problem.w0, problem.explained_var
     )
     eps = np.array([0.1, 1.0])
-    run = descent.bngd_paths(problem, eps, 0.8, 12, momentum=momentum)
+    run = descent.bngd_paths(problem, eps, 0.8, 12, momentum=momentum, nesterov=nesterov)
     for j in range(2):
         w, a, v, v_a = p.w0, problem.a0, 0.0, 0.0
         for k in range(13):
@@ -114,9 +114,10 @@ def test_paths_are_the_printed_update(momentum):
             np.testing.assert_allclose(
                 run.eps_eff[k, j], eps[j] * a / textbook.sigma(p, w) * textbook.q(p, w), rtol=1e-10
             )
-            v, v_a = momentum * v + grad[:-1], momentum * v_a + grad[-1]
-            w, a = w - eps[j] * v, a - 0.8 * v_a
-        np.testing.assert_allclose(run.w[j], w + eps[j] * v, rtol=1e-9)
+            v, v_a, w_old = momentum * v + grad[:-1], momentum * v_a + grad[-1], w
+            ahead = np.append(v, v_a) if not nesterov else grad + momentum * np.append(v, v_a)
+            w, a = w - eps[j] * ahead[:-1], a - 0.8 * ahead[-1]
+        np.testing.assert_allclose(run.w[j], w_old, rtol=1e-9)
 
 
 def test_minibatch_paths_are_those_of_a_layer_that_normalizes_its_batch():

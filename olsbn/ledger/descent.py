@@ -11,9 +11,17 @@ from olsbn.problems import OLSProblem
 
 
 def bngd_paths(
-    problem: OLSProblem, eps: FloatArray, eps_a: float, n_steps: int, momentum: float = 0.0, a0: float | None = None
+    problem: OLSProblem,
+    eps: FloatArray,
+    eps_a: float,
+    n_steps: int,
+    momentum: float = 0.0,
+    a0: float | None = None,
+    nesterov: bool = False,
 ) -> SimpleNamespace:
     """Run BNGD [Cai], with heavy-ball momentum in the order of PyTorch (``v+ = m v + grad``, ``w+ = w - eps v+``).
+
+    With `nesterov` the step is ``w+ = w - eps (grad + m v+)``.
 
     Returns
     -------
@@ -44,5 +52,6 @@ def bngd_paths(
             out[name][k] = value
         if k < n_steps:
             v, v_a = momentum * v + grad_w, momentum * v_a + grad_a
-            w, a = w - eps[:, None] * v, a - eps_a * v_a
+            along, along_a = (grad_w + momentum * v, grad_a + momentum * v_a) if nesterov else (v, v_a)
+            w, a = w - eps[:, None] * along, a - eps_a * along_a
     return SimpleNamespace(w=w, **out)

@@ -167,12 +167,13 @@ def _mixed(cube: Cube) -> SimpleNamespace:
 # -------------------------------------------------------------------- momentum
 
 
-def _momentum(cube: Cube) -> SimpleNamespace:
+def momentum_runs(cube: Cube, nesterov: bool = False) -> SimpleNamespace:
+    """Return runs with momentum for 11 learning rates over ten decades, and what rounding can do to ||w||^2."""
     problem = draw_problem(cube, dim=(2, 8))
     m, eps_a = cube.uniform(0, 0.99), cube.uniform(0.01, 2)
     unit = float(problem.w0 @ problem.w0) / float(problem.eigvals[-1] * (problem.u @ problem.u))
     eps = unit * np.geomspace(1e-5, 1e5, 11)
-    run = bngd_paths(problem, eps, eps_a, 60, momentum=m)
+    run = bngd_paths(problem, eps, eps_a, 60, momentum=m, nesterov=nesterov)
     # w'grad is 0 but for rounding, which momentum keeps for 1/(1 - m) steps
     kept = np.cumsum(2 * eps * np.sqrt(run.norm2) * run.terms, 0)[:-1] / (1 - m) ** 2
     error = rounding(8 * problem.dim, kept + np.cumsum(run.norm2[1:], 0))
@@ -332,7 +333,7 @@ CLAIMS = (
         statement="With momentum the norm still grows: by the squares of all steps so far, none of which is negative.",
         formula="||w_{k+1}||^2 = ||w_k||^2 + eta^2 (||s_{k+1}||^2 + 2 sum_{j<=k} m^{k+1-j} ||s_j||^2),  w+ = w - eta s",
         problems=f"{PROBLEMS}, d <= 8; least squares with BN, 11 eta over 10 decades, m in 0..0.99, 60 steps",
-        instance=_momentum,
+        instance=momentum_runs,
         theory=_momentum_growth,
         measured=lambda i: i.run.norm2[1:],
         allowed=lambda i: i.error,
@@ -403,7 +404,7 @@ CLAIMS = (
         id="arora.toy-loss",
         source="arora",
         kind="identity",
-        where="the illustration x^2/(x^2 + y^2) used for it",
+        where="an illustration that goes about with it; not in the submission",
         statement="The toy loss x^2/(x^2 + y^2) is least squares with BN at the optimal scale: same loss, same steps.",
         formula="x^2/(x^2 + y^2) = J - J_min for d = 2, H = I, u = (0, sqrt 2), a = w'g/sigma; so are their gradients",
         problems="w at any angle, its norm over 2 decades, eps over 6",

@@ -15,6 +15,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.ledger import textbook
+from olsbn.ledger.arora.invariance import momentum_runs
 from olsbn.ledger.base import PROBLEMS, Claim, Cube, Variants, draw_problem, rounding
 from olsbn.problems import OLSProblem
 
@@ -166,6 +167,21 @@ CLAIMS = (
         n_random=15,
         n_search=20,
     ),
+    Claim(
+        id="olsbn.nesterov-norm",
+        source="olsbn",
+        kind="lower",
+        statement="With Nesterov's momentum too the norm never decreases, as [Arora] say of momentum: w'v is minus a "
+        "sum of squares of the velocities and products of neighbours that is positive definite for every m.",
+        formula="||w_{k+1}|| >= ||w_k||:  w'v = -eps sum_j m^{k-j} ((1 + m) ||v_j||^2 - m v_{j-1}'v_j) <= 0",
+        problems=f"{PROBLEMS}, d <= 8; least squares with BN, 11 eps over 10 decades, m in 0..0.99, 60 steps",
+        instance=lambda cube: momentum_runs(cube, nesterov=True),
+        theory=lambda i: i.run.norm2[:-1],
+        measured=lambda i: i.run.norm2[1:],
+        allowed=lambda i: i.error,
+        n_random=15,
+        n_search=30,
+    ),
 )
 
 _false = Variants(CLAIMS)
@@ -184,6 +200,7 @@ FALSE = {
         "olsbn.heavy-ball-gd",
         measured=lambda i: _distances(i.gd_jacobian, factors((1 - i.m) * i.eps_hat * i.problem.eigvals, i.m)),
     ),
+    "with Nesterov's momentum the norm shrinks": _false("olsbn.nesterov-norm", kind="upper"),
     "momentum's edge is at 2": _false.changed("olsbn.heavy-ball-edge", edge=lambda i: 2.0),
     "momentum's edge is at 2/(1 - m)": _false.changed("olsbn.heavy-ball-edge", edge=lambda i: 2 / (1 - i.m)),
 }
