@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -146,6 +147,18 @@ def test_nothing_measured_is_no_success():
 
     result = replace(_toy("upper", 1.0, 0.0), instance=nothing).check()
     assert not result.holds and result.n_skipped == result.n_problems
+
+
+def test_a_source_is_one_entry_and_one_module(monkeypatch):
+    claim = replace(_toy("upper", 1.0, 0.5), id="toy.claim", source="toy")
+    module = SimpleNamespace(CLAIMS=(claim,), FALSE={"it is larger": replace(claim, theory=lambda x: 0.1)})
+    monkeypatch.setitem(ledger.SOURCES, "toy", "Toy: a source")
+    monkeypatch.setitem(sys.modules, "olsbn.ledger.toy", module)
+    assert ledger.claims("toy") == (claim,) == ledger.by_source()["toy"] and claim.citation == "Toy: a source"
+    assert "toy: it is larger" in ledger.false_variants()
+    result = _verify("--source", "toy")
+    assert result.exit_code == 0 and "1 of 1 claims hold" in result.output
+    assert ", toy." in " ".join(_verify("--help").output.split())
 
 
 def test_claims_are_distinct_and_complete():

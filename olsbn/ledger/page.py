@@ -59,10 +59,10 @@ def _found_wrong(results: tuple[Result, ...], known: dict[str, Claim]) -> str:
     lines = ["## What is false or incomplete in the sources"]
     for result in results:
         claim = known.get(result.id)
-        if claim is None or not (claim.corrects or claim.refutes):
+        if claim is None or claim.source == "olsbn" or not (claim.corrects or claim.refutes):
             continue
         said = claim.corrects or claim.formula
-        where = f", {claim.where}" if claim.where else ""
+        where = f", {_plain(claim.where)}" if claim.where else ""
         lines.append(f"- **{result.source}{where}** says or leaves out: {_plain(said)}  ")
         verdict = "" if result.holds else " (this claim of the ledger does not hold)"
         lines.append(f"  Found (`{result.id}`){verdict}: {_plain(claim.statement)} {_numbers(result)}")

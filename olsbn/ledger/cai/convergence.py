@@ -84,6 +84,7 @@ CLAIMS = (
     Claim(
         id="cai.converges",
         source="cai",
+        where="slides, summary of results: convergence",
         kind="identity",
         statement="BNGD converges for every eps > 0 if 0 < eps_a <= 1.",
         formula="excess <= 1e-10 is reached  [cells of 18 where it is not]",
@@ -97,6 +98,8 @@ CLAIMS = (
     Claim(
         id="cai.eps-a-necessary",
         source="cai",
+        where="slides, summary of results: convergence",
+        corrects="'Arbitrary eps provided eps_a <= 1': sufficient; the true condition is eps_a < 2.",
         kind="counterexample",
         refutes="lower",
         statement="'Provided eps_a <= 1' (slides) is no necessary condition: refuted is that the excess stays "

@@ -70,6 +70,7 @@ CLAIMS = (
     Claim(
         id="cai.linear-rate",
         source="cai",
+        where="slides, summary of results: convergence rate",
         kind="tight",
         statement="BNGD converges linearly, at the rate of its linearisation at the effective rate it settles at.",
         formula="sqrt(J_{k+1} - J_min)/sqrt(J_k - J_min) -> max(|1 - eps_a|, max_{i>=2} |1 - eps_hat lambda*_i|)",
@@ -85,6 +86,7 @@ CLAIMS = (
     Claim(
         id="cai.gd-rate",
         source="cai",
+        where="slides, summary of results: convergence rate",
         kind="tight",
         statement="GD converges linearly at the rate of its largest factor; best is (cond - 1)/(cond + 1).",
         formula="rate -> max_i |1 - eps lambda_i|;  eps = 2/(lambda_1 + lambda_d): (cond - 1)/(cond + 1)",
@@ -97,6 +99,7 @@ CLAIMS = (
     Claim(
         id="cai.gd-edge",
         source="cai",
+        where="slides, summary of results: convergence, only for small eps",
         kind="identity",
         statement="GD converges below eps = 2/lambda_d and diverges above: the contrast to BNGD.",
         formula="status (0 converged, 2 diverged) at (1 -+ h) 2/lambda_d, h from 1e-9 to 1/2",

@@ -164,6 +164,7 @@ CLAIMS = (
     Claim(
         id="cai.three-slopes",
         source="cai",
+        where="slides, summary of results: robustness to learning rates",
         kind="order",
         statement="Between the two is a plateau on which eps hardly matters: the effective rate tunes itself.",
         formula="eps_hat ~ eps^+1, eps^0, eps^-1 below eps_1 = 2||w_0||^2/(lambda*_d ||u||^2), between, and above "
@@ -179,6 +180,7 @@ CLAIMS = (
     Claim(
         id="cai.dimension",
         source="cai",
+        where="slides, summary of results: robustness to dimensions, the higher the better",
         kind="order",
         statement="Robustness to dimension, the higher the better: for random u and w_0 the plateau widens like d.",
         formula="mean eps_2/eps_1 ~ d^1",

@@ -93,6 +93,7 @@ CLAIMS = (
     Claim(
         id="cai.first-acceleration",
         source="cai",
+        where="slides, summary of results: convergence rate, can be faster",
         kind="upper",
         statement="At its best effective rate BNGD contracts at least as fast as GD at its best rate.",
         formula="rate_sim <= (cond - 1)/(cond + 1)",

@@ -21,6 +21,7 @@ CLAIMS = (
     Claim(
         id="cai.second-acceleration",
         source="cai",
+        where="slides, summary of results: robustness to learning rates, wide range",
         kind="lower",
         statement="Second source of acceleration: BNGD's range of good learning rates is wider than GD's, by the "
         "plateau and three quarters of GD's at least (observed; about GD's once more is usual).",

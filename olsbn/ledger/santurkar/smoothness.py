@@ -229,7 +229,8 @@ CLAIMS = (
         extra="data",
         n_random=12,
         n_search=20,
-        corrects="The blog says that its formula is what the authors measured; theirs is over step lengths.",
+        corrects="The blog gives this as what the authors 'were actually measuring': then least squares without BN has "
+        "one smoothness, whatever the data.",
     ),
     Claim(
         id="santurkar.beta-norm",
