@@ -51,6 +51,8 @@ def apart(ds: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     prefixed: list[Any] = [name for name in ds.data_vars if str(name).startswith("gd_")]
     gd = ds[prefixed].rename({name: str(name).removeprefix("gd_") for name in prefixed})
     gd.attrs = {**ds.attrs, "method": "gd"}
+    if "title" in ds.attrs:
+        gd.attrs["title"] = str(ds.attrs["title"]).replace("BNGD", "GD", 1)
     gd.attrs.pop("window", None)
     if "gd_window" in ds.attrs:
         gd.attrs["window"] = ds.attrs["gd_window"]
@@ -244,7 +246,7 @@ def of_one_dimension(ds: xr.Dataset, quantity: str) -> xr.Dataset:
 
 def summary(problem: OLSProblem, ds: xr.Dataset) -> str:
     """Return what a map shows, in a few lines."""
-    from olsbn.theory import eps_window, spectral_report
+    from olsbn.theory import bngd_contraction_ratio, effective_rate_regimes, eps_window, spectral_report
 
     report = spectral_report(problem)
     steps, tol, eps = ds.attrs["n_steps"], ds.attrs["tol"], ds.eps.values
@@ -275,12 +277,23 @@ def summary(problem: OLSProblem, ds: xr.Dataset) -> str:
             theory = theory if window.reliable else "theory: no reliable prediction for so few steps"
         lines.append(f"  {method.upper():<9} {measured}{where} ({theory})")
     lines.append("best contraction ratio of sqrt(excess) a step, on the grid and in theory over all learning rates:")
+    most = effective_rate_regimes(problem).attainable
+    attainable = float(bngd_contraction_ratio(problem, min(most, report.eps_eff_opt))) if most == most else math.nan
     for name, best in (("BNGD", report.rate_bngd_opt), ("GD", report.rate_gd_opt)):
         prefix = "gd_" if name == "GD" else ""
         steady = ds[f"{prefix}status"].isin([schema.Status.CONVERGED, schema.Status.MAX_STEPS])
         rate = ds[f"{prefix}rate_sim"].where(steady & (ds[f"{prefix}rate_sim"] < 1))
-        measured = _ratio(float(rate.min())) if np.isfinite(rate).any() else "none measured"
-        lines.append(f"  {name:<9} {measured} (theory: {_ratio(best)})")
+        measured = _ratio(float(rate.min())) if np.isfinite(rate).any() else "none measured in so few steps"
+        theory = f"theory: {_ratio(best)}"
+        if name == "BNGD" and attainable > best:
+            theory = (
+                f"theory at eps_a = 1: not below {_ratio(attainable)}, for from this start eps_hat settles at "
+                f"{most:.4g} or less; {_ratio(best)} would be the best over all eps_hat"
+            )
+        lines.append(f"  {name:<9} {measured} ({theory})")
+    regimes = effective_rate_regimes(problem)
+    if regimes.decades <= 0:
+        lines.append(f"no plateau of eps_hat: it rises up to about eps = {regimes.crossing:.4g}, then falls")
     return "\n".join(lines)
 
 

@@ -161,14 +161,23 @@ def best_rates(problem: OLSProblem, method: str) -> tuple[float, float]:
 class _Looks:
     """Steps to the tolerance over the learning rate, for one method: looked at first on a grid, then closer."""
 
-    def __init__(self, problem: OLSProblem, method: str, tol: float, n_steps: int, workers: int | None) -> None:
+    def __init__(
+        self,
+        problem: OLSProblem,
+        method: str,
+        tol: float,
+        n_steps: int,
+        workers: int | None,
+        params: dict[str, Any] | None = None,
+    ) -> None:
         self.problem, self.method, self.tol, self.n_steps, self._workers = problem, method, tol, n_steps, workers
+        self._params = params or {}
         self.eps, self.steps = np.empty(0), np.empty(0)
 
     def _sweep(self, eps: FloatArray, n_steps: int, stop: str) -> xr.Dataset:
         return sweep(
             self.problem, method=self.method, eps=eps, n_steps=n_steps, tol=self.tol, stop=stop, workers=self._workers,
-            progress=False,
+            progress=False, **self._params,
         )  # fmt: skip
 
     def _look(self, eps: FloatArray, most: float) -> None:
@@ -255,3 +264,11 @@ class _Looks:
                 best = float(eps[i]), float(rate[i])
             eps = np.geomspace(eps[max(i - 1, 0)], eps[min(i + 1, eps.size - 1)], 32)
         return best
+
+
+def fastest(problem: OLSProblem, method: str, tol: float, n_steps: int, **params: Any) -> tuple[float, int]:
+    """Return the learning rate that needs the fewest steps, other parameters given, and how many; NaN, -1 for none."""
+    looks = _Looks(problem, method, tol, n_steps, None, params)
+    looks.first()
+    looks.closer()
+    return (looks.fastest, int(looks.fewest)) if looks.fewest < math.inf else (math.nan, -1)

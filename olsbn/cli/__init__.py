@@ -9,5 +9,10 @@ from olsbn.cli.shell import main, start
 
 __all__ = ["main", "start"]
 
-for _name in ("map", "run", "spectrum", "sweep", "plan", "status", "plot", "export", "certify", "verify"):
+_COMMANDS = (
+    "recommend", "map", "run", "spectrum", "sweep", "plan", "status", "plot", "robustness", "compare", "export",
+    "certify", "verify", "doctor",
+)  # fmt: skip
+
+for _name in _COMMANDS:
     import_module(f"olsbn.cli.{_name}")

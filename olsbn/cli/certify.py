@@ -43,7 +43,7 @@ def certify_command(ctx: click.Context, result: str, cells: int, draw: int, file
 
         if file is not None and (not Path(file).parent.is_dir() or Path(file).is_dir()):
             raise ValueError(f"--json must be a file in a directory that exists, got {file}")
-        ds = _opened(Path(result))
+        ds = open_result(Path(result))
         named = any(value is not None and value is not False for value in options.values())
         problem = make_problem(**options) if named else None
         began = time.perf_counter()
@@ -59,19 +59,6 @@ def certify_command(ctx: click.Context, result: str, cells: int, draw: int, file
             scratch.replace(file)
     if proof.attrs["refuted"]:
         ctx.exit(FAILURES)
-
-
-def _opened(path: Path) -> xr.Dataset:
-    import xarray as xr
-
-    if path.is_file():
-        return xr.open_dataset(path, engine="h5netcdf")
-    stores = [path] if (path / "zarr.json").exists() else sorted(path.glob("*.zarr"))
-    if len(stores) != 1:
-        raise ValueError(f"RESULT must be a Zarr store, a directory with one in it, or a NetCDF file, got {path}")
-    if (stores[0] / "inputs").exists():
-        return open_result(stores[0])
-    return xr.open_zarr(stores[0], chunks=None, consolidated=False)  # of a map, or made by xarray
 
 
 def _text(proof: xr.Dataset, seconds: float) -> str:

@@ -11,10 +11,14 @@ from olsbn.cli.shell import bad_input, main, may_fail
 
 
 @main.command("export")
-@click.argument("store", metavar="STORE")
-@click.option("--to", "target", metavar="FILE", required=True, help="A .nc, .csv or .npz file.")
-def export_command(store: str, target: str) -> None:
-    """Write what is in a store to one file: NetCDF, CSV or NPZ."""
+@click.argument("store", metavar="RESULT")
+@click.option("--all", "everything", is_flag=True, help="Tables: also the cells that were not run.")
+@click.option("--to", "target", metavar="FILE", required=True, help="A .nc, .csv, .parquet or .npz file.")
+def export_command(store: str, everything: bool, target: str) -> None:
+    """Write a result to one file: NetCDF, CSV, Parquet (needs pandas and pyarrow) or NPZ.
+
+    Tables have a row for each cell that was run, and the names of statuses; --all keeps the others too.
+    """
     path = Path(target)
     with bad_input():
         from olsbn.results import exports
@@ -25,8 +29,15 @@ def export_command(store: str, target: str) -> None:
             raise ValueError(f"--to must be in a directory that exists, got {target}")
         ds = open_result(Path(store))
     with may_fail(f"writing {target}"):
-        exports.export(ds, path)
+        exports.export(ds, path, everything=everything)
+    if "status" not in ds:
+        click.echo(f"exported    {target}")
+        return
     missing = int((ds["status"] == -1).sum())
+    left_out = missing and path.suffix in exports.TABLES and not everything
+    cells = ds["status"].size - (missing if left_out else 0)
+    words = "left out" if left_out else "of them not run"
     click.echo(
-        f"exported    {ds['status'].size} cells to {target}" + (f", {missing} of them not run" if missing else "")
+        f"exported    {cells} cells to {target}"
+        + (f", {missing} not run {words}" if left_out else f", {missing} {words}" if missing else "")
     )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from olsbn.cli.results import open_result
+from olsbn.cli.results import open_result, picture_path
 from olsbn.cli.shell import bad_input, main, may_fail
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 
 @main.command("plot")
-@click.argument("store", metavar="STORE")
-@click.option("--out", metavar="FILE", help="A .png or .pdf file (default: beside the store).")
+@click.argument("result", metavar="RESULT")
+@click.option("--out", metavar="FILE", help="A .png or .pdf file (default: beside the result).")
 @click.option(
     "--quantity",
     metavar="Q",
@@ -21,48 +25,125 @@ from olsbn.cli.shell import bad_input, main, may_fail
 )
 @click.option("--dim", type=int, metavar="D", help="Draw the map of this dimension.")
 @click.option("--trial", type=int, metavar="T", help="Only this trial (default: medians over all).")
-def plot_command(store: str, out: str | None, quantity: str | None, dim: int | None, trial: int | None) -> None:
-    """Draw what is in a store: a map, or robustness against the dimension where there are several.
+@click.option("--select", multiple=True, metavar="AXIS=VALUE", help="Only this value of an axis, the nearest one.")
+@click.option("--x", metavar="AXIS", help="The axis across (default: eps).")
+@click.option("--y", metavar="AXIS", help="The axis up (default: eps_a).")
+@click.option("--vmin", type=float, help="Lower end of the colours.")
+@click.option("--vmax", type=float, help="Upper end of the colours.")
+@click.option("--cmap", metavar="NAME", help="A colour map of matplotlib.")
+def plot_command(
+    result: str,
+    out: str | None,
+    quantity: str | None,
+    dim: int | None,
+    trial: int | None,
+    select: tuple[str, ...],
+    x: str | None,
+    y: str | None,
+    **colours: Any,
+) -> None:
+    r"""Draw any result: a sweep, a map, a run, as a store, a .nc file or a directory.
 
-    Of several trials a map shows the median one of each cell. With --quantity several dimensions are drawn as maps side
-    by side.
+    Any two axes make a map, the others panels, unless they are selected. Of several trials a map shows the median one
+    of each cell. A sweep over several dimensions is drawn as robustness against the dimension, unless --quantity, --x
+    or --y asks for maps.
+
+    \b
+    Examples:
+      olsbn plot robust.zarr --quantity excess --select eps_a=1 --y dim
+      olsbn plot results/map-diabetes --quantity rate_sim
+      olsbn plot results/run-diabetes/bngd.nc
     """
-    path = Path(store)
+    path = Path(result)
     with bad_input():
-        if out is not None and Path(out).suffix not in (".png", ".pdf"):
-            raise ValueError(f"--out must end in .png or .pdf, got {out}")
-        if out is not None and not Path(out).parent.is_dir():
-            raise ValueError(f"--out must be in a directory that exists, got {out}")
-        ds = open_result(path)
-        from olsbn import maps, plotting
+        picture_path(out)
+        runs = _runs(path)
+        ds = runs[0] if runs else open_result(path)
+        from olsbn import plotting
         from olsbn._validate import nearest
-        from olsbn.results.measures import robustness
 
         if quantity is not None:
             nearest("quantity", quantity, list(plotting.QUANTITIES))
-        picked = ""
-        for name, value in (("dim", dim), ("trial", trial)):
-            if value is not None:
-                known = ds[name].values.tolist() if name in ds.dims else [ds.attrs[name]] if name in ds.attrs else []
-                if value not in known:
-                    some = ", ".join(map(str, known[:10])) + (", ..." if len(known) > 10 else "")
-                    raise ValueError(f"--{name} must be one of those in the store ({some or 'none'}), got {value}")
-                ds = ds.sel({name: value}) if name in ds.dims else ds
-                picked += f"-{name}{value}"
-        if "eps" not in ds.dims:
-            raise ValueError(f"{store} must have an axis eps to be drawn, got {', '.join(map(str, ds.dims)) or 'none'}")
-        if "dim" not in ds.dims:
-            ds = maps.of_one_dimension(ds, quantity or "excess")
-            figure: Any = plotting.plot_map(ds, quantity or "excess").figure
-        elif quantity is None:
-            figure = plotting.plot_robustness(robustness(ds)).figure
-        else:
-            figure = plotting.maps_figure(
-                [maps.of_one_dimension(ds.sel(dim=d), quantity) for d in ds["dim"].values], quantity
-            )
+        ds, picked = _picked(ds, {"dim": dim, "trial": trial}, select)
+        draw = _figure(runs, ds, quantity, x, y, {name: value for name, value in colours.items() if value is not None})
         picked += f"-{quantity}" if quantity else ""
         place = path if path.name else path.resolve()
         target = Path(out) if out is not None else place.with_name(f"{path.stem}{picked}.png")
     with may_fail(f"writing {target}"):
-        plotting.save(figure, target, ds)
+        plotting.save(draw, target, ds)
     click.echo(f"picture     {target}")
+
+
+def _runs(path: Path) -> list[xr.Dataset]:
+    """Return the runs in a directory of `olsbn run`, or in a file of one; none for other results."""
+    files = sorted(path.glob("*.nc")) if path.is_dir() and not (path / "zarr.json").exists() else [path]
+    if not files or not all(file.is_file() and file.suffix == ".nc" for file in files):
+        return []
+    found = [open_result(file) for file in files]
+    return found if all(tuple(ds.dims) == ("step",) and "status" not in ds for ds in found) else []
+
+
+def _picked(ds: xr.Dataset, whole: dict[str, int | None], select: tuple[str, ...]) -> tuple[xr.Dataset, str]:
+    """Return what is selected of a result, and how the picture's name tells it."""
+    picked = ""
+    for name, value in whole.items():
+        if value is not None:
+            known = ds[name].values.tolist() if name in ds.dims else [ds.attrs[name]] if name in ds.attrs else []
+            if value not in known:
+                some = ", ".join(map(str, known[:10])) + (", ..." if len(known) > 10 else "")
+                raise ValueError(f"--{name} must be one of those in the store ({some or 'none'}), got {value}")
+            ds = ds.sel({name: value}) if name in ds.dims else ds
+            picked += f"-{name}{value}"
+    from olsbn.maps import at_step
+
+    for text in select:
+        name, _, number = text.partition("=")
+        try:
+            wanted = float(number)
+        except ValueError:
+            raise ValueError(f"--select must be AXIS=VALUE, got {text!r}") from None
+        if name not in ds.dims:
+            raise ValueError(f"--select must name one of the axes {', '.join(map(str, ds.dims))}, got {name!r}")
+        near = ds[name].sel({name: wanted}, method="nearest").item()
+        ds = at_step(ds, int(near)) if name == "step" else ds.sel({name: near})
+        picked += f"-{name}{near:.6g}"
+    return ds, picked
+
+
+def _figure(
+    runs: list[xr.Dataset], ds: xr.Dataset, quantity: str | None, x: str | None, y: str | None, colours: dict[str, Any]
+) -> Figure:
+    from olsbn import maps, plotting
+
+    plain = quantity is None and x is None and y is None and not colours
+    if runs:
+        if not plain:
+            raise ValueError("--quantity, --x, --y and colours go with a map, got them with a run")
+        return plotting.run_figure(runs)
+    if "width_decades" in ds:
+        return plotting.in_style(plotting.plot_robustness, ds)
+    if "status_check" in ds:
+        return plotting.in_style(plotting.plot_comparison, ds)
+    if "gd_status" in ds and x is None and y is None and not colours:
+        return plotting.map_figure(ds, quantity or "excess")
+    if "gd_status" in ds:
+        ds = maps.apart(ds)[0]
+    if "status" not in ds:
+        raise ValueError(
+            f"the result must be a sweep, a map or a run, got one with {', '.join(map(str, ds.data_vars))}"
+        )
+    if plain and "eps" in ds.dims and "dim" in ds.dims:
+        from olsbn.results.measures import robustness
+
+        return plotting.in_style(plotting.plot_robustness, robustness(ds))
+    if x is None and y is None and "eps" not in ds.dims:
+        dims = ", ".join(map(str, ds.dims)) or "none"
+        raise ValueError(f"the result must have an axis eps to be drawn without --x, got {dims}")
+    parts = maps.panels(ds, quantity or "excess", x, y)
+    if len(parts) == 1:
+        return plotting.in_style(plotting.plot_map, parts[0][1], quantity=quantity or "excess", x=x, y=y, **colours)
+    if colours:
+        raise ValueError(f"colours go with one map, got {len(parts)} panels (use --select)")
+    return plotting.maps_figure(
+        [part for _, part in parts], quantity or "excess", x=x, y=y, titles=[title for title, _ in parts]
+    )

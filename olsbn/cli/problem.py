@@ -32,6 +32,11 @@ def problem_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def problem_named(named: dict[str, Any]) -> bool:
+    """Whether any of the options that name a problem was given."""
+    return any(value is not None and value is not False and value != () for value in named.values())
+
+
 def make_problem(
     data: str | None,
     csv: str | None,

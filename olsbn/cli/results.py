@@ -84,8 +84,33 @@ def save_netcdf(ds: xr.Dataset, path: Path) -> None:
     ds.to_netcdf(path, engine="h5netcdf")
 
 
+def picture_path(out: str | None) -> Path | None:
+    """Return where a picture is to go, refusing what is no picture or has no directory."""
+    if out is None:
+        return None
+    if Path(out).suffix not in (".png", ".pdf"):
+        raise ValueError(f"--out must end in .png or .pdf, got {out}")
+    if not Path(out).parent.is_dir():
+        raise ValueError(f"--out must be in a directory that exists, got {out}")
+    return Path(out)
+
+
 def open_result(path: Path) -> xr.Dataset:
-    """Open a store after a look at its checksums, so that damage is named instead of drawn."""
+    """Open any result: the store of a sweep, a NetCDF file, or a directory of `olsbn map`.
+
+    Stores are opened after a look at their checksums, so that damage is named instead of drawn.
+    """
+    import xarray as xr
+
+    if path.is_file():
+        if path.suffix != ".nc":
+            raise ValueError(f"a result must be a Zarr store, a directory with one in it, or a .nc file, got {path}")
+        with xr.open_dataset(path, engine="h5netcdf") as ds:
+            return ds.load()
+    if path.is_dir() and not (path / "zarr.json").exists() and len(inside := sorted(path.glob("*.zarr"))) == 1:
+        path = inside[0]
+    if (path / "zarr.json").exists() and not (path / "inputs").exists():
+        return xr.open_zarr(path, chunks=None, consolidated=False)  # of a map, or made by xarray
     from olsbn.sweeps.store import Store
 
     store = Store(path)

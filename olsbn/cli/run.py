@@ -8,29 +8,35 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from olsbn.cli.methods import MethodCommand, parse, split
 from olsbn.cli.problem import make_problem, problem_options
 from olsbn.cli.results import output_directory, results_name, save_netcdf
 from olsbn.cli.shell import bad_input, command_line, main, may_fail
 from olsbn.cli.text import describe
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from olsbn.problems import OLSProblem
 
+# Steps that a recommended learning rate is looked for in, and mode-steps spent on finding how many would have done.
+_LOOK, _LONGER = 20_000, 2e9
 
-@main.command("run")
+
+@main.command("run", cls=MethodCommand)
 @problem_options
-@click.option("--method", default="both", show_default=True, metavar="M", help="gd, bngd or both.")
-@click.option("--eps", type=float, help="Learning rate of w (default: by theory, for each method its own).")
-@click.option("--eps-a", type=float, help="Learning rate of the BN scale a (default: 1).")
+@click.option("--method", default="both", show_default=True, metavar="M", help="A method, or both: gd and bngd.")
+@click.option(
+    "--eps", metavar="X", help="Learning rate of w (default: for each method the one that needs the fewest steps)."
+)
+@click.option("--eps-a", metavar="X", help="Learning rate of the BN scale a (default: 1).")
 @click.option(
     "--steps", type=int, default=2000, show_default=True, metavar="K", help="Number of steps; up to 20000 are recorded."
 )
 @click.option("--tol", type=float, default=1e-10, show_default=True, help="Relative excess that counts as converged.")
 @click.option("--out", metavar="DIR", help="Where the results go (default: results/run-NAME).")
-def run_command(
-    method: str, eps: float | None, eps_a: float | None, steps: int, tol: float, out: str | None, **named: Any
-) -> None:
-    r"""Run GD and BNGD once and draw every step.
+def run_command(method: str, steps: int, tol: float, out: str | None, **named: Any) -> None:
+    r"""Run GD and BNGD, or any method, once and draw every step.
 
     \b
     Examples:
@@ -39,31 +45,43 @@ def run_command(
     """
     with bad_input():
         from olsbn._validate import nearest
+        from olsbn.dynamics.registry import METHODS
 
-        nearest("method", method, ["gd", "bngd", "both"])
-        if method == "gd" and eps_a is not None:
-            raise ValueError("--eps-a goes with BNGD, got it with --method gd, which has no BN scale")
-        problem = make_problem(**named)
+        nearest("method", method, [*METHODS, "both"])
+        if method == "both":
+            names = ["bngd", "gd"]
+        else:
+            names = [method]
+        typed, rest = split(named)
+        # what only one of two methods has is given to that one
+        having = {name: set(METHODS[name].settings) for name in names}
+        stray = {key: value for key, value in typed.items() if not any(key in known for known in having.values())}
+        given = {
+            name: parse(
+                METHODS[name], {key: value for key, value in typed.items() if key in having[name]} | stray, grids=False
+            )
+            for name in names
+        }
+        problem = make_problem(**rest)
         from olsbn import plotting
-        from olsbn.runs import run_bngd, run_gd
+        from olsbn.runs import run
         from olsbn.sweeps.spec import SweepSpec
 
         if steps < 1:
             raise ValueError(f"--steps must be >= 1 for a picture of a run, got {steps}")
-        rates = {m: default_rate(problem, m) if eps is None else eps for m in ("bngd", "gd") if method in (m, "both")}
-        scale = 1.0 if eps_a is None else eps_a
-        for name, rate in rates.items():
-            given = {"eps": rate} | ({"eps_a": scale} if name == "bngd" else {})
-            SweepSpec.checked(problem, name, given, n_steps=steps, tol=tol)
+        notes = {}
+        for name in names:
+            if "eps" not in given[name] and "eps" in {p.name for p in METHODS[name].params}:
+                SweepSpec.checked(problem, name, {"eps": 1.0} | given[name], n_steps=steps, tol=tol)
+                given[name]["eps"], notes[name] = default_eps(problem, name, tol, steps, given[name])
+            SweepSpec.checked(problem, name, given[name], n_steps=steps, tol=tol)
         path = Path(out) if out is not None else results_name("run", problem.label)
-    with output_directory(path, tuple(f"{name}.nc" for name in rates)) as publish:
+    with output_directory(path, tuple(f"{name}.nc" for name in names)) as publish:
         with may_fail("the run"):
             record = max(1, -(-steps // 20_000))
             runs = {
-                name: run_gd(problem, rate, steps, record, tol=tol)
-                if name == "gd"
-                else run_bngd(problem, rate, scale, steps, record, tol=tol)
-                for name, rate in rates.items()
+                name: run(problem, name, n_steps=steps, record=record, tol=tol, **params)
+                for name, params in given.items()
             }
 
         def write(work: Path) -> None:
@@ -77,15 +95,30 @@ def run_command(
         publish(write)
     click.echo(f"problem     {describe(problem)}")
     for name, ds in runs.items():
-        at = f"eps = {rates[name]:.6g}" + (f", eps_a = {scale:g}" if name == "bngd" else "")
+        at = [f"{p.name} = {ds.attrs[p.name]:.6g}" for p in METHODS[name].params if ds.attrs.get(p.name) != p.default]
+        if "eps_a" in having[name] and not any(text.startswith("eps_a") for text in at):
+            at.append(f"eps_a = {ds.attrs['eps_a']:g}")
         to_tol = ds.attrs["steps_to_tol"]
         reached = f"{to_tol} steps to" if to_tol >= 0 else f"in {steps} steps not down to"
-        click.echo(
-            f"{name.upper():<11} {ds.attrs['status'].replace('_', ' ')}, {reached} a relative excess of {tol:g} ({at})"
-        )
+        head = f"{name.upper():<11} {ds.attrs['status'].replace('_', ' ')}, {reached} a relative excess of {tol:g}"
+        click.echo(f"{head} ({', '.join(at)})")
+        if notes.get(name):
+            click.echo(f"{'':<11} {notes[name]}")
+        if to_tol < 0 and ds.attrs["status"] == "max_steps":
+            click.echo(f"{'':<11} {how_many(problem, name, given[name], ds)}")
         measured = "none" if math.isnan(ds.attrs["rate_sim"]) else f"{ds.attrs['rate_sim']:.15g}"
         click.echo(f"{'':<11} contraction ratio a step: measured {measured}, theory {ds.attrs['rate_theory']:.15g}")
-    click.echo(f"results     {path}/ ({', '.join(['run.png', 'run.pdf', *(f'{name}.nc' for name in rates)])})")
+    click.echo(f"results     {path}/ ({', '.join(['run.png', 'run.pdf', *(f'{name}.nc' for name in names)])})")
+
+
+def default_eps(problem: OLSProblem, method: str, tol: float, steps: int, others: dict[str, Any]) -> tuple[float, str]:
+    """Return the learning rate that needs the fewest steps, by simulation, or one by theory; and which it is."""
+    from olsbn.recommendation import fastest
+
+    eps, needed = fastest(problem, method, tol, min(steps, _LOOK), **others)
+    if needed >= 0:
+        return eps, f"eps is the one that needs the fewest steps, by simulation: {needed} (see: olsbn recommend)"
+    return default_rate(problem, method), f"eps by theory: none reaches {tol:g} in {min(steps, _LOOK)} steps"
 
 
 def default_rate(problem: OLSProblem, method: str) -> float:
@@ -97,3 +130,24 @@ def default_rate(problem: OLSProblem, method: str) -> float:
         return report.eps_opt
     rate = report.eps_eff_opt / effective_rate_regimes(problem).small_slope
     return rate if 0 < rate < math.inf else 1.0
+
+
+def how_many(problem: OLSProblem, method: str, params: dict[str, Any], ds: xr.Dataset) -> str:
+    """Return how many steps a run that ended short of its tolerance would have needed."""
+    from olsbn.dynamics.registry import METHODS
+    from olsbn.sweeps.running import sweep
+
+    tol, steps = float(ds.attrs["tol"]), int(ds.attrs["n_steps"])
+    more = steps
+    while METHODS[method].work(problem.dim, more) < _LONGER / 4 and more < 2**38:
+        more *= 4
+        cell = sweep(problem, method=method, n_steps=more, tol=tol, stop="tol", progress=False, **params)
+        if int(cell["steps_to_tol"]) >= 0:
+            return f"{int(cell['steps_to_tol'])} steps would do (--steps)"
+        if int(cell["status"]) != 1:
+            return f"it would not get there: {str(ds.attrs['status']).replace('_', ' ')} after more steps"
+    rate, excess = float(ds.attrs["rate_theory"]), float(ds["excess"].values[-1])
+    if 0 < rate < 1 and excess > tol:
+        about = steps + math.log(tol / excess) / (2 * math.log(rate))
+        return f"about {about:.2g} steps would do, by theory's contraction ratio; {more} do not"
+    return f"{more} steps do not do either"

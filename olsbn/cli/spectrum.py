@@ -38,6 +38,7 @@ def spectrum_command(as_json: bool, **named: Any) -> None:
         ("eps_eff_max", report.eps_eff_max, "BNGD: edge of stability of the effective rate, 2/lambda*_max"),
         ("eps_eff_opt", report.eps_eff_opt, "BNGD: best effective rate"),
         ("rate_bngd_opt", report.rate_bngd_opt, "BNGD's contraction ratio there, with eps_a = 1"),
+        ("eps_eff_attainable", regimes.attainable, "BNGD: the effective rate settles at most here, from this w0"),
         ("eps_1", regimes.eps_1, "BNGD: start of the plateau, for this problem's w0"),
         ("eps_2", regimes.eps_2, "BNGD: end of the plateau, for this problem's w0"),
     ]
@@ -55,8 +56,13 @@ def spectrum_command(as_json: bool, **named: Any) -> None:
         return
     rows = [("problem", problem.label, "")] + [(name, f"{value:.10g}", what) for name, value, what in table]
     for name, value, what in rows:
-        click.echo(f"{name:<14}{value:<18}{what}".rstrip())
+        click.echo(f"{name:<19}{value:<18}{what}".rstrip())
     for name, eigvals in (("eigvals", report.eigvals), ("eigvals_star", report.eigvals_star)):
-        click.echo(f"{name:<14}{shortened(eigvals)}")
+        click.echo(f"{name:<19}{shortened(eigvals)}")
+    if regimes.decades <= 0:
+        click.echo(
+            "note               eps_2 <= eps_1: no plateau; the effective rate rises up to about eps = "
+            f"{regimes.crossing:.6g}, to at most {regimes.attainable:.6g}, and falls from there on"
+        )
     if regimes.note:
-        click.echo(f"note          {regimes.note}")
+        click.echo(f"note               {regimes.note}")

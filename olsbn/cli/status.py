@@ -34,10 +34,10 @@ def status_command(store: str) -> None:
     if not damaged:
         counts = [f"{n} {status.label.replace('_', ' ')}" for status, n in found.status_counts().items() if n]
         click.echo(f"cells       {', '.join(counts)}")
-    writer, partial = found.writer(), len(found.partial_files())
-    if writer:
+    writers, partial = found.writers(), len(found.partial_files())
+    for writer in writers:
         click.echo(f"writer      {writer}")
-    elif partial:
+    if partial and not writers:
         click.echo(f"leftovers   {partial} files of a killed writer, removed when the sweep goes on")
     for file in damaged[:20]:
         click.echo(f"damaged     {file}")

@@ -155,6 +155,11 @@ class Method:
         last = {"eps_a": 1, "eps": 2}
         return tuple(sorted(self.params, key=lambda param: last.get(param.name, 0)))
 
+    @property
+    def settings(self) -> dict[str, Param | Option]:
+        """Parameters and options by name."""
+        return {item.name: item for item in self.params} | {item.name: item for item in self.options}
+
     def param(self, name: str) -> Param:
         """Return a parameter by its name."""
         return next(param for param in self.params if param.name == name)

@@ -41,6 +41,17 @@ def _cache_dir(source: Path) -> Path | None:
         return None
 
 
+def cache_folder() -> Path | None:
+    """Return where the compiled kernels of this version are kept on this machine; None if nowhere."""
+    return _cache_dir(_HERE / "compile.py")
+
+
+def is_cached() -> bool:
+    """Whether some kernel of this version was compiled before on this machine."""
+    folder = cache_folder()
+    return folder is not None and any(folder.rglob("*.nbc"))
+
+
 _config: Any = numba.config
 
 

@@ -6,13 +6,14 @@ Nothing is computed here: every number drawn is in the Dataset, the theory in it
 
 from olsbn.plotting.cells import QUANTITIES
 from olsbn.plotting.comparison import plot_comparison
-from olsbn.plotting.files import save
+from olsbn.plotting.files import in_style, save, save_axes
 from olsbn.plotting.lines import plot_robustness, plot_run, run_figure
 from olsbn.plotting.look import style
 from olsbn.plotting.maps import map_figure, maps_figure, plot_map
 
 __all__ = [
     "QUANTITIES",
+    "in_style",
     "map_figure",
     "maps_figure",
     "plot_comparison",
@@ -21,5 +22,6 @@ __all__ = [
     "plot_run",
     "run_figure",
     "save",
+    "save_axes",
     "style",
 ]

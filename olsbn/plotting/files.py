@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -13,6 +14,7 @@ from olsbn.plotting.look import STYLE, style
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
 
 
 def save(figure: Figure, path: Path, ds: xr.Dataset) -> None:
@@ -38,3 +40,16 @@ def save(figure: Figure, path: Path, ds: xr.Dataset) -> None:
 
             FigureCanvasPdf(figure).print_pdf(path, metadata=metadata)
     figure.set_layout_engine("none")  # laid out now: the next format need not find the same places again
+
+
+def in_style(draw: Callable[..., Axes], ds: xr.Dataset, **how: Any) -> Figure:
+    """Draw with one of the functions that return Axes, in the package's own style, and return the figure."""
+    with style():
+        figure = draw(ds, **how).figure
+    assert isinstance(figure, Figure)
+    return figure
+
+
+def save_axes(draw: Callable[..., Axes], ds: xr.Dataset, path: Path, **how: Any) -> None:
+    """Draw with one of the functions that return Axes, in the package's own style, and write it."""
+    save(in_style(draw, ds, **how), path, ds)

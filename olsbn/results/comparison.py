@@ -35,7 +35,7 @@ REASONS = {
     4: "excess_above_1e-24",
     5: "tolerance_not_reached",
     6: "no_law_for_this_start",
-    7: "eps_a_outside_0.1_to_1.9",
+    7: "scale_outside_0.1_to_1.9",
 }
 SMALL, PLATEAU, LARGE = 0, 1, 2
 REGIMES = {-1: "none", SMALL: "small_eps", PLATEAU: "plateau", LARGE: "large_eps"}

@@ -1,32 +1,42 @@
-"""Exports of a result: NetCDF, NPZ and CSV files that appear at their place all at once."""
+"""Exports of a result: NetCDF, NPZ, CSV and Parquet files that appear at their place all at once."""
 
 from __future__ import annotations
 
 import csv
 import itertools
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from olsbn import schema
+
 if TYPE_CHECKING:
     import xarray as xr
 
-FORMATS = (".nc", ".csv", ".npz")
+FORMATS = (".nc", ".csv", ".npz", ".parquet")
+TABLES = (".csv", ".parquet")
 
 
-def export(ds: xr.Dataset, path: Path) -> None:
+def export(ds: xr.Dataset, path: Path, *, everything: bool = True) -> None:
     """Write a Dataset to a file; its suffix tells the format. A file that is there is replaced.
 
-    CSV has a column for every coordinate and variable and a row for every cell, numbers in full precision. NPZ has an
-    array for every coordinate and variable. Only NetCDF keeps the attributes.
+    CSV and Parquet have a column for every coordinate and variable and a row for every cell (and recorded step),
+    numbers in full precision, statuses by their names; unless `everything`, cells that were not run are left out. NPZ
+    has an array for every coordinate and variable. Only NetCDF keeps the attributes.
     """
     if path.suffix not in FORMATS:
         raise ValueError(f"the export must end in {', '.join(FORMATS)}, got {str(path)!r}")
     work = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial{path.suffix}")
     try:
-        {".nc": _to_netcdf, ".csv": _to_csv, ".npz": _to_npz}[path.suffix](ds, work)
+        if path.suffix == ".nc":
+            _to_netcdf(ds, work)
+        elif path.suffix == ".npz":
+            _to_npz(ds, work)
+        else:
+            (_to_csv if path.suffix == ".csv" else _to_parquet)(ds, work, everything)
         work.replace(path)
     finally:
         work.unlink(missing_ok=True)
@@ -42,20 +52,52 @@ def _to_npz(ds: xr.Dataset, path: Path) -> None:
     np.savez_compressed(path, **{str(name): ds[name].values for name in [*ds.coords, *ds.data_vars]})
 
 
-def _to_csv(ds: xr.Dataset, path: Path) -> None:
-    dims = [str(d) for d in ds.sizes]
-    names = [str(name) for name in ds.data_vars]
+def _slabs(ds: xr.Dataset, everything: bool) -> Iterator[tuple[list[str], list[list[Any]]]]:
+    """Yield the columns' names and, a slab at a time, their values: a block of the first axes, all of the last one."""
+    dims, names = [str(d) for d in ds.sizes], [str(name) for name in ds.data_vars]
+    flags = {
+        name: dict(zip(np.asarray(ds[name].attrs["flag_values"]).tolist(), meanings.split(), strict=True))
+        for name in names
+        if (meanings := ds[name].attrs.get("flag_meanings"))
+    }
+    outer = [[value.item() for value in ds[d].values] for d in dims[:-1]]
+    for where in itertools.product(*map(range, map(len, outer))):
+        slab = ds.isel(dict(zip(dims[:-1], where, strict=True)))
+        size = ds.sizes[dims[-1]] if dims else 1
+        inner = [ds[dims[-1]].values] if dims else []
+        columns = [np.full(size, values[i]) for values, i in zip(outer, where, strict=True)] + inner
+        columns += [np.broadcast_to(slab[name].values, (size,)) for name in names]
+        keep = np.ones(size, bool)
+        if not everything and "status" in names:
+            keep = np.broadcast_to(slab["status"].values, (size,)) != schema.Status.NOT_RUN
+        lists = [column[keep].tolist() for column in columns]
+        for name, text in flags.items():
+            k = len(dims) + names.index(name)
+            lists[k] = [text.get(code, code) for code in lists[k]]
+        yield [*dims, *names], lists
+
+
+def _to_csv(ds: xr.Dataset, path: Path, everything: bool) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*dims, *names])
-        if not dims:
-            writer.writerow([ds[name].values.item() for name in names])
-            return
-        # a slab at a time: a block of the first axes, all of the last one
-        outer = [[value.item() for value in ds[d].values] for d in dims[:-1]]
-        inner: Any = ds[dims[-1]].values.tolist()
-        for where in itertools.product(*map(range, map(len, outer))):
-            slab = ds.isel(dict(zip(dims[:-1], where, strict=True)))
-            head = [values[i] for values, i in zip(outer, where, strict=True)]
-            columns = [slab[name].values.tolist() for name in names]
-            writer.writerows([*head, *row] for row in zip(inner, *columns, strict=True))
+        for k, (header, columns) in enumerate(_slabs(ds, everything)):
+            if k == 0:
+                writer.writerow(header)
+            writer.writerows(zip(*columns, strict=True))
+
+
+def _to_parquet(ds: xr.Dataset, path: Path, everything: bool) -> None:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as err:
+        raise ValueError('Parquet needs pyarrow: pip install "olsbn[parquet]"') from err
+    writer = None
+    try:
+        for header, columns in _slabs(ds, everything):
+            table = pyarrow.table(dict(zip(header, columns, strict=True)))
+            writer = writer or parquet.ParquetWriter(path, table.schema)
+            writer.write_table(table.cast(writer.schema))
+    finally:
+        if writer is not None:
+            writer.close()

@@ -27,9 +27,10 @@ _MEASURES = {
         "distance from the default learning rate to the range's nearer end, negative outside",
         "decades",
     ),
-    "rate_best": ("smallest measured contraction ratio of sqrt(excess) a step", "1"),
+    "rate_best": ("smallest measured contraction ratio of sqrt(excess) a step, NaN where no run came to one", "1"),
     "eps_best": ("learning rate that has it", "1"),
     "steps_best": ("fewest steps to tol, -1 where none", "1"),
+    "eps_fastest": ("learning rate that needs them, NaN where none reaches tol", "1"),
     "n_not_run": ("cells that were not run", "1"),
     "gd_width_decades": ("the same range for plain GD", "decades"),
     "width_gain_decades": ("width_decades less gd_width_decades", "decades"),
@@ -66,8 +67,9 @@ def robustness(
     xarray.Dataset
         Dims of `ds` without ``eps``: ``(dim, trial, eps_a)`` as far as they are there. Variables: `width_decades`,
         `width_total_decades`, `eps_lower`, `eps_upper`, `at_edge`, `margin_decades`, `rate_best`, `eps_best`,
-        `steps_best`, `n_not_run`; with theory also `gd_width_decades`, `width_gain_decades`, `width_ratio`,
-        `width_theory`, `plateau_theory`, `rate_best_theory` over ``(dim, trial)``.
+        `steps_best`, `eps_fastest`, `n_not_run`; `rate_best` and `eps_best` are NaN where no run has come to a steady
+        rate, which takes more steps than the tolerance does. With theory also `gd_width_decades`, `width_gain_decades`,
+        `width_ratio`, `width_theory`, `plateau_theory`, `rate_best_theory` over ``(dim, trial)``.
 
     Raises
     ------
@@ -260,6 +262,7 @@ def _measured(ds: xr.Dataset, default: float) -> dict[str, xr.DataArray]:
         "rate_best": np.where(np.isfinite(rate), rate, np.nan),
         "eps_best": np.where(np.isfinite(rate), eps[best], np.nan),
         "steps_best": np.where(some, few, -1),
+        "eps_fastest": np.where(some, eps[np.where(good, steps, np.iinfo(np.int64).max).argmin(axis=-1)], np.nan),
         "n_not_run": (status == schema.Status.NOT_RUN).sum(axis=-1),
     }
     coords = {d: ds[d] for d in rest if d in ds.coords}

@@ -30,7 +30,7 @@ class meter:
 
             form = "{percentage:3.0f}%|{bar}| {postfix}[{elapsed}<{remaining}]"
             self._bar = tqdm(total=self._work, bar_format=form, leave=False)
-            self._bar.set_postfix_str(f"0 of {total} {unit} ")
+            self._bar.set_postfix_str(f"0 of {total} {unit}{_first_time()} ")
 
     def __enter__(self) -> Callable[..., None]:
         self._done, self._worked, self._began = 0, 0.0, time.monotonic()
@@ -58,3 +58,10 @@ class meter:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def _first_time() -> str:
+    """Say what the first seconds are for where nothing is compiled yet."""
+    from olsbn.kernels.compile import is_cached
+
+    return "" if is_cached() else ", compiling the engine for this machine, once"

@@ -55,6 +55,7 @@ Shard = tuple[int, int]  # (i, n): part i of n, 1 <= i <= n
 WHOLE: Shard = (1, 1)
 
 _LOCK, _COPY = "status/lock", "status/metadata.json"
+_SHARD_LOCK = "lock-"  # beside it, one for each shard: lock-2-of-8
 _SCALARS = ("a0", "target_var", "w0_null_norm", "label", "rank_tol")  # of a problem, as its constructor names them
 _SAMPLE = ("X", "y", "basis")  # of a problem's sample, where the method needs it
 _PATIENCE = 60.0  # seconds a shard waits for another one to prepare the store
@@ -297,6 +298,16 @@ class Store:
             return _holder(lock)
         return ""
 
+    def writers(self) -> list[str]:
+        """Return who is writing to the store now: one process, or one for each shard that runs."""
+        found = [self.writer()]
+        for lock in sorted((self.path / _LOCK).parent.glob(f"{_SHARD_LOCK}*")):
+            with contextlib.suppress(OSError), _locked(lock, shared=True) as free:
+                if free is None:
+                    i, _, n = lock.name.removeprefix(_SHARD_LOCK).partition("-of-")
+                    found.append(f"shard {i}/{n}: {_holder(lock)}")
+        return [text for text in found if text]
+
     def dataset(self) -> xr.Dataset:
         """Open the result; values are read when they are used."""
         return open_dataset(self.path)[[name for name in VARIABLES if name in self.variables]]
@@ -346,7 +357,7 @@ def writing(path: Path, shard: Shard = WHOLE) -> Iterator[Right]:
                 raise StoreError(f"{path} is being written by {_holder(lock)}")
             if fd is None:  # another shard of the same sweep prepares the store
                 time.sleep(0.05)
-        mine = lock if n == 1 else lock.with_name(f"lock-{i}-of-{n}")
+        mine = lock if n == 1 else lock.with_name(f"{_SHARD_LOCK}{i}-of-{n}")
         if n > 1 and stack.enter_context(_locked(mine)) is None:
             raise StoreError(f"{path}, shard {i}/{n}, is being written by {_holder(mine)}")
         facts = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now(), "shards": n}

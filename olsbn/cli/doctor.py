@@ -1,0 +1,53 @@
+"""`olsbn doctor`."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from olsbn import __version__
+from olsbn.cli.shell import main
+
+_NEEDED = ("numpy", "scipy", "numba", "llvmlite", "xarray", "zarr", "h5netcdf", "matplotlib")
+# extra -> (module, package) of what it brings
+_EXTRAS = {
+    "data": (("sklearn", "scikit-learn"), ("mlxtend", "mlxtend"), ("pandas", "pandas")),
+    "dask": (("dask", "dask"), ("distributed", "distributed")),
+    "certify": (("flint", "python-flint"),),
+    "bench": (("jax", "jax"),),
+    "explore": (("panel", "panel"), ("bokeh", "bokeh")),
+}
+
+
+@main.command("doctor")
+def doctor_command() -> None:
+    """Say what is here: versions, processors, threads, the cache of compiled code, extras."""
+    click.echo(f"olsbn       {__version__} on Python {platform.python_version()} ({sys.executable})")
+    click.echo(f"system      {platform.platform()}")
+    click.echo(f"packages    {', '.join(f'{name} {_version(name)}' for name in _NEEDED)}")
+    from olsbn.kernels import compile as compiled
+    from olsbn.sweeps.pool import processors
+
+    click.echo(f"processors  {processors()} for this process, {platform.machine()}; as many threads unless --workers")
+    folder = compiled.cache_folder()
+    if folder is None:
+        click.echo("cache       none: no writable directory, every process compiles again (set OLSBN_CACHE_DIR)")
+    else:
+        state = "compiled code is there" if compiled.is_cached() else "empty: the next run compiles, some seconds"
+        click.echo(f"cache       {folder} ({state})")
+    for extra, parts in _EXTRAS.items():
+        have = [f"{name} {_version(name)}" for module, name in parts if importlib.util.find_spec(module)]
+        lack = [name for module, name in parts if not importlib.util.find_spec(module)]
+        text = ", ".join(have) + ("; " if have and lack else "") + (f"missing: {', '.join(lack)}" if lack else "")
+        click.echo(f"extra       {extra}: {text}")
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
