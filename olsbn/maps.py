@@ -244,6 +244,26 @@ def of_one_dimension(ds: xr.Dataset, quantity: str) -> xr.Dataset:
     return ds
 
 
+def add_windows(ds: xr.Dataset, problem: OLSProblem) -> None:
+    """Put the predicted ranges that reach the tolerance into the attributes of a map of BNGD beside GD."""
+    from olsbn.theory import eps_window
+
+    for name, method in (("window", "bngd"), ("gd_window", "gd")):
+        window = eps_window(problem, ds.attrs["tol"], ds.attrs["n_steps"], method) if ds.attrs["n_steps"] else None
+        if window and window.reliable and 0 < window.lower < window.upper < math.inf:
+            ds.attrs[name] = [window.lower, window.upper]
+
+
+def counts(ds: xr.Dataset, prefix: str = "") -> str:
+    """Return how the cells of a sweep ended, in a line."""
+    status = ds[f"{prefix}status"]
+    name = "GD" if prefix else str(ds.attrs["method"]).upper()
+    ended = [(s.label.replace("_", " "), int((status == s).sum())) for s in schema.Status]
+    text = ", ".join(f"{count} {label}" for label, count in ended if count)
+    rounding = int(ds[f"{prefix}by_rounding"].sum()) if f"{prefix}by_rounding" in ds and "step" not in ds.dims else 0
+    return f"{name:<11} {status.size} cells: {text}" + (f"; {rounding} decided by rounding" if rounding else "")
+
+
 def summary(problem: OLSProblem, ds: xr.Dataset) -> str:
     """Return what a map shows, in a few lines."""
     from olsbn.theory import bngd_contraction_ratio, effective_rate_regimes, eps_window, spectral_report
@@ -253,10 +273,7 @@ def summary(problem: OLSProblem, ds: xr.Dataset) -> str:
     edges, log = cell_edges(eps)
     row = ds.sel(eps_a=1.0, method="nearest")
     lines = []
-    for method, status in (("BNGD", ds.status), ("GD", ds.gd_status)):
-        counts = [(s.label.replace("_", " "), int((status == s).sum())) for s in schema.Status]
-        found = ", ".join(f"{count} {name}" for name, count in counts if count)
-        lines.append(f"{method:<11} {status.size} cells: {found}")
+    lines += [counts(ds), counts(ds, "gd_")]
     lines.append(f"learning rates that reach a relative excess of {tol:g} within {steps} steps:")
     for method, status, where in (
         ("bngd", row.status, f" at eps_a = {float(row.eps_a):.3g}"),

@@ -25,6 +25,7 @@ def export_command(store: str, everything: bool, target: str) -> None:
 
         if path.suffix not in exports.FORMATS:
             raise ValueError(f"--to must end in {', '.join(exports.FORMATS)}, got {target}")
+        exports.check_format(path)
         if not path.parent.is_dir():
             raise ValueError(f"--to must be in a directory that exists, got {target}")
         ds = open_result(Path(store))

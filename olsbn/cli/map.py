@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from olsbn.cli.methods import MethodCommand, parse, split
 from olsbn.cli.problem import make_problem, problem_options
 from olsbn.cli.results import output_directory, results_name, save_netcdf
 from olsbn.cli.shell import bad_input, command_line, main, may_fail
@@ -17,71 +18,110 @@ from olsbn.cli.text import describe
 _BYTES_A_CELL = 600
 
 
-@main.command("map")
+@main.command("map", cls=MethodCommand)
 @problem_options
+@click.option(
+    "--method", default="bngd", show_default=True, metavar="M", help="Any method; GD stands beside bngd alone."
+)
 @click.option("--eps", metavar="LO:HI:N", help="Learning rates of w (default: around the ranges that converge).")
 @click.option("--eps-a", metavar="LO:HI:N", help="Learning rates of the BN scale a (default: 0.001 to 3.9).")
-@click.option("--steps", type=int, default=5000, show_default=True, metavar="K", help="Steps each cell runs.")
+@click.option(
+    "--steps",
+    default="5000",
+    show_default=True,
+    metavar="K[,K...]",
+    help="Steps each cell runs; of several, a panel each.",
+)
 @click.option("--tol", type=float, default=1e-10, show_default=True, help="Relative excess that counts as converged.")
 @click.option("--out", metavar="DIR", help="Where the results go (default: results/map-NAME).")
 @click.option("--workers", type=int, metavar="N", help="Threads (default: all processors).")
-def map_command(
-    eps: str | None, eps_a: str | None, steps: int, tol: float, out: str | None, workers: int | None, **named: Any
-) -> None:
-    r"""Draw where BNGD converges over (eps, eps_a), beside GD's range.
+def map_command(method: str, steps: str, tol: float, out: str | None, workers: int | None, **named: Any) -> None:
+    r"""Draw where BNGD, or any method, converges over (eps, eps_a), BNGD beside GD's range.
 
-    Grids are LO:HI:N, with equal ratios for --eps and equal steps for --eps-a unless @log or @lin is appended.
+    Grids are LO:HI:N, with equal ratios for --eps and equal steps for --eps-a unless @log or @lin is appended. A grid
+    of a further parameter, or several --steps, gives panels.
 
     \b
     Examples:
       olsbn map --data diabetes
       olsbn map --spectrum logspace --dim 100 --cond 1000 --eps 1e-4:1e8:201 --eps-a 0.01:2.5:100@log
+      olsbn map --data wine --standardize --steps 10,100,1000
     """
     with bad_input():
         from olsbn import maps
-        from olsbn._validate import check_memory
+        from olsbn._validate import check_memory, nearest
+        from olsbn.dynamics.registry import METHODS
         from olsbn.sweeps.grid import Grid
 
         if workers is not None and workers < 1:
             raise ValueError(f"--workers must be >= 1, got {workers}")
-        grid = Grid.parse("--eps", eps, log=True) if eps is not None else None
-        grid_a = Grid.parse("--eps-a", eps_a, log=False) if eps_a is not None else Grid(*maps.EPS_A)
-        for name, axis, text in (("--eps", grid, eps), ("--eps-a", grid_a, eps_a)):
-            if axis is None:
-                continue
-            if axis.n < 2:
-                raise ValueError(f"{name} must be LO:HI:N with N >= 2 for a map, got one value (see: olsbn run)")
-            for value in (axis.lo, axis.hi):  # what the axis of a picture can show
-                if value and not 1e-290 <= value <= 1e290:
-                    raise ValueError(f"{name} must be 0 or in [1e-290, 1e290], got {value!r} in {text!r}")
-        check_memory("the number of cells", (grid.n if grid else 241) * grid_a.n, _BYTES_A_CELL)
-        problem = make_problem(**named)
+        one = METHODS[nearest("method", method, list(METHODS))]
+        record = _steps(steps)
+        typed, rest = split(named)
+        for name in ("eps", "eps_a"):
+            if name in typed:
+                _check_axis(name, typed[name])
+        params = parse(one, typed, grids=True)
+        if "eps_a" in one.settings and "eps_a" not in params:
+            params["eps_a"] = Grid(*maps.EPS_A).values()
+        sizes = [getattr(values, "size", 1) for values in params.values()] + ([] if "eps" in params else [241])
+        check_memory("the number of cells", math.prod(sizes) * len(record), _BYTES_A_CELL)
+        problem = make_problem(**rest)
         from olsbn import plotting
         from olsbn.sweeps.running import sweep
         from olsbn.sweeps.spec import SweepSpec
-        from olsbn.theory import eps_window
 
-        rates = grid.values() if grid else maps.default_eps(problem, steps, tol)
-        SweepSpec.checked(problem, "bngd", {"eps": rates, "eps_a": grid_a.values()}, n_steps=steps, tol=tol)
-        path = Path(out) if out is not None else results_name("map", problem.label)
+        if "eps" in one.settings and "eps" not in params:
+            params["eps"] = maps.default_eps(problem, record[-1], tol)
+        how: dict[str, Any] = {"n_steps": record[-1], "tol": tol} | ({"record": record} if len(record) > 1 else {})
+        spec = SweepSpec.checked(problem, method, params, **how)
+        plain = method == "bngd" and set(spec.axes) == {"eps_a", "eps"} and len(record) == 1
+        if not spec.axes:
+            raise ValueError("a map must have at least one grid LO:HI:N, got none (see: olsbn run)")
+        path = (
+            Path(out)
+            if out is not None
+            else results_name("map" if method == "bngd" else f"map-{method}", problem.label)
+        )
     with output_directory(path, ("map.nc",)) as publish:
         with may_fail("the sweep"):
-            bngd = sweep(problem, eps=rates, eps_a=grid_a.values(), n_steps=steps, tol=tol, workers=workers)
-            gd = sweep(problem, method="gd", eps=rates, n_steps=steps, tol=tol, workers=workers)
-        ds = maps.beside(bngd, gd)
-        for name, method in (("window", "bngd"), ("gd_window", "gd")):
-            window = eps_window(problem, tol, steps, method) if steps else None
-            if window and window.reliable and 0 < window.lower < window.upper < math.inf:
-                ds.attrs[name] = [window.lower, window.upper]
+            ds = sweep(problem, method=method, workers=workers, **how, **params)
+            if plain:
+                ds = maps.beside(ds, sweep(problem, method="gd", eps=params["eps"], workers=workers, **how))
+        if plain:
+            maps.add_windows(ds, problem)
         ds.attrs["command"] = command_line()
 
         def write(work: Path) -> None:
             save_netcdf(ds, work / "map.nc")
             ds.to_zarr(work / "map.zarr", mode="w", consolidated=False)
-            figure = plotting.map_figure(ds)
+            figure = plotting.map_figure(ds) if plain else plotting.maps_figure(ds)
             plotting.save(figure, work / "map.png", ds)
             plotting.save(figure, work / "map.pdf", ds)
 
         publish(write)
-    click.echo(f"problem     {describe(problem)}\n{maps.summary(problem, ds)}")
+    click.echo(f"problem     {describe(problem)}\n{maps.summary(problem, ds) if plain else maps.counts(ds)}")
     click.echo(f"results     {path}/ (map.png, map.pdf, map.nc, map.zarr)")
+
+
+def _steps(text: str) -> list[int]:
+    try:
+        found = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise ValueError(f"--steps must be whole numbers with commas between, got {text!r}") from None
+    if found[0] < 0:
+        raise ValueError(f"--steps must be >= 0, got {found[0]}")
+    return found
+
+
+def _check_axis(name: str, text: str) -> None:
+    """Refuse what is no axis of a picture."""
+    flag = f"--{name.replace('_', '-')}"
+    from olsbn.sweeps.grid import Grid
+
+    axis = Grid.parse(flag, text, log=name == "eps")
+    if axis.n < 2:
+        raise ValueError(f"{flag} must be LO:HI:N with N >= 2 for a map, got one value (see: olsbn run)")
+    for value in (axis.lo, axis.hi):
+        if value and not 1e-290 <= value <= 1e290:
+            raise ValueError(f"{flag} must be 0 or in [1e-290, 1e290], got {value!r} in {text!r}")

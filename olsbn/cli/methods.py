@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from olsbn.dynamics.base import Method, Param
 
 
+_BYTES_A_VALUE = 200
+
+
 class MethodCommand(click.Command):
     """A command with an option for every parameter and option of the methods, made when the command runs."""
 
@@ -55,6 +58,7 @@ def split(named: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
 
 def parse(method: Method, given: dict[str, str], *, grids: bool) -> dict[str, Any]:
     """Return the values of a method's parameters and options; grids LO:HI:N only where they are allowed."""
+    from olsbn._validate import check_memory
     from olsbn.dynamics.registry import METHODS
     from olsbn.sweeps.grid import Grid
 
@@ -72,6 +76,7 @@ def parse(method: Method, given: dict[str, str], *, grids: bool) -> dict[str, An
             grid = Grid.parse(flag, text, log=params[name].spacing == "log")
             if ":" in text and not grids:
                 raise ValueError(f"{flag} must be one number here, got the grid {text!r} (see: olsbn map, olsbn sweep)")
+            check_memory(f"the number of values of {flag}", grid.n, _BYTES_A_VALUE)
             found[name] = grid.values() if ":" in text else grid.lo
         else:
             having = [other.name for other in METHODS.values() if name in {p.name for p in other.params}]

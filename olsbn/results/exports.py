@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import itertools
 import uuid
 from collections.abc import Iterator
@@ -20,6 +21,14 @@ FORMATS = (".nc", ".csv", ".npz", ".parquet")
 TABLES = (".csv", ".parquet")
 
 
+def check_format(path: Path) -> None:
+    """Refuse a file that cannot be written: another suffix, or Parquet without pyarrow."""
+    if path.suffix not in FORMATS:
+        raise ValueError(f"the export must end in {', '.join(FORMATS)}, got {str(path)!r}")
+    if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise ValueError('a .parquet file needs pyarrow: pip install "olsbn[parquet]"')
+
+
 def export(ds: xr.Dataset, path: Path, *, everything: bool = True) -> None:
     """Write a Dataset to a file; its suffix tells the format. A file that is there is replaced.
 
@@ -27,8 +36,7 @@ def export(ds: xr.Dataset, path: Path, *, everything: bool = True) -> None:
     numbers in full precision, statuses by their names; unless `everything`, cells that were not run are left out. NPZ
     has an array for every coordinate and variable. Only NetCDF keeps the attributes.
     """
-    if path.suffix not in FORMATS:
-        raise ValueError(f"the export must end in {', '.join(FORMATS)}, got {str(path)!r}")
+    check_format(path)
     work = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial{path.suffix}")
     try:
         if path.suffix == ".nc":
@@ -87,11 +95,9 @@ def _to_csv(ds: xr.Dataset, path: Path, everything: bool) -> None:
 
 
 def _to_parquet(ds: xr.Dataset, path: Path, everything: bool) -> None:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as err:
-        raise ValueError('Parquet needs pyarrow: pip install "olsbn[parquet]"') from err
+    import pyarrow
+    from pyarrow import parquet
+
     writer = None
     try:
         for header, columns in _slabs(ds, everything):

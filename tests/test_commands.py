@@ -1,0 +1,160 @@
+"""The commands that answer questions: recommend, compare, robustness, doctor; plot and export of any result."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+
+import olsbn
+from olsbn.cli import main
+from olsbn.schema import Status
+
+RANDOM = ["--spectrum", "logspace", "--dim", "6", "--cond", "30"]
+
+
+@pytest.fixture(autouse=True)
+def in_empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*args, code=0):
+    result = CliRunner().invoke(main, [str(a) for a in args])
+    assert result.exit_code == code, result.output + str(result.exception)
+    return result.stdout if code == 0 else result.stderr
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("map") / "m"
+    args = ["map", *RANDOM, "--eps", "1e-3:1e3:25", "--eps-a", "0.5:2.5:5", "--steps", "400", "--tol", "1e-6"]
+    call(*args, "--out", folder)
+    return folder
+
+
+def test_recommend_prints_what_the_function_finds():
+    problem = olsbn.OLSProblem.from_spectrum("logspace", 6, 30.0)
+    found = olsbn.recommend(problem, tol=1e-6, n_steps=1000)
+    out = call("recommend", *RANDOM, "--steps", 1000)
+    for name in ("gd", "bngd"):
+        row = found.sel({"method": name})
+        assert f"eps = {row.eps_fastest.item():.6g} reaches" in out and f"in {row.steps_fastest.item()} steps" in out
+    told = json.loads(call("recommend", *RANDOM, "--steps", 1000, "--json"))
+    assert told["methods"]["bngd"]["steps_fastest"] == found.sel({"method": "bngd"}).steps_fastest.item()
+    for bad in (["--tol", 0], ["--steps", 0], ["--workers", 0]):
+        assert bad[0] in call("recommend", *RANDOM, *bad, code=2)
+
+
+def test_run_recommends_its_learning_rate_and_says_so():
+    out = call("run", *RANDOM, "--tol", 1e-6, "--steps", 500)
+    told = [int(n) for n in re.findall(r"fewest steps, by simulation: (\d+)", out)]
+    assert told == [xr.open_dataset(f"results/run-logspace-d6-cond30/{m}.nc").steps_to_tol for m in ("bngd", "gd")]
+
+
+def test_a_run_that_ends_short_says_how_many_steps_would_do():
+    out = call("run", *RANDOM, "--tol", 1e-6, "--steps", 10, "--eps", 0.01, "--method", "bngd")
+    (told,) = re.findall(r"(\d+) steps would do", out)
+    problem = olsbn.OLSProblem.from_spectrum("logspace", 6, 30.0)
+    assert olsbn.run_bngd(problem, 0.01, n_steps=int(told), tol=1e-6).attrs["steps_to_tol"] == int(told)
+
+
+def test_compare_and_robustness_of_a_map(result):
+    out = call("compare", result, *RANDOM, "--out", "c.png")
+    ds = xr.open_dataset(result / "map.nc")
+    problem = olsbn.OLSProblem.from_spectrum("logspace", 6, 30.0)
+    found = olsbn.compare(olsbn.maps.apart(ds)[0], problem)
+    assert f"{found.attrs['status_agrees']} cells agree" in out and out.count("Theory beside simulation") == 2
+    assert found.attrs["rate_not_compared_why"] in out
+    out = call("robustness", result, *RANDOM, "--out", "r.csv")
+    widths = olsbn.robustness(olsbn.maps.apart(ds)[0], problem)
+    at_one = float(widths.width_decades.sel(eps_a=1.0))
+    assert f"eps_a 1: {at_one:.2f} decades" in out
+    call("compare", result, code=2)  # of a single problem the result holds no more than the fingerprint
+
+
+@pytest.mark.parametrize(
+    "args",
+    [[], ["--quantity", "eps_eff"], ["--x", "eps_a", "--y", "eps"], ["--select", "eps_a=1"], ["--vmin", 1e-9]],
+)
+def test_plot_takes_maps(result, args, tmp_path):
+    for k, path in enumerate((result, result / "map.nc", result / "map.zarr")):
+        call("plot", path, *args, "--out", f"p{k}.png")
+    assert (tmp_path / "p0.png").stat().st_size > 10_000
+
+
+def test_plot_takes_runs_and_refuses_what_does_not_fit(result):
+    call("run", *RANDOM, "--steps", 50, "--eps", 0.01, "--out", "r")
+    call("plot", "r", "--out", "both.png")
+    call("plot", "r/gd.nc")
+    assert "with a map" in call("plot", "r", "--quantity", "excess", code=2)
+    assert "--select must name one of the axes" in call("plot", result, "--select", "dim=3", code=2)
+    assert "--select must be AXIS=VALUE" in call("plot", result, "--select", "eps", code=2)
+    assert "x must be one of the dims" in call("plot", result, "--x", "depth", code=2)
+
+
+def test_several_steps_are_panels():
+    args = ["map", *RANDOM, "--eps", "1e-3:1e3:13", "--eps-a", "0.5:2.5:3", "--tol", "1e-6"]
+    out = call(*args, "--steps", "5,50,500", "--out", "m")
+    ds = xr.open_dataset("m/map.nc")
+    assert ds.step.values.tolist() == [5, 50, 500] and ds.excess.dims == ("step", "eps_a", "eps")
+    parts = olsbn.maps.panels(ds)
+    assert [title for title, _ in parts] == ["$k = 5$", "$k = 50$", "$k = 500$"]
+    for k, part in zip((5, 50, 500), (part for _, part in parts), strict=True):
+        problem = olsbn.OLSProblem.from_spectrum("logspace", 6, 30.0)
+        alone = olsbn.sweep(problem, eps=ds.eps.values, eps_a=ds.eps_a.values, n_steps=k, tol=1e-6)
+        np.testing.assert_array_equal(part.status.values, alone.status.values)
+        ran = part.status.isin([Status.CONVERGED, Status.MAX_STEPS]).values
+        np.testing.assert_array_equal(part.excess.values[ran], alone.excess.values[ran])
+        np.testing.assert_array_equal(part.steps_to_tol, alone.steps_to_tol)
+    assert "39 cells" in out
+    assert "--steps must be" in call(*args, "--steps", "5,x", code=2)
+
+
+def test_tables_have_names_and_only_what_was_run(result, tmp_path):
+    ds = xr.open_dataset(result / "map.nc").load()
+    ds["status"][0, :7] = Status.NOT_RUN
+    ds.to_netcdf("part.nc", engine="h5netcdf")
+    out = call("export", "part.nc", "--to", "x.csv")
+    assert f"exported    {ds.status.size - 7} cells" in out and "7 not run left out" in out
+    lines = (tmp_path / "x.csv").read_text().splitlines()
+    assert len(lines) == 1 + ds.status.size - 7
+    column = lines[0].split(",").index("status")
+    assert {line.split(",")[column] for line in lines[1:]} <= {s.label for s in Status} - {"not_run"}
+    call("export", "part.nc", "--to", "x.csv", "--all")
+    assert len((tmp_path / "x.csv").read_text().splitlines()) == 1 + ds.status.size
+
+
+def test_parquet_or_how_to_get_it(result):
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError:
+        assert "olsbn[parquet]" in call("export", result, "--to", "x.parquet", code=2)
+        return
+    call("export", result, "--to", "x.parquet")
+    table = parquet.read_table("x.parquet").to_pydict()
+    ds = xr.open_dataset(result / "map.nc")
+    assert len(table["eps"]) == ds.status.size and set(table["status"]) <= {s.label for s in Status}
+
+
+def test_a_method_parameter_that_another_has():
+    assert "--eps-a goes with bngd" in call("run", *RANDOM, "--method", "gd", "--eps-a", 1, code=2)
+    assert "one number here" in call("run", *RANDOM, "--eps", "1:2:3", code=2)
+
+
+def test_doctor_names_versions_and_the_cache():
+    out = call("doctor")
+    assert f"olsbn       {olsbn.__version__} on Python" in out and "numba" in out and "processors" in out
+    assert "cache" in out and "extra       dask" in out
+
+
+def test_spectrum_says_when_there_is_no_plateau():
+    csv = np.column_stack([np.random.default_rng(0).normal(size=(40, 3)), np.arange(40.0)])
+    np.savetxt("t.csv", csv, delimiter=",", header="a,b,c,y", comments="")
+    for args, problem in (
+        (["--csv", "t.csv", "--target", "y"], olsbn.OLSProblem.from_csv("t.csv", "y")),
+        (RANDOM, olsbn.OLSProblem.from_spectrum("logspace", 6, 30.0)),
+    ):
+        regimes = olsbn.effective_rate_regimes(problem)
+        assert ("no plateau" in call("spectrum", *args)) == (regimes.decades <= 0)
