@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from olsbn._validate import FloatArray
 if TYPE_CHECKING:
     import xarray as xr
 
+    from olsbn.dynamics.base import Mark
     from olsbn.problems import OLSProblem
 
 # 50 a decade, such that the edge eps_a = 2 lies between two rows of cells.
@@ -180,49 +180,29 @@ def panels(
 _SYMBOLS = {"eps": r"\varepsilon", "eps_a": r"\varepsilon_a", "dim": "d", "step": "k", "trial": r"\mathrm{trial}"}
 
 
-def symbol(ds: xr.Dataset, name: str) -> str:
+def symbol(ds: xr.Dataset | xr.DataArray, name: str) -> str:
     """Return an axis's symbol as mathtext, without dollar signs."""
     if name in _SYMBOLS:
         return _SYMBOLS[name]
-    return r"\mathrm{%s}" % str(ds[name].attrs.get("symbol", name)).replace("_", r"\_")  # noqa: UP031
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What theory marks on a parameter's axis: values, and what they are. Exact, or asymptotic."""
-
-    param: str
-    values: tuple[float, ...]
-    names: tuple[str, ...]  # mathtext beside each
-    label: str
-    exact: bool
-
-
-def _gd_marks(found: dict[str, Any]) -> list[Mark]:
-    label = r"$\varepsilon_{\max} = 2/\lambda_{\max}$: edge of GD (exact)"
-    return [Mark("eps", (found.get("eps_max", math.nan),), ("",), label, True)]
-
-
-def _bngd_marks(found: dict[str, Any]) -> list[Mark]:
-    marks = [Mark("eps_a", (2.0,), ("",), r"$\varepsilon_a = 2$: edge of BNGD (exact)", True)]
-    ends = found.get("eps_1", math.nan), found.get("eps_2", math.nan)
-    if ends[0] < ends[1]:
-        label = r"$\varepsilon_1$, $\varepsilon_2$: edges of the plateau (asymptotic)"
-        marks.append(Mark("eps", ends, (r"$\varepsilon_1$", r"$\varepsilon_2$"), label, False))
-    elif 0 < ends[1] <= ends[0] < math.inf:
-        # without a plateau the two are in the other order, and mark nothing
-        label = r"$\sqrt{\varepsilon_1 \varepsilon_2}$: no plateau, the laws for small and large $\varepsilon$ meet"
-        marks.append(Mark("eps", (math.sqrt(ends[0]) * math.sqrt(ends[1]),), ("",), label, False))
-    return marks
-
-
-_MARKS = {"gd": _gd_marks, "bngd": _bngd_marks}
+    known = ds[name].attrs if name in ds.coords else {}
+    return r"\mathrm{%s}" % str(known.get("symbol", name)).replace("_", r"\_")  # noqa: UP031
 
 
 def marks(ds: xr.Dataset) -> list[Mark]:
-    """Return what theory marks on the axes of a sweep; what it knows is in the attributes."""
-    make = _MARKS.get(str(ds.attrs.get("method")))
-    return make(ds.attrs) if make else []
+    """Return what theory marks on the axes of a sweep; what it knows is in the attributes.
+
+    A method's marks are for the neutral values of its further parameters: where one has another, there are none.
+    """
+    from olsbn.dynamics.registry import METHODS
+
+    method = METHODS.get(str(ds.attrs.get("method")))
+    if method is None:
+        return []
+    for param in method.params:
+        moved = param.name in ds.dims or ds.attrs.get(param.name, param.default) != param.default
+        if param.default is not None and param.name != "eps_a" and moved:
+            return []
+    return list(method.marks(ds.attrs))
 
 
 def of_one_dimension(ds: xr.Dataset, quantity: str) -> xr.Dataset:

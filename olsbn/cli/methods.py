@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 _BYTES_A_VALUE = 200
 
+# What names the problem, or the sweep, keeps its name: a method's own setting of it gets the prefix method-.
+_TAKEN = ("seed", "steps", "tol", "dim", "trial", "data", "target", "method", "out")
+
 
 class MethodCommand(click.Command):
     """A command with an option for every parameter and option of the methods, made when the command runs."""
@@ -35,8 +38,16 @@ def _options() -> list[click.Option]:
     for name, (item, names) in texts.items():
         default = "" if item.default is None else f"; default {item.default:g}" if _is_number(item) else ""
         text = f"{item.meaning[:1].upper()}{item.meaning[1:]} ({', '.join(names)}{default})."
-        options.append(click.Option([f"--{name.replace('_', '-')}"], metavar=_metavar(item), help=text))
+        options.append(click.Option([_flag(name), _keyword(name)], metavar=_metavar(item), help=text))
     return options
+
+
+def _keyword(name: str) -> str:
+    return f"method_{name}" if name in _TAKEN else name
+
+
+def _flag(name: str) -> str:
+    return f"--{_keyword(name).replace('_', '-')}"
 
 
 def _is_number(item: Any) -> bool:
@@ -51,9 +62,9 @@ def split(named: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
     """Take the values of parameters and options, as typed, out of all that was given; return them and the rest."""
     from olsbn.dynamics.registry import METHODS
 
-    known = {name for method in METHODS.values() for name in method.settings}
-    given = {name: value for name, value in named.items() if name in known and value is not None}
-    return given, {name: value for name, value in named.items() if name not in known}
+    known = {_keyword(name): name for method in METHODS.values() for name in method.settings}
+    given = {known[key]: value for key, value in named.items() if key in known and value is not None}
+    return given, {key: value for key, value in named.items() if key not in known}
 
 
 def parse(method: Method, given: dict[str, str], *, grids: bool) -> dict[str, Any]:
@@ -66,7 +77,7 @@ def parse(method: Method, given: dict[str, str], *, grids: bool) -> dict[str, An
     params: dict[str, Param] = {param.name: param for param in method.params}
     options = {option.name: option for option in method.options}
     for name, text in given.items():
-        flag = f"--{name.replace('_', '-')}"
+        flag = _flag(name)
         if name in options:
             choices = options[name].choices
             if not choices and not text.isdigit():

@@ -12,7 +12,6 @@ from olsbn.cli.shell import bad_input, main, may_fail
 
 if TYPE_CHECKING:
     import xarray as xr
-    from matplotlib.figure import Figure
 
 
 @main.command("plot")
@@ -112,7 +111,7 @@ def _picked(ds: xr.Dataset, whole: dict[str, int | None], select: tuple[str, ...
 
 def _figure(
     runs: list[xr.Dataset], ds: xr.Dataset, quantity: str | None, x: str | None, y: str | None, colours: dict[str, Any]
-) -> Figure:
+) -> Any:
     from olsbn import maps, plotting
 
     plain = quantity is None and x is None and y is None and not colours

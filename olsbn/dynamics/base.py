@@ -85,6 +85,17 @@ def no_rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, 
 
 
 @dataclass(frozen=True)
+class Mark:
+    """What theory marks on a parameter's axis of a map: values, and what they are; exact, or asymptotic."""
+
+    param: str
+    values: tuple[float, ...]
+    names: tuple[str, ...]  # mathtext beside each
+    label: str
+    exact: bool
+
+
+@dataclass(frozen=True)
 class Method:
     """A dynamics, as data.
 
@@ -117,6 +128,9 @@ class Method:
         Where it is from.
     work : callable
         ``work(dim, n_steps)`` returns about how many mode-steps a cell takes.
+    marks : callable
+        ``marks(facts)`` returns what theory marks on the axes of a map, from the attributes of a sweep
+        (`olsbn.theory.facts`), for neutral values of all parameters but `eps` and `eps_a`.
     options : tuple of Option
         Settings that are no numbers of a grid.
     in_run : tuple of str
@@ -139,6 +153,7 @@ class Method:
     theory: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     work: Callable[[int, int], float] = lambda dim, n_steps: float(dim) * n_steps
+    marks: Callable[[Mapping[str, Any]], tuple[Mark, ...]] = lambda facts: ()
     options: tuple[Option, ...] = ()
     in_run: tuple[str, ...] = ()
     color: str = "#5a5a5a"

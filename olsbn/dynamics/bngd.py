@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn.dynamics.base import Arrays, Method, Param
+from olsbn.dynamics.base import Arrays, Mark, Method, Param
 from olsbn.dynamics.groups import (
     EPS,
     EPS_A_POWER,
@@ -78,6 +79,19 @@ def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, An
     return np.where(without_a_limit(params), np.nan, rate)
 
 
+def _marks(facts: Mapping[str, Any]) -> tuple[Mark, ...]:
+    edge = Mark("eps_a", (2.0,), ("",), r"$\varepsilon_a = 2$: edge of BNGD (exact)", True)
+    first, last = (float(facts.get(name, math.nan)) for name in ("eps_1", "eps_2"))
+    if first < last:
+        label = r"$\varepsilon_1$, $\varepsilon_2$: edges of the plateau (asymptotic)"
+        return edge, Mark("eps", (first, last), (r"$\varepsilon_1$", r"$\varepsilon_2$"), label, False)
+    if 0 < last <= first < math.inf:
+        # without a plateau the two are in the other order, and mark nothing
+        label = r"$\sqrt{\varepsilon_1 \varepsilon_2}$: no plateau, the laws for small and large $\varepsilon$ meet"
+        return edge, Mark("eps", (math.sqrt(first) * math.sqrt(last),), ("",), label, False)
+    return (edge,)
+
+
 METHOD = Method(
     name="bngd",
     summary="gradient descent with batch normalization",
@@ -97,6 +111,7 @@ METHOD = Method(
     prepare=_Prepared,
     tile=_tile,
     numbers=("olsbn.kernels.bngd", "olsbn.kernels.normalized"),
+    marks=_marks,
     rate_theory=_rate,
     theory=("olsbn.theory.rates", "olsbn.theory.normalizers"),
     step="a <- a + eps_a (w'g/sigma - a),  w <- w + eps (a/sigma) (g - (w'g/sigma^2) H w),  sigma^2 = w'H w",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn.dynamics.base import Arrays, Method
+from olsbn.dynamics.base import Arrays, Mark, Method
 from olsbn.dynamics.groups import (
     EPS,
     EPS_FACTOR,
@@ -64,6 +65,11 @@ def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, An
     return np.where(without_a_limit(params), np.nan, rate)
 
 
+def _marks(facts: Mapping[str, Any]) -> tuple[Mark, ...]:
+    label = r"$\varepsilon_{\max} = 2/\lambda_{\max}$: edge of GD (exact)"
+    return (Mark("eps", (float(facts.get("eps_max", math.nan)),), ("",), label, True),)
+
+
 METHOD = Method(
     name="gd",
     summary="plain gradient descent, in closed form; with momentum, decay or a schedule step by step",
@@ -72,6 +78,7 @@ METHOD = Method(
     prepare=_Prepared,
     tile=_tile,
     numbers=("olsbn.kernels.gd", "olsbn.kernels.gd_steps"),
+    marks=_marks,
     rate_theory=_rate,
     theory=("olsbn.theory.rates", "olsbn.theory.normalizers"),
     step="w <- w + eps (g - H w)",

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from olsbn.dynamics.registry import METHODS
+from olsbn.maps import symbol
 from olsbn.plotting.look import (
     APPROXIMATE,
-    METHOD_COLORS,
     TIGHT,
     drawable,
     method_color,
@@ -136,9 +137,13 @@ def run_figure(runs: list[xr.Dataset]) -> Figure:
 
 def _run_label(ds: xr.Dataset) -> str:
     found = ds.attrs
-    label = rf"{found.get('method', 'run').upper()}, $\varepsilon = {number(found.get('eps', np.nan))}$"
-    if found.get("method") == "bngd":
-        label += rf", $\varepsilon_a = {number(found['eps_a'])}$"
+    method = METHODS.get(str(found.get("method")))
+    values = []
+    for param in method.params if method else ():
+        value = found.get(param.name)
+        if value is not None and (param.name in ("eps", "eps_a") or value != param.default):
+            values.append(rf"${symbol(ds, param.name)} = {number(float(value))}$")
+    label = ", ".join([str(found.get("method", "run")).upper(), *values])
     if found.get("status") not in (None, Status.CONVERGED.label, Status.MAX_STEPS.label):
         label += f": {found['status'].replace('_', ' ')}"
     return label
@@ -186,16 +191,19 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     width = bands["width_decades"]
     lines: list[tuple[str, xr.DataArray, Any]] = [(method, width, method_color(ds))]
     few = True
-    if "eps_a" in width.dims:
-        colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, width.sizes["eps_a"]))
-        few = width.sizes["eps_a"] <= 6
-        named = set(np.linspace(0, width.sizes["eps_a"] - 1, 6).round().astype(int))  # the legend has no room for more
-        lines = [
-            (rf"{method}, $\varepsilon_a = {number(float(value))}$" if i in named else "_", width.isel(eps_a=i), color)
-            for i, (value, color) in enumerate(zip(width["eps_a"].values, colors, strict=True))
-        ]
+    others = [str(d) for d in width.dims if d not in ("quantile", "dim")]
+    if others:
+        places = list(np.ndindex(*(width.sizes[d] for d in others)))
+        colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(places)))
+        few = len(places) <= 6
+        named = set(np.linspace(0, len(places) - 1, 6).round().astype(int))  # the legend has no room for more
+        lines = []
+        for i, (place, color) in enumerate(zip(places, colors, strict=True)):
+            at = dict(zip(others, place, strict=True))
+            values = [f"${symbol(width, d)} = {number(float(width[d].values[k]))}$" for d, k in at.items()]
+            lines.append((", ".join([method, *values]) if i in named else "_", width.isel(at), color))
     if "gd_width_decades" in bands and method != "GD":
-        lines.append(("GD", bands["gd_width_decades"], METHOD_COLORS["GD"]))
+        lines.append(("GD", bands["gd_width_decades"], METHODS["gd"].color))
     ax = new_axes((6.4, 4.2)) if ax is None else ax
     for label, band, color in lines:
         low, middle, high = band.transpose("quantile", "dim").values

@@ -50,7 +50,6 @@ TIGHT: dict[str, Any] = {"color": THEORY_COLOR, "linewidth": 1.5, "linestyle": "
 
 APPROXIMATE: dict[str, Any] = {"color": THEORY_COLOR, "linewidth": 1.2, "linestyle": (0, (4, 2.5))}
 
-METHOD_COLORS = {"BNGD": "#1f5fa8", "GD": "#c46a00"}
 
 REACHED: dict[str, Any] = {"color": "white", "linewidth": 1.2}
 
@@ -76,7 +75,10 @@ def drawable(values: FloatArray, negative: bool = False) -> FloatArray:
 
 def method_color(ds: xr.Dataset) -> str:
     """Return the colour that stands for a method."""
-    return METHOD_COLORS.get(str(ds.attrs.get("method")).upper(), "#1f5fa8")
+    from olsbn.dynamics.registry import METHODS
+
+    found = METHODS.get(str(ds.attrs.get("method")))
+    return found.color if found else "#1f5fa8"
 
 
 def power(value: float) -> str:

@@ -159,6 +159,11 @@ def _check_sweep(ds: Any) -> None:
     check_no_medians(ds)
     missing = [name for name in ("status", "eps_eff", "rate_sim", "rate_theory", "excess") if name not in ds]
     missing += [name for name in ("method", "n_steps", "tol") if name not in ds.attrs]
+    known = {"dim", "trial", "eps_a", "eps"}
+    more = [str(d) for d in ds["status"].dims if d not in known] if not missing else []
+    if more or ds.attrs.get("method") not in (None, "gd", "bngd"):
+        got = f"the axes {', '.join(more)}" if more else f"the method {ds.attrs['method']}"
+        raise ValueError(f"ds must be a sweep of gd or bngd over dim, trial, eps_a, eps: theory is of those, got {got}")
     if missing or "step" in ds.dims:
         raise ValueError(f"ds must be a result of sweep, got a Dataset without {', '.join(missing) or 'cells'}")
 

@@ -222,6 +222,8 @@ def _measured(ds: xr.Dataset, default: float) -> dict[str, xr.DataArray]:
             raise ValueError(f"ds must be a result of olsbn.sweep, got none with the variable {name!r}")
     if "eps" not in ds["status"].dims:
         raise ValueError("ds must have the dim 'eps', got a sweep at a single learning rate")
+    if "step" in ds.dims:  # of recorded steps the last
+        ds = ds.isel(step=-1, drop=True)
     order = np.argsort(ds["eps"].values, kind="stable")
     order = order[ds["eps"].values[order] > 0]
     eps = ds["eps"].values[order]
