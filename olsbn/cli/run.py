@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from olsbn.problems import OLSProblem
 
 # Steps that a recommended learning rate is looked for in, and mode-steps spent on finding how many would have done.
-_LOOK, _LONGER = 20_000, 2e9
+_LOOK, _LONGER = 20_000, 1e8
 
 
 @main.command("run", cls=MethodCommand)
@@ -138,6 +138,11 @@ def how_many(problem: OLSProblem, method: str, params: dict[str, Any], ds: xr.Da
     from olsbn.sweeps.running import sweep
 
     tol, steps = float(ds.attrs["tol"]), int(ds.attrs["n_steps"])
+    rate, excess = float(ds.attrs["rate_theory"]), float(ds["excess"].values[-1])
+    if not 0 < rate < 1:
+        return (
+            "no contraction ratio is predicted: more steps may not do (weight decay, mini-batches and decaying rates)"
+        )
     more = steps
     while METHODS[method].work(problem.dim, more) < _LONGER / 4 and more < 2**38:
         more *= 4
@@ -146,8 +151,7 @@ def how_many(problem: OLSProblem, method: str, params: dict[str, Any], ds: xr.Da
             return f"{int(cell['steps_to_tol'])} steps would do (--steps)"
         if int(cell["status"]) != 1:
             return f"it would not get there: {str(ds.attrs['status']).replace('_', ' ')} after more steps"
-    rate, excess = float(ds.attrs["rate_theory"]), float(ds["excess"].values[-1])
-    if 0 < rate < 1 and excess > tol:
+    if excess > tol:
         about = steps + math.log(tol / excess) / (2 * math.log(rate))
         return f"about {about:.2g} steps would do, by theory's contraction ratio; {more} do not"
     return f"{more} steps do not do either"
