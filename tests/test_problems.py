@@ -781,3 +781,118 @@ def test_a_sample_stays_with_its_problem_only():
     assert dataclasses.replace(p, sample=None) == p  # no part of the dynamics' fingerprint
     refused(lambda: dataclasses.replace(p, u=2 * p.u, target_var=None), "sample")
     assert OLSProblem([1.0], [1.0]).sample is None
+
+
+# -------------------------------------------------------------------- data as people have it
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+MESSY = """id;size;name;age;price
+a1;1.5;x;3;10
+a2;2;y;;12
+a3;4;z;5;19
+a4;NA;w;6;20
+a5;7;v;9;33
+"""
+    + "a2;2;y;;12\na3;4;z;5;19\na4;NA;w;6;20\na5;7;v;9;33\n"
+)
+
+
+def test_a_table_with_semicolons_text_and_missing_values(tmp_path):
+    path = write(tmp_path / "mine.csv", MESSY)
+    # each message says what to do next
+    refused(lambda: OLSProblem.from_csv(path, "price"), "semicolons", "sep=';'")
+    refused(lambda: OLSProblem.from_csv(path, "price", sep=";"), "'a1'", "column 'id'", "line 2", "drop=['id']")
+    refused(
+        lambda: OLSProblem.from_csv(path, "price", sep=";", drop=["id", "name"]), "''", "'age'", "line 3", "dropna=True"
+    )
+    found = OLSProblem.from_csv(path, "price", sep=";", drop=["id", "name"], dropna=True)
+    same = OLSProblem.from_csv(path, "price", sep=";", columns=["size", "age"], dropna=True)
+    exact = OLSProblem.from_samples([[1.5, 3], [4, 5], [7, 9]], [10, 19, 33])
+    assert found == exact == same and found.label == "mine"
+    assert found.coefficients().columns == ("size", "age") and found.coefficients().target == "price"
+    frame = pd.read_csv(path, sep=";")
+    refused(lambda: OLSProblem.from_dataframe(frame, "price"), "'id'", "drop=['id']")
+    refused(lambda: OLSProblem.from_dataframe(frame, "price", drop=["id", "name"]), "nan", "'age', row 1", "dropna=True")
+    assert OLSProblem.from_dataframe(frame, "price", drop=["id", "name"], dropna=True) == exact
+    nullable = frame.convert_dtypes()
+    assert OLSProblem.from_dataframe(nullable, "price", drop=["id", "name"], dropna=True) == exact
+
+
+def test_columns_that_are_not_there_are_refused_by_name(tmp_path):
+    path = write(tmp_path / "mine.csv", "a,b,c,y\n1,2,3,4\n2,1,5,7\n0,1,1,1\n")
+    for call in (
+        lambda **k: OLSProblem.from_csv(path, "y", **k),
+        lambda **k: OLSProblem.from_dataframe(pd.read_csv(path), "y", **k),
+    ):
+        assert call(columns=["c", "a"]).coefficients().columns == ("c", "a")
+        assert call(drop=["b"]).coefficients().columns == ("a", "c")
+        refused(lambda c=call: c(drop=["z"]), "drop", "'z'", "a, b, c, y")
+        refused(lambda c=call: c(columns=["z"]), "columns", "'z'")
+        refused(lambda c=call: c(columns=["a"], drop=["b"]), "columns and drop")
+        refused(lambda c=call: c(columns=["a", "y"]), "target", "'y'")
+        refused(lambda c=call: c(drop=["a", "b", "c"]), "at least one column besides the target")
+        refused(lambda c=call: c(drop="a"), "drop", "list")
+        refused(lambda c=call: c(dropna=1), "dropna", "1")
+    refused(lambda: OLSProblem.from_csv(path, "y", sep="ab"), "sep", "'ab'")
+    refused(lambda: OLSProblem.from_dataframe([[1, 2]], "y"), "df", "list")
+    refused(lambda: OLSProblem.from_dataframe(pd.DataFrame([[1, 2]], columns=["y", "y"]), "y"), "'y' twice")
+    refused(lambda: OLSProblem.from_dataframe(pd.DataFrame({"a": [1, 1], "y": [1, 2]}), "y"), "constant", "drop=['a']")
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("name", ["diabetes", "wine", "breast_cancer"])
+def test_coefficients_are_those_of_lstsq(name, standardize):
+    from sklearn import datasets
+
+    data = getattr(datasets, f"load_{name}")()
+    found = OLSProblem.from_dataset(name, standardize).coefficients()
+    A = np.c_[data.data, np.ones(len(data.target))]
+    exact, *_ = np.linalg.lstsq(A / np.abs(A).max(axis=0), data.target, rcond=None)
+    exact /= np.abs(A).max(axis=0)
+    predicted = data.data @ found.values + found.intercept
+    np.testing.assert_allclose(predicted, A @ exact, atol=1e-9 * np.ptp(data.target))
+    np.testing.assert_allclose([*found.values, found.intercept], exact, rtol=1e-6)
+    assert found.loss == pytest.approx(np.mean((data.target - A @ exact) ** 2) / 2, rel=1e-12)
+    assert found.columns == tuple(data.feature_names)
+
+
+def test_coefficients_of_singular_data_and_of_no_data():
+    X = np.random.default_rng(0).standard_normal((20, 3))
+    y = X @ [1.0, 2.0, 3.0] + 7
+    found = OLSProblem.from_samples(np.c_[X, X[:, 0], np.full(20, 5.0)], y).coefficients()
+    np.testing.assert_allclose(found.values, [0.5, 2, 3, 0.5, 0], atol=1e-12)  # the shortest solution
+    assert found.intercept == pytest.approx(7) and found.loss < 1e-25 and found.columns[0] == "x0"
+    assert "x1" in str(found) and "intercept" in found._repr_html_()
+    refused(lambda: OLSProblem([1.0], [1.0], label="mine").coefficients(), "made from data", "mine")
+    refused(lambda: OLSProblem.from_samples(X, y, columns=["a"]), "columns", "3", "1")
+
+
+def test_data_sets_leave_out_columns():
+    whole = OLSProblem.from_dataset("diabetes")
+    part = OLSProblem.from_dataset("diabetes", drop=["age", "sex"])
+    assert part.dim == whole.dim - 2 and part.coefficients().columns == whole.coefficients().columns[2:]
+    assert OLSProblem.from_dataset("diabetes", columns=["bmi"]).dim == 1
+    refused(lambda: OLSProblem.from_dataset("diabetes", drop=["Age"]), "drop", "'Age'", "age")
+
+
+def test_labels_tell_raw_from_standardized(tmp_path):
+    path = write(tmp_path / "mine.csv", "a,y\n1,4\n2,7\n0,1.5\n")
+    assert OLSProblem.from_csv(path, "y", standardize=True).label == "mine-standardized"
+    assert OLSProblem.from_dataset("wine", standardize=True).label == "wine-standardized"
+    assert OLSProblem.from_samples([[1.0], [2.0], [4.0]], [1, 2, 3], standardize=True).label == "samples-standardized"
+
+
+def test_notebooks_show_problems():
+    problem = OLSProblem.from_samples([[1.0], [2.0], [4.0]], [1, 2, 3], label="a<b")
+    shown = problem._repr_html_()
+    assert "a&lt;b" in shown and "rows of data" in shown and problem.fingerprint[:12] in shown
+    from olsbn import spectral_report
+
+    assert "cond_star" in spectral_report(problem)._repr_html_()
+    small = OLSProblem.from_spectrum("linspace", 400, 5.0).reduced(20)
+    assert "modes of the original" in small._repr_html_()

