@@ -137,6 +137,35 @@ def minibatch_run(X, y, w, a, eps, eps_a, batches, eps_power=0.0, eps_a_power=0.
     return np.array(ws), np.array(scales)
 
 
+def minibatch_run_mp(X, y, w, a, eps, eps_a, batches, weight_decay=0.0, digits=60):
+    """The same in many digits: the norm of w and the scale, for each step. Gradients as sums over the rows."""
+    with mpmath.workdps(digits):
+        w, a = [mpf(float(x)) for x in w], mpf(float(a))
+        eps, eps_a, wd = mpf(eps), mpf(eps_a), mpf(weight_decay)
+        norms, scales = [mpmath.sqrt(_dot(w, w))], [a]
+        for rows in batches:
+            x = [[mpf(float(v)) for v in X[i]] for i in rows]
+            target, m = [mpf(float(y[i])) for i in rows], len(rows)
+            z = [_dot(row, w) for row in x]
+            mean = fsum(z) / m
+            sd = mpmath.sqrt(fsum((v - mean) ** 2 for v in z) / m)
+            output = [(v - mean) / sd for v in z]
+            error = [a * o - t for o, t in zip(output, target, strict=True)]
+            grad_a = _dot(error, output) / m
+            means = [fsum(column) / m for column in zip(*x, strict=True)]
+            slopes = [_dot(output, column) / m for column in zip(*x, strict=True)]
+            grad = [
+                fsum(e * (row[j] - means[j] - o * slopes[j]) for e, o, row in zip(error, output, x, strict=True))
+                * a / sd / m
+                for j in range(len(w))
+            ]  # fmt: skip
+            w = [v - eps * (g + wd * v) for v, g in zip(w, grad, strict=True)]
+            a -= eps_a * grad_a
+            norms.append(mpmath.sqrt(_dot(w, w)))
+            scales.append(a)
+    return norms, scales
+
+
 # -------------------------------------------------------------------- theory by brute force
 
 

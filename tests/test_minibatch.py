@@ -5,7 +5,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
-from naive_methods import minibatch_run
+from naive_methods import minibatch_run, minibatch_run_mp
 
 from olsbn import OLSProblem
 from olsbn.kernels import bngd, minibatch
@@ -102,6 +102,23 @@ def test_it_equals_the_printed_update(seed):
     np.testing.assert_allclose(trace["w_norm"][:, 0], np.linalg.norm(ws, axis=1), rtol=1e-11)
     want = [excess(problem, w, a) for w, a in zip(ws, scales, strict=True)]
     np.testing.assert_allclose(trace["excess"][:, 0], want, rtol=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_equals_sixty_digits(seed):
+    rng = np.random.default_rng(20 + seed)
+    problem = OLSProblem.from_samples(*samples(rng, n=25, d=4))
+    batches = rng.integers(0, 25, (40, 6))
+    params = {"eps": [10 ** rng.uniform(-2, 0)], "eps_a": [rng.uniform(0.2, 1.2)], "weight_decay": [0.03]}
+    _, trace = cells(problem, 40, params, range(41), {"batches": batches})
+    given = {name: value[0] for name, value in params.items()}
+    norms, scales = minibatch_run_mp(
+        problem.sample.Z, problem.sample.y, problem.w0, problem.a0, batches=batches, **given
+    )  # fmt: skip
+    top = max(abs(x) for x in scales)
+    for k in range(41):
+        assert abs(trace["w_norm"][k, 0] - norms[k]) <= 1e-12 * norms[k]
+        assert abs(trace["a"][k, 0] - scales[k]) <= 1e-11 * top
 
 
 @pytest.mark.parametrize("sampling", ["epoch", "given"])
