@@ -1,0 +1,40 @@
+"""Write docs/methods.md, the page of all methods, from the registry: ``python docs/methods_page.py``."""
+
+import math
+from pathlib import Path
+
+import olsbn
+
+PAGE = Path(__file__).with_name("methods.md")
+
+
+def bound(value):
+    return "∞" if value == math.inf else f"{value:g}"
+
+
+def text():
+    """Return the page."""
+    parts = [
+        "# The methods\n",
+        "Made from the registry by `python docs/methods_page.py`; a test holds the two together. Every parameter may be a",
+        "number or a vector; a vector is an axis of a sweep. With its neutral value a parameter changes no bit.\n",
+    ]
+    for method in olsbn.methods().values():
+        parts += [f"## `{method.name}`\n", f"{method.summary[0].upper()}{method.summary[1:]}.\n", f"    {method.step}\n"]
+        parts += ["| parameter | symbol | meaning | neutral | range |", "|---|---|---|---|---|"]
+        for p in method.params:
+            neutral = "must be given" if p.default is None else f"{p.default:g}"
+            kind = ", whole" if p.kind == "count" else ""
+            parts.append(
+                f"| `{p.name}` | {p.symbol} | {p.meaning} | {neutral} | [{bound(p.low)}, {bound(p.high)}]{kind} |"
+            )
+        for option in method.options:
+            allowed = ", ".join(option.choices) or "a whole number"
+            parts.append(f"| `{option.name}` | | {option.meaning} | {option.default} | {allowed} |")
+        parts += ["", f"A cell has {', '.join(f'`{name}`' for name in method.columns)}."]
+        parts += [f"Sources: {'; '.join(method.sources)}.\n" if method.sources else ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(text(), encoding="utf-8")
