@@ -17,11 +17,16 @@ def text():
     parts = [
         "# The methods\n",
         "Made from the registry by `python docs/methods_page.py`; a test holds the two together. Every parameter may be a",
-        "number or a vector; a vector is an axis of a sweep. With its neutral value a parameter changes no bit.\n",
+        "number or a vector; a vector is an axis of a sweep. The defaults of momentum, decay, schedules and smoothing are",
+        "neutral: with them the bits are those of the method without.\n",
+        "As in PyTorch's SGD, with the gradient G of w at step k and momentum m, decay and schedule act as\n",
+        "    G <- G + weight_decay w,  M <- m M + G,  w <- w - eps_k M,  eps_k = eps (k+1)^-eps_power eps_factor^k,\n",
+        "and momentum and `eps_a_power` in the same way on a, which has no decay.\n",
     ]
     for method in olsbn.methods().values():
         parts += [f"## `{method.name}`\n", f"{method.summary[0].upper()}{method.summary[1:]}.\n", f"    {method.step}\n"]
-        parts += ["| parameter | symbol | meaning | neutral | range |", "|---|---|---|---|---|"]
+        if method.params or method.options:
+            parts += ["| parameter | symbol | meaning | default | range |", "|---|---|---|---|---|"]
         for p in method.params:
             neutral = "must be given" if p.default is None else f"{p.default:g}"
             kind = ", whole" if p.kind == "count" else ""

@@ -137,12 +137,12 @@ def test_bad_values_are_refused_in_one_sentence(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_it_is_stored_and_resumed(method, tmp_path):
-    first = {param.name: values(param)[:2] for param in olsbn.methods()[method].params}
+    first = {param.name: values(param)[:2] for param in olsbn.methods()[method].params[:3]}
     spec = SweepSpec.checked(PROBLEM, method, first, n_steps=40, record=[0, 40], tile=(1,))
     store, n_run = running.fill(spec, tmp_path / "s.zarr", progress=False)
     assert n_run == len(store.tiling) == spec.n_cells
     expected = digest(store.dataset())
-    assert expected == digest(swept(method, **first, record=[0, 40])) == digest(xr.open_zarr(tmp_path / "s.zarr"))
+    assert expected == digest(olsbn.sweep(PROBLEM, method=method, **first, n_steps=40, record=[0, 40])) == digest(xr.open_zarr(tmp_path / "s.zarr"))
     assert Store(tmp_path / "s.zarr").spec.facts() == spec.facts()
     for number in (0, spec.n_cells - 1):
         store.remove(store.tiling[number])
@@ -235,7 +235,8 @@ def test_another_theory_is_a_pass_over_the_store(tmp_path, monkeypatch):
     assert again.attrs["theory"] == "another"
     halves = again.dataset().rate_theory.values
     monkeypatch.undo()
-    np.testing.assert_array_equal(2 * halves, swept("bngd", eps=[0.1, 1.0, 10.0], eps_a=1.0, n_steps=200).rate_theory)
+    plain_sweep = olsbn.sweep(PROBLEM, eps=[0.1, 1.0, 10.0], n_steps=200)
+    np.testing.assert_array_equal(2 * halves, plain_sweep.rate_theory)
     back, n_run = running.fill(spec, tmp_path / "s.zarr", progress=False)
     assert n_run == 0 and digest(back.dataset()) == expected
 
@@ -334,6 +335,16 @@ def test_the_page_shows_the_file_that_is_tested():
     code = Path(clipped.__file__).read_text().split('"""', 2)[2].strip()
     assert code in page
     assert len(code.splitlines()) < 50
+
+
+def test_the_page_of_methods_is_that_of_the_registry():
+    docs = Path(__file__).parents[1] / "docs"
+    done = subprocess.run(
+        [sys.executable, "-c", "import methods_page; print(methods_page.text(), end='')"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(docs), str(docs.parent)])},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == (docs / "methods.md").read_text(encoding="utf-8")
 
 
 def test_bad_entry_points_are_named(monkeypatch):

@@ -12,6 +12,7 @@ from olsbn import schema
 from olsbn.dynamics.base import Arrays, Method
 from olsbn.dynamics.registry import METHODS
 from olsbn.problems import OLSProblem
+from olsbn.problems.sample import Sample
 from olsbn.schema import EXCESS_FLOOR, Status
 from olsbn.sweeps.spec import SweepSpec
 from olsbn.sweeps.tiling import Tile
@@ -48,7 +49,8 @@ def simulate(
     if in_run:
         x = spec.method.prepare(problem, **spec.options, **in_run)
     else:
-        x = prepared(spec.method_name, problem, tuple(spec.options.items()))
+        sample = problem.sample if spec.method.needs_sample else None
+        x = _prepared(spec.method_name, problem, tuple(spec.options.items()), sample)
     run = Run(spec.n_steps, spec.tol, spec.stop == "tol", cancel, np.empty(0, np.int64) if steps is None else steps)
     with np.errstate(all="ignore"):
         cells, trace = spec.method.tile(x, params, run)
@@ -56,8 +58,8 @@ def simulate(
 
 
 @lru_cache(maxsize=16)
-def prepared(method: str, problem: OLSProblem, options: tuple[tuple[str, Any], ...] = ()) -> Any:
-    """Return a problem as a method's kernel wants it."""
+def _prepared(method: str, problem: OLSProblem, options: tuple[tuple[str, Any], ...], sample: Sample | None) -> Any:
+    """Return a problem as a method's kernel wants it; problems are equal by their moments, whatever their samples."""
     return METHODS[method].prepare(problem, **dict(options))
 
 
