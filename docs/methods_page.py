@@ -24,7 +24,11 @@ def text():
         "and momentum and `eps_a_power` in the same way on a, which has no decay.\n",
     ]
     for method in olsbn.methods().values():
-        parts += [f"## `{method.name}`\n", f"{method.summary[0].upper()}{method.summary[1:]}.\n", f"    {method.step}\n"]
+        parts += [
+            f"## `{method.name}`\n",
+            f"{method.summary[0].upper()}{method.summary[1:]}.\n",
+            f"    {method.step}\n",
+        ]
         if method.params or method.options:
             parts += ["| parameter | symbol | meaning | default | range |", "|---|---|---|---|---|"]
         for p in method.params:

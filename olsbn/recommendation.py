@@ -10,10 +10,10 @@ import numpy as np
 
 from olsbn import schema
 from olsbn._validate import FloatArray, as_count, as_real
+from olsbn.dynamics.registry import METHODS
 from olsbn.maps import default_eps
 from olsbn.problems import OLSProblem, as_problem
 from olsbn.sweeps.running import sweep
-from olsbn.theory import bngd_contraction_ratio, effective_rate_regimes, spectral_report
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -142,20 +142,8 @@ def _recommend_one(looks: _Looks) -> dict[str, Any]:
 
 
 def best_rates(problem: OLSProblem, method: str) -> tuple[float, float]:
-    """Return the best contraction ratio in theory, of any effective learning rate and of those that are attained.
-
-    BNGD's effective rate settles at what follows from eps and the start, and from this start not above
-    `EffectiveRateRegimes.attainable`; where that is below the best effective rate, the best one is out of reach.
-    """
-    report = spectral_report(problem)
-    if method == "gd":
-        return report.rate_gd_opt, report.rate_gd_opt
-    if method != "bngd":
-        return math.nan, math.nan
-    most = effective_rate_regimes(problem).attainable
-    if math.isnan(most):
-        return report.rate_bngd_opt, math.nan
-    return report.rate_bngd_opt, float(bngd_contraction_ratio(problem, min(most, report.eps_eff_opt)))
+    """Return the best contraction ratio in theory, of any effective learning rate and of those that are attained."""
+    return METHODS[method].best_rates(problem)
 
 
 class _Looks:

@@ -142,7 +142,11 @@ def test_it_is_stored_and_resumed(method, tmp_path):
     store, n_run = running.fill(spec, tmp_path / "s.zarr", progress=False)
     assert n_run == len(store.tiling) == spec.n_cells
     expected = digest(store.dataset())
-    assert expected == digest(olsbn.sweep(PROBLEM, method=method, **first, n_steps=40, record=[0, 40])) == digest(xr.open_zarr(tmp_path / "s.zarr"))
+    assert (
+        expected
+        == digest(olsbn.sweep(PROBLEM, method=method, **first, n_steps=40, record=[0, 40]))
+        == digest(xr.open_zarr(tmp_path / "s.zarr"))
+    )
     assert Store(tmp_path / "s.zarr").spec.facts() == spec.facts()
     for number in (0, spec.n_cells - 1):
         store.remove(store.tiling[number])

@@ -122,6 +122,9 @@ class Method:
         there is none. It sees what was simulated (`eps_eff`), never the kernel.
     theory : tuple of str
         The modules that `rate_theory` comes from.
+    best_rates : callable
+        ``best_rates(problem)`` returns the best contraction ratio in theory, of any effective learning rate and of those
+        that are attained from the problem's start; NaN where that is not known.
     step : str
         The update, as printed.
     sources : tuple of str
@@ -151,6 +154,7 @@ class Method:
     step: str
     rate_theory: Callable[[OLSProblem, Mapping[str, Any], Mapping[str, Any]], Any] = no_rate
     theory: tuple[str, ...] = ()
+    best_rates: Callable[[OLSProblem], tuple[float, float]] = lambda problem: (math.nan, math.nan)
     sources: tuple[str, ...] = ()
     work: Callable[[int, int], float] = lambda dim, n_steps: float(dim) * n_steps
     marks: Callable[[Mapping[str, Any]], tuple[Mark, ...]] = lambda facts: ()

@@ -92,6 +92,20 @@ def _marks(facts: Mapping[str, Any]) -> tuple[Mark, ...]:
     return (edge,)
 
 
+def _best_rates(problem: OLSProblem) -> tuple[float, float]:
+    """Return the best rate of any effective rate, and of those that are attained from this start.
+
+    The effective rate settles at what follows from eps and the start, and not above `EffectiveRateRegimes.attainable`;
+    where that is below the best effective rate, the best one is out of reach.
+    """
+    from olsbn.theory import bngd_contraction_ratio, effective_rate_regimes, spectral_report
+
+    report, most = spectral_report(problem), effective_rate_regimes(problem).attainable
+    if math.isnan(most):
+        return report.rate_bngd_opt, math.nan
+    return report.rate_bngd_opt, float(bngd_contraction_ratio(problem, min(most, report.eps_eff_opt)))
+
+
 METHOD = Method(
     name="bngd",
     summary="gradient descent with batch normalization",
@@ -114,6 +128,7 @@ METHOD = Method(
     marks=_marks,
     rate_theory=_rate,
     theory=("olsbn.theory.rates", "olsbn.theory.normalizers"),
+    best_rates=_best_rates,
     step="a <- a + eps_a (w'g/sigma - a),  w <- w + eps (a/sigma) (g - (w'g/sigma^2) H w),  sigma^2 = w'H w",
     sources=("Cai, Li, Shen 2019", "Arora, Li, Lyu 2019"),
     color="#1f5fa8",

@@ -70,6 +70,14 @@ def _marks(facts: Mapping[str, Any]) -> tuple[Mark, ...]:
     return (Mark("eps", (float(facts.get("eps_max", math.nan)),), ("",), label, True),)
 
 
+def _best_rates(problem: OLSProblem) -> tuple[float, float]:
+    """Every learning rate is attained: it is the effective one."""
+    from olsbn.theory import spectral_report
+
+    rate = spectral_report(problem).rate_gd_opt
+    return rate, rate
+
+
 METHOD = Method(
     name="gd",
     summary="plain gradient descent, in closed form; with momentum, decay or a schedule step by step",
@@ -81,6 +89,7 @@ METHOD = Method(
     marks=_marks,
     rate_theory=_rate,
     theory=("olsbn.theory.rates", "olsbn.theory.normalizers"),
+    best_rates=_best_rates,
     step="w <- w + eps (g - H w)",
     sources=("textbook",),
     # closed form: a step costs nothing, but finding the first one within the tolerance costs some powers
