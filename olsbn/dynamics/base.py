@@ -123,8 +123,8 @@ class Method:
     theory : tuple of str
         The modules that `rate_theory` comes from.
     best_rates : callable
-        ``best_rates(problem)`` returns the best contraction ratio in theory, of any effective learning rate and of those
-        that are attained from the problem's start; NaN where that is not known.
+        ``best_rates(problem)`` returns the best contraction ratio in theory, of any effective learning rate and of
+        those that are attained from the problem's start; NaN where that is not known.
     step : str
         The update, as printed.
     sources : tuple of str
