@@ -9,6 +9,7 @@ PAGE = Path(__file__).with_name("methods.md")
 
 
 def bound(value):
+    """Return an end of a range as text."""
     return "∞" if value == math.inf else f"{value:g}"
 
 
@@ -16,9 +17,9 @@ def text():
     """Return the page."""
     parts = [
         "# The methods\n",
-        "Made from the registry by `python docs/methods_page.py`; a test holds the two together. Every parameter may be a",
-        "number or a vector; a vector is an axis of a sweep. The defaults of momentum, decay, schedules and smoothing are",
-        "neutral: with them the bits are those of the method without.\n",
+        "Made from the registry by `python docs/methods_page.py`; a test holds the two together. Every parameter may",
+        "be a number or a vector; a vector is an axis of a sweep. The defaults of momentum, decay, schedules and",
+        "smoothing are neutral: with them the bits are those of the method without.\n",
         "As in PyTorch's SGD, with the gradient G of w at step k and momentum m, decay and schedule act as\n",
         "    G <- G + weight_decay w,  M <- m M + G,  w <- w - eps_k M,  eps_k = eps (k+1)^-eps_power eps_factor^k,\n",
         "and momentum and `eps_a_power` in the same way on a, which has no decay.\n",
