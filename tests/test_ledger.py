@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -247,6 +249,14 @@ def test_verify_writes_a_page(tmp_path):
     assert f"| [forum](#forum) | 4 | 4 | 1 | {sum(c.source == 'forum' for c in FALSE.values())} |" in text
     wrong = text[text.index("## What is false") : text.index("## forum")]
     assert wrong.count("says or leaves out: ") == 2 and "forum.one-power-for-both" in wrong
+
+
+def test_committed_page_lists_every_claim():
+    text = (Path(__file__).parents[1] / "docs" / "claims.md").read_text()
+    listed = dict(re.findall(r"^### (\S+)\n\n.*\n\n    (.*)\n", text, re.MULTILINE))
+    again = "docs/claims.md is not of these claims: olsbn verify --no-summary --page docs/claims.md"
+    assert listed == {claim.id: claim.formula for claim in CLAIMS.values()}, again
+    assert f"{len(CLAIMS)} of {len(CLAIMS)} claims hold" in text
 
 
 def test_page_says_what_fails():
