@@ -560,6 +560,17 @@ def test_bngd_window_against_simulation(d, cond, tol):
     assert window.decades_slowest < window.decades  # the slowest mode alone is too pessimistic
 
 
+def test_a_window_between_the_laws_is_not_called_reliable():
+    # seen: called reliable, [0.056, 0.226], and no learning rate reaches the tolerance. There is no plateau here, and
+    # both ends lie within a factor 3 of where a first step is as long as the start.
+    problem = OLSProblem.from_spectrum("logspace", 3, 14.0, seed=1)
+    window, regimes = eps_window(problem, 1e-8, 100), effective_rate_regimes(problem)
+    assert window.lower < regimes.crossing < window.upper and not window.reliable
+    assert 1 < regimes.crossing / window.lower < 3 and 1 < window.upper / regimes.crossing < 3
+    eps = np.geomspace(window.lower / 10, window.upper * 10, 400)
+    assert (olsbn.sweep(problem, eps=eps, n_steps=100, tol=1e-8, progress=False).steps_to_tol == -1).all()
+
+
 @pytest.mark.parametrize("tol", [1e-2, 1e-6])
 def test_flow_time_against_a_general_ode_solver(tol):
     problem = OLSProblem.from_spectrum("logspace", 30, 300.0)

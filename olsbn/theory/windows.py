@@ -13,6 +13,9 @@ from olsbn.problems import OLSProblem
 from olsbn.theory.spectrum import METHODS, star_extremes
 from olsbn.theory.start import GENERIC_CORR, Start, ratio, times_two_to
 
+# How far outside the plateau, and from where the laws meet, an end has to lie for the asymptotic law to be trusted.
+_OUTSIDE = 3
+
 
 @dataclass(frozen=True)
 class EpsWindow:
@@ -27,8 +30,9 @@ class EpsWindow:
     lower_slowest, upper_slowest : float
         The rough estimate that counts the slowest mode only, as if all the excess were in it.
     reliable : bool
-        Whether both ends are where the prediction was found right to 0.05 decades: for BNGD, a factor 3 or more outside
-        the plateau. Always True for GD.
+        Whether both ends are where the prediction was found right to 0.05 decades in the problems tried: for BNGD, a
+        factor 3 or more outside the plateau and away from where the two laws meet (a first step as long as the start).
+        A guide, not a proof: simulation decides. Always True for GD.
     """
 
     method: str
@@ -187,7 +191,9 @@ def _bngd_window(problem: OLSProblem, tol: float, n_steps: int) -> tuple[_Ends, 
     u2, w2 = start.u2, start.w2
     upper_slowest = ratio(u2, need * start.first_step2)
     eps_1, eps_2 = ratio(start.plateau * w2, u2), ratio(u2, start.plateau * start.first_step2)
-    reliable = 3 * lower <= eps_1 and upper >= 3 * eps_2
+    # where the first step is as long as the start the two laws meet, plateau or not
+    crossing = math.sqrt(eps_1) * math.sqrt(eps_2)
+    reliable = _OUTSIDE * lower <= min(eps_1, crossing) and upper >= _OUTSIDE * max(eps_2, crossing)
     if lower > upper:
         lower = upper = math.nan
     a, b, c, d = (times_two_to(end, start.exp_eps) for end in (lower, upper, need * w2 / u2, upper_slowest))
