@@ -177,7 +177,16 @@ def panels(
     return found
 
 
-_SYMBOLS = {"eps": r"\varepsilon", "eps_a": r"\varepsilon_a", "dim": "d", "step": "k", "trial": r"\mathrm{trial}"}
+_SYMBOLS = {
+    "eps": r"\varepsilon",
+    "eps_a": r"\varepsilon_a",
+    "dim": "d",
+    "step": "k",
+    "trial": r"\mathrm{trial}",
+    "weight_decay": r"\lambda",
+    "momentum": "m",
+    "smoothing": r"\delta",
+}
 
 
 def symbol(ds: xr.Dataset | xr.DataArray, name: str) -> str:
@@ -199,7 +208,8 @@ def marks(ds: xr.Dataset) -> list[Mark]:
     if method is None:
         return []
     for param in method.params:
-        moved = param.name in ds.dims or ds.attrs.get(param.name, param.default) != param.default
+        value: Any = ds[param.name].values if param.name in ds.coords else ds.attrs.get(param.name, param.default)
+        moved = np.ndim(value) > 0 or value != param.default
         if param.default is not None and param.name != "eps_a" and moved:
             return []
     return list(method.marks(ds.attrs))

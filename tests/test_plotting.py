@@ -347,6 +347,17 @@ def test_panels_wrap_and_keep_their_own_theory(monkeypatch):
         plotting.maps_figure(ds, x="eps_a", y="dim")
 
 
+def test_marks_are_for_neutral_parameters(problem):
+    ds = olsbn.sweep(problem, eps=EPS, eps_a=EPS_A, weight_decay=[0.0, 1e-3], n_steps=50)
+    (_, plain), (_, decayed) = maps.panels(ds)
+    assert maps.marks(plain) and not maps.marks(decayed)
+    alone = olsbn.sweep(problem, eps=EPS, eps_a=EPS_A, weight_decay=1e-3, n_steps=50)
+    assert not maps.marks(alone) and not plotting.plot_map(alone).lines[:]
+    figure = plotting.maps_figure(ds)
+    upright = [[line for line in ax.lines if line.get_xdata()[0] == line.get_xdata()[1]] for ax in figure.axes[:2]]
+    assert upright[0] and not upright[1]
+
+
 @pytest.mark.parametrize("quantity", ["excess", "eps_eff", "rate_sim", "steps_to_tol"])
 def test_a_deep_zoom_tells_its_colours_apart(problem, quantity):
     eps, eps_a = np.geomspace(0.05, 0.05 * (1 + 1e-6), 9), np.linspace(1.0, 1.000001, 5)
