@@ -158,3 +158,25 @@ def test_spectrum_says_when_there_is_no_plateau():
     ):
         regimes = olsbn.effective_rate_regimes(problem)
         assert ("no plateau" in call("spectrum", *args)) == (regimes.decades <= 0)
+
+
+def test_tables_as_people_have_them(tmp_path):
+    """A text column, semicolons and missing values: what is refused names the option that mends it."""
+    rng = np.random.default_rng(2)
+    rows = [["name", "size", "age", "price"]]
+    for i in range(30):
+        size, age = rng.normal(size=2)
+        rows.append([f"house {i}", f"{size:.6f}", "" if i == 7 else f"{age:.6f}", f"{2 * size - age + 0.1:.6f}"])
+    (tmp_path / "h.csv").write_text("\n".join(";".join(row) for row in rows) + "\n")
+    table = ["--csv", "h.csv", "--target", "price"]
+    tried: list[str] = []
+    for option in (["--sep", ";"], ["--drop", "name"], ["--dropna"]):
+        said = call("spectrum", *table, *tried, code=2)
+        assert option[0].removeprefix("--") in said and said.count("\n") == 1
+        tried += option
+    out = call("spectrum", *table, *tried)
+    problem = olsbn.OLSProblem.from_csv("h.csv", "price", sep=";", drop=["name"], dropna=True)
+    assert f"{problem.dim:<18}" in out and problem.dim == 2
+    same = json.loads(call("spectrum", *table, "--sep", ";", "--columns", "size, age", "--dropna", "--json"))
+    assert same["fingerprint"] == problem.fingerprint
+    assert "--drop goes with --csv" in call("spectrum", "--data", "wine", "--drop", "a", code=2)

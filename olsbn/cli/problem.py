@@ -20,6 +20,10 @@ def problem_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--data", metavar="NAME", help="A data set: diabetes, wine, breast_cancer, digits, mnist_5k."),
         click.option("--csv", metavar="FILE", help="A CSV table with a header row."),
         click.option("--target", metavar="COL", help="The target's column in the CSV table."),
+        click.option("--columns", metavar="A,B,...", help="Inputs of the CSV table (default: all but the target)."),
+        click.option("--drop", metavar="A,B,...", help="Columns of the CSV table that are left out, such as text."),
+        click.option("--sep", metavar="CHAR", help="What separates its values (default: a comma)."),
+        click.option("--dropna", is_flag=True, help="Leave out rows of the CSV table with missing values."),
         click.option("--spectrum", metavar="KIND", help="Random problem: logspace, linspace, powerlaw, ..."),
         click.option("--dim", type=int, metavar="D", help="Number of inputs of the random problem."),
         click.option("--cond", type=float, metavar="K", help="Condition number of the random problem."),
@@ -40,6 +44,10 @@ def make_problem(
     data: str | None,
     csv: str | None,
     target: str | None,
+    columns: str | None,
+    drop: str | None,
+    sep: str | None,
+    dropna: bool,
     spectrum: str | None,
     dim: int | None,
     cond: float | None,
@@ -56,6 +64,10 @@ def make_problem(
         )
     needs = {
         "--target": (target, "--csv"),
+        "--columns": (columns, "--csv"),
+        "--drop": (drop, "--csv"),
+        "--sep": (sep, "--csv"),
+        "--dropna": (dropna or None, "--csv"),
         "--dim": (dim, "--spectrum"),
         "--cond": (cond, "--spectrum"),
         "--seed": (seed, "--spectrum"),
@@ -80,8 +92,22 @@ def make_problem(
     if spectrum is None:
         if data is not None:
             return problems.OLSProblem.from_dataset(nearest("data set", data, list(DATASETS)), standardize)
-        return problems.OLSProblem.from_csv(csv or "", target or "", standardize)
+        how: dict[str, Any] = {
+            "columns": _names(columns),
+            "drop": _names(drop),
+            "sep": _separator(sep),
+            "dropna": dropna,
+        }
+        return problems.OLSProblem.from_csv(csv or "", target or "", standardize, **how)
     kind = nearest("spectrum", spectrum, list(SPECTRA))
     if cond is None and kind != "identity" and dim != 1:
         raise ValueError("--spectrum needs --cond K, the condition number")
     return problems.OLSProblem.from_spectrum(kind, dim or 0, 1.0 if cond is None else cond, 0 if seed is None else seed)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _separator(text: str | None) -> str:
+    return "," if text is None else {"\\t": "\t", "tab": "\t"}.get(text, text)

@@ -176,7 +176,8 @@ def main(ctx: click.Context) -> None:
     """What exactly does batch normalization do to gradient descent?
 
     An exact simulator on ordinary least squares (GD, and gradient descent with batch normalization, BNGD), with the
-    theory beside every number.
+    theory beside every number. One linear unit and the squared loss, no network and no classifier: class labels are
+    taken as numbers, and learning rates are those of this loss.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
