@@ -1,0 +1,1 @@
+"""The parts of `experiments/networks.py`, one purpose a file."""
