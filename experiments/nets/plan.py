@@ -77,7 +77,10 @@ def at(eps, eps_a=EPS_A):
     return tuple((float(e), float(a)) for a in np.atleast_1d(eps_a) for e in np.atleast_1d(eps))
 
 
+# learning rates of (gamma, beta), about where the scale of least squares has its edge, and slow ones
 EDGE = (0.1, 1.0, 1.5, 1.8, 1.9, 1.95, 1.98, 2.02, 2.05, 2.1, 2.2, 2.5, 3, 5, 10, 100, 1000)
+EDGE_EPS = (0.1, 10.0, 1000.0)
+SLOW = (1, 0.1, 0.01, 0.001)
 # without BatchNorm: closer where the upper end can be
 PLAIN = 10.0 ** np.array([-4, -3.5, -3, -2.5, *np.arange(-2.25, 1.1, 0.25), 1.5, 2])
 
@@ -88,9 +91,8 @@ def studies(size="default"):
         wide, narrow = decades(-3, 7, 0.5), decades(-4, 2, 0.5)
         small = {"n_steps": 10, "seeds": 2}
         return [
+            Study("grid", Network("digits", 10, 1, "none"), "sgd", at(narrow), **small),
             Study("grid", Network("digits", 10, 1, "bn"), "gd", at(wide), sharp=True, **small),
-            Study("grid", Network("digits", 10, 1, "none"), "gd", at(narrow), **small),
-            Study("grid", Network("digits", 10, 1, "bn"), "sgd", at(wide), **small),
         ]
     full = size == "full"
     more, seeds = (10 if full else 1), 5
@@ -116,7 +118,7 @@ def studies(size="default"):
     grid("digits", 10, 1, 1000)
     add("zero", 1000, replace(one, scale0=0.0, width=10))
     for loss in ("mse", "xent"):
-        add("edge", 300, replace(one, loss=loss), points=at((0.1, 10.0, 1000.0), EDGE))
+        add("edge", 300, replace(one, loss=loss), points=at(EDGE_EPS, EDGE))
     add("hidden", 1000, replace(one, norm="hidden"))
     grid("digits", 1000, 1, 300)
     add("zero", 100, replace(one, scale0=0.0, width=1000))
@@ -126,7 +128,7 @@ def studies(size="default"):
         grid("mnist_5k", width, depth, n_steps)
     for norm in ("bn", "none"):
         add("xent", 1000, replace(one, norm=norm, loss="xent"))
-    add("rates", 1000, one, points=at(decades(-3, 7, 1), (1, 0.1, 0.01, 0.001)))
+    add("rates", 1000, one, points=at(decades(-3, 7, 1), SLOW))
     for name in ("digits", "mnist_5k"):
         grid(name, 1000, 2, 30)
     return found

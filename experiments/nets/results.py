@@ -23,10 +23,11 @@ class Result:
     sharpness: np.ndarray
 
     def level(self, n_steps):
-        """Return the least loss up to a step, (points, seeds), and the best accuracy; inf where a run diverged."""
-        here = self.marks <= n_steps
-        loss = np.where(np.isfinite(self.loss[..., here]), self.loss[..., here], np.inf).min(-1)
-        return np.where(self.run, loss, np.nan), np.where(self.run, self.accuracy[..., here].max(-1), np.nan)
+        """Return the least loss up to a step, the best accuracy, and whether the run had diverged, (points, seeds)."""
+        loss, accuracy = (a[..., self.marks <= n_steps] for a in (self.loss, self.accuracy))
+        gone = ~np.isfinite(loss)
+        least = np.where(gone, np.inf, loss).min(-1)
+        return np.where(self.run, least, np.nan), np.where(self.run, accuracy.max(-1), np.nan), gone.any(-1)
 
     @property
     def run(self):
@@ -36,18 +37,15 @@ class Result:
 
 def write(folder, store, least_squares):
     """Write what the store holds, and the least-squares numbers, to two files in `folder`."""
-    from nets.tiles import run_starts
-
     folder.mkdir(parents=True, exist_ok=True)
     marks = sorted({mark for study in store.studies for mark in study.marks})
     sharp = sorted({mark for study in store.studies for mark in study.sharp_marks})
     columns = {name: [] for name in ("study", "eps", "eps_a", "seed", "loss", "accuracy", "sharpness")}
-    facts, known = [], {}
+    facts = []
     for number, study in enumerate(store.studies):
         arrays = store.read(study)
-        start = {}
-        if study.name == "grid" and study.method == "gd":
-            known[study.network] = start = {name: v.tolist() for name, v in run_starts(study).items()}
+        plain = study.name == "grid" and study.method == "gd" and study.network.norm == "none"
+        start = store.start(study) if plain else {}
         facts.append(
             {"name": study.name, "method": study.method, "n_steps": study.n_steps, "seeds": study.seeds}
             | asdict(study.network) | start

@@ -4,6 +4,7 @@ Each study is a group; one chunk is one tile. The array `status` of the root has
 that it is there says that the tile was written in full.
 """
 
+import json
 import shutil
 
 import numpy as np
@@ -11,6 +12,7 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from nets.plan import fingerprint
+from nets.tiles import run_starts
 from olsbn.store import StoreError, writing
 
 __all__ = ["Store", "StoreError", "writing"]
@@ -77,6 +79,16 @@ class Store:
         for name, values in found.items():
             self._group[study.path][name][part] = values
         self._group["status"][i] = 0
+
+    def start(self, study):
+        """Return what `run_starts` finds for a study, and keep it beside the tiles: it takes a while for the widest."""
+        file = self.path / "starts" / f"{study.path}.json"
+        if not file.exists():
+            file.parent.mkdir(exist_ok=True)
+            work = file.with_suffix(".partial")
+            work.write_text(json.dumps({name: values.tolist() for name, values in run_starts(study).items()}))
+            work.replace(file)
+        return json.loads(file.read_text())
 
     def sweep(self):
         """Remove what killed writers have left behind."""

@@ -1,0 +1,158 @@
+"""experiments/networks.py: its measures, its sharpness, the bridge to run_bngd, and that it goes on after kill -9."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "experiments"))
+pytest.importorskip("flax", reason="the extra nn (JAX, Flax) is not installed")
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+from jax.flatten_util import ravel_pytree  # noqa: E402
+from nets import bridge, measure, model, plan, results, table, tiles  # noqa: E402
+
+
+def command(folder, *args):
+    env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    line = [sys.executable, str(ROOT / "experiments" / "networks.py"), "--smoke", "--workers", "1", *args]
+    return subprocess.Popen(line, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_killed_half_way_it_goes_on_and_draws_the_same_bytes(tmp_path):
+    first = command(tmp_path)
+    for line in first.stdout:
+        if line.lstrip().startswith("1/"):  # a tile is committed
+            os.kill(first.pid, signal.SIGKILL)
+            break
+    assert first.wait() == -signal.SIGKILL
+    store = tmp_path / "networks" / "networks.zarr"
+    done = {f: f.stat().st_mtime_ns for f in (store / "grid-digits-none-mse-sgd-1-10").rglob("c/*/*/*") if f.is_file()}
+    assert done
+
+    second = command(tmp_path)
+    printed = second.communicate(timeout=300)[0]
+    assert second.returncode == 0, printed
+    assert printed.startswith("1 of 2 tiles are there")
+    assert done == {f: f.stat().st_mtime_ns for f in done}  # what was there is not computed again
+    study = plan.studies("smoke")[0]
+    found = results.read(tmp_path / "networks")[0][0]
+    again = tiles.run_tile(study, slice(None), threading.Event())
+    np.testing.assert_allclose(found.loss, again["loss"], rtol=1e-3)  # stored to 2e-4
+    assert "| BN: exponent in K of the lower end |" in printed
+
+    figures = [tmp_path / "networks" / name for name in ("networks.png", "networks.pdf", "table.md", "numbers.json")]
+    before = [file.read_bytes() for file in figures]
+    for file in figures:
+        file.unlink()
+    third = command(tmp_path, "--draw")
+    assert third.wait(300) == 0
+    assert before == [file.read_bytes() for file in figures]
+
+
+def test_one_neuron_with_batch_norm_gives_the_numbers_of_run_bngd():
+    for row in bridge.compare():
+        for name in ("loss", "scale", "norm", "shift"):
+            assert row[name] < 1e-13, (name, row)
+
+
+def test_bridge_is_not_blind():
+    """A rate that is off by 1e-9 shows."""
+    X, y = bridge.samples()
+    w0 = np.ones(X.shape[1])
+    with jax.enable_x64(True):
+        one, two = (bridge.train(X, y, jnp.asarray(w0), 0.3, eps, 0.8, 50) for eps in (1e2, 1e2 * (1 + 1e-9)))
+    assert np.abs(one[3] / two[3] - 1).max() > 1e-11
+
+
+NET = model.Network("digits", 3, 1, "bn")
+
+
+def test_sharpness_is_the_largest_eigenvalue_and_falls_with_the_square_of_the_norm():
+    params = NET.starts(2)
+    arrays = NET.arrays()
+    weights, norm = model.split(jax.tree.map(lambda a: a[1], params))
+    flat, unflatten = ravel_pytree(weights)
+
+    def loss(w):
+        return NET.loss_of(NET.outputs(model.merge(unflatten(w), norm), arrays[0]), arrays[1])
+
+    dense = np.linalg.eigvalsh(np.asarray(jax.hessian(loss)(flat), float))[-1]
+    found = np.asarray(NET.sharpness(arrays, params))
+    assert found[1] == pytest.approx(dense, rel=1e-2)
+    longer, same = model.split(params)
+    longer = NET.sharpness(arrays, model.merge(jax.tree.map(lambda w: 4 * w, longer), same))
+    assert np.asarray(longer) == pytest.approx(found / 16, rel=2e-2)
+
+
+def test_batch_norm_makes_the_last_bias_and_the_scale_of_weights_idle():
+    params = jax.tree.map(lambda a: a[0], NET.starts(1))
+    weights, norm = model.split(params)
+    X = NET.arrays()[0]
+    out = NET.outputs(params, X)
+    again = NET.outputs(model.merge(jax.tree.map(lambda w: 4 * w, weights), norm), X)
+    np.testing.assert_allclose(out, again, atol=1e-3)
+    np.testing.assert_allclose(out.mean(0), 0, atol=1e-5)
+    plain = model.Network("digits", 3, 1, "none")
+    assert set(jax.tree.map(lambda a: a[0], plain.starts(1))) == {"dense0", "dense1"}
+
+
+def test_the_default_is_what_was_asked_for():
+    studies = plan.studies()
+    grid = [s for s in studies if s.name == "grid"]
+    for name in ("digits", "mnist_5k"):
+        for width in (10, 100, 1000):
+            for depth in (1, 2):
+                for norm, decades in (("bn", 10), ("none", 6)):
+                    for method in ("gd", "sgd"):
+                        network = model.Network(name, width, depth, norm)
+                        (study,) = (s for s in grid if s.network == network and s.method == method)
+                        eps = [point[0] for point in study.points]
+                        assert study.seeds == 5 and max(eps) / min(eps) == pytest.approx(10.0**decades)
+    for study in studies:
+        assert sum(part.stop - part.start for part in study.tiles()) == len(study.points)
+        rows = study.rows()
+        if rows is not None:
+            assert all(sorted(epoch.ravel()) == list(range(320)) for epoch in rows[0, :20].reshape(2, -1))
+
+
+def test_ends_of_ranges():
+    eps = 10.0 ** np.arange(-3, 4)
+    low, high = measure.ends(eps, [2, 1, -1, -2, -1, 3, 4])
+    assert (low, high) == pytest.approx((-1.5, 1.25))
+    low, high = measure.ends(eps, [1, -1, 1, -1, -1, np.inf, np.inf])  # the longest; half-way where runs diverged
+    assert (low, high) == pytest.approx((-0.5, 1.5))
+    assert np.isnan(measure.ends(eps, np.ones(7))).all()
+    low, high = measure.ends(eps, [-1, -1, -1, 1, 1, 1, 1])
+    assert np.isnan(low) and high == pytest.approx(-0.5)
+    assert np.isnan(measure.ends(eps, [1, 1, -1, np.nan, 1, 1, 1])[1])  # not run
+
+
+def test_exponents_and_their_errors():
+    x = np.log10([10, 30, 100, 300])
+    rng = np.random.default_rng(0)
+    y = 2 * x + rng.normal(0, 0.1, (5, 1)) + rng.normal(0, 0.01, (5, 4))
+    found = measure.slope(x, y)
+    assert abs(found.value - 2) < 4 * found.error < 0.2
+    y[2, 0] = np.nan  # a point that a seed lacks is left out for all
+    assert measure.slope(x, y).value == pytest.approx(measure.slope(x[1:], y[:, 1:]).value)
+    assert np.isnan(measure.slope(x[:1], y[:, :1]).value)
+    wide = table.cliff(found, x, y, 0.25)
+    assert wide.error > 0.05 and wide.value == found.value
+
+
+def test_verdicts():
+    one, off, none = measure.Estimate(1.1, 0.05), measure.Estimate(1.6, 0.1), measure.Estimate(np.nan, np.nan)
+    assert table.verdict(one, 1, [one, none]) == "yes"
+    assert table.verdict(one, 1, [off]) == "in part"
+    assert table.verdict(off, 1, []) == "no"
+    assert table.verdict(none, 1, []) == "–"
+    assert table.bracket(np.array([1, 1.9, 2.1]), [False, False, True]) == "1.9 … 2.1"
+    assert table.bracket(np.array([1, 1.9, 2.1]), [False, False, False]) == "none up to 2.1"
