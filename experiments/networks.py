@@ -4,7 +4,8 @@
 
 Trains dense networks on `digits` and `mnist_5k`, with Flax's BatchNorm and without, over ten (six) decades of learning
 rates; keeps every finished tile in a Zarr store, so that the same command goes on after it was killed; writes figure,
-table and data to figures/networks/. `--draw` draws again from there without running. Needs the extra `nn`.
+table and data to figures/networks/, the table to docs/networks.md as well. `--draw` draws again from there without
+running. Needs the extra `nn`.
 """
 
 import argparse
@@ -17,12 +18,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- networks: begin -->", "<!-- networks: end -->"  # around the table in docs/networks.md
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--full", action="store_true", help="ten times the steps, all rates at width 1000: a day")
+    size.add_argument("--full", action="store_true", help="ten times the steps, all rates at width 1000: a day or more")
     size.add_argument("--smoke", action="store_true", help="a minute's version, written into the current directory")
     parser.add_argument("--draw", action="store_true", help="draw figure and table from the data, run nothing")
     parser.add_argument("--bridge", action="store_true", help="show the bridge to run_bngd alone")
@@ -37,8 +39,8 @@ def run(store, workers):
 
     missing, stop = store.missing(), threading.Event()
     print(f"{len(store.tiles) - len(missing)} of {len(store.tiles)} tiles are there", flush=True)
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(name, lambda *_: stop.set()) for name in signals]
 
     def one(i):
         began = time.perf_counter()
@@ -57,6 +59,8 @@ def run(store, workers):
             done += 1
             passed = time.perf_counter() - began
             print(f"{done:4d}/{len(missing)} {passed:7.1f} s  {store.tiles[i][0].path:40s} {took:6.1f} s", flush=True)
+    for name, handler in zip(signals, before, strict=True):  # what comes after is short, and is not resumed
+        signal.signal(name, handler)
     return not stop.is_set()
 
 
@@ -92,7 +96,12 @@ def main():
         results.write(folder, store, leastsquares.measure(size))
     from nets import draw
 
-    print(draw.draw(folder))
+    text = draw.draw(folder)
+    if not options.smoke:
+        page = ROOT / "docs" / "networks.md"
+        before, rest = page.read_text().split(BEGIN)
+        page.write_text(before + BEGIN + "\n" + text + END + rest.split(END)[1])
+    print(text)
     return 0
 
 

@@ -107,18 +107,16 @@ def make_figure(numbers):
     axes[0, 2].set_title("effective rate × sharpness")
     axes[0, 2].set_ylabel(rf"$\hat\varepsilon\,\lambda^*_d$ at $K = {steps[-1]}$")
     axes[1, 2].set_ylabel(rf"$\varepsilon\,\lambda_{{\max}}(\nabla^2_w L)$ at $K = {steps[-1]}$")
-    common = COMMON if COMMON in ls["n_steps"].values else int(ls["n_steps"].values[0])
-    at = list(ls["n_steps"].values).index(common)
     for arm, study, norm in (("zero", "zero", "bn"), ("bn", "grid", "bn"), ("none", "grid", "none")):
-        color = grid[arm][1]
+        color, steps = grid[arm][1], COMMON[arm]
         widths = ls["width"].values
-        band(axes[0, 3], widths, np.stack([numbers.ls_ends(arm, w)[..., at] for w in widths], -1), color)
+        band(axes[0, 3], widths, np.stack([numbers.ls_ends_at(arm, w) for w in widths], -1), color)
         there = {w: numbers.find(name=study, norm=norm, width=w) for w in widths}
-        there = {w: r for w, r in there.items() if r is not None and common in numbers.steps(r)}
+        there = {w: r for w, r in there.items() if r is not None and steps in numbers.steps(r)}
         if there:
-            found = [numbers.network_ends(r)[..., numbers.steps(r).index(common)] for r in there.values()]
+            found = [numbers.network_ends(r)[..., numbers.steps(r).index(steps)] for r in there.values()]
             band(axes[1, 3], list(there), np.stack(found, -1), color)
-    axes[0, 3].set(xscale="log", yscale="log", title=f"the same, $K = {common}$")
+    axes[0, 3].set(xscale="log", yscale="log", title="the same, against the width")
     axes[1, 3].set_xlabel("width of the hidden layer")
     for ax in axes[1, ::2]:
         ax.set_xlabel(r"learning rate $\varepsilon$")

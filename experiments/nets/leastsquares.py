@@ -12,7 +12,7 @@ STEPS = (10, 30, 100, 300, 1000)
 WIDTHS = (10, 100, 1000)
 EPS = {"bngd": 10.0 ** np.linspace(-3, 7, 41), "gd": 10.0 ** np.linspace(-4, 2, 49)}
 ARMS = {"bn": ("bn", 1.0), "zero": ("bn", 0.0), "none": ("none", None)}  # norm, gamma at the start
-TRIALS, RANDOM_EPS = 10, {"bngd": 10.0 ** np.linspace(-5, 8, 53), "gd": 10.0 ** np.linspace(-5, 0, 41)}
+TRIALS, RANDOM_EPS = 10, {"bngd": 10.0 ** np.linspace(-5, 10, 61), "gd": 10.0 ** np.linspace(-5, 0, 41)}
 
 
 def features(network, params):
@@ -103,7 +103,7 @@ def measure(size="default"):
     for method, eps in RANDOM_EPS.items():
         ds = olsbn.sweep(
             family, method=method, dim=list(WIDTHS), trial=list(range(TRIALS if size != "smoke" else 2)), eps=eps,
-            n_steps=1000 if size != "smoke" else 10, progress=False, workers=1,
+            n_steps=300 if size != "smoke" else 10, progress=False, workers=1,
         )  # fmt: skip
         found[f"random_{method}"] = (("dim", "trial", f"random_eps_{method}"), ds["excess"].values)
     coords = {"width": list(widths), "n_steps": list(steps), "dim": list(WIDTHS), "eps_a_edge": list(plan.EDGE)}

@@ -13,7 +13,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from nets.plan import fingerprint
 from nets.tiles import run_starts
-from olsbn.store import StoreError, writing
+from olsbn.sweeps.store import StoreError, writing
 
 __all__ = ["Store", "StoreError", "writing"]
 

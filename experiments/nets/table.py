@@ -10,7 +10,7 @@ LIMIT = 0.3  # relative training loss, and excess, that has to be reached
 ACCURACY = 0.8  # share of test rows right
 STEPS = (10, 30, 100, 300, 1000, 3000, 10_000)
 NARROW = 0.5  # decades; where a range is narrower, at few steps, its ends do not yet follow the laws
-COMMON = 100  # steps at which widths are compared
+COMMON = {"bn": 300, "none": 300, "zero": 100}  # steps at which widths are compared: those that all of them ran
 NEAR = 0.25  # an exponent this close to the theory's, or within two errors, is the theory's
 PINNED = (1.5, 2.75)  # what counts as at the edge of stability, 2
 
@@ -67,6 +67,11 @@ class Numbers:
         return np.stack(
             [ranges(eps, np.log10(part.values.T / self.limit)) for part in excess.transpose("n_steps", ...)], -1
         )
+
+    def ls_ends_at(self, arm, width):
+        """Return log10 of the ends in least squares at the steps at which widths are compared, (2, seeds)."""
+        steps = list(self.ls["n_steps"].values)
+        return self.ls_ends(arm, width)[..., steps.index(COMMON[arm]) if COMMON[arm] in steps else -1]
 
     def exponents(self, ends, steps, grid):
         """Return the exponents in K of lower end, upper end and range; see `cliff` for the error of the grid.
@@ -141,70 +146,76 @@ def rows(numbers):
 
 
 def widths(numbers):
-    """How ranges move with the width."""
-    found = []
+    """How ranges move with the width, at COMMON steps; for random least-squares problems with the dimension."""
+    found, exponents = [], {}
     x = np.log10([10, 100, 1000])
     for name, arm, study, norm, theory in (
         ("BN, γ₀ = 1", "bn", "grid", "bn", None), ("BN, γ₀ = 0", "zero", "zero", "bn", None),
         ("GD", "none", "grid", "none", 0),
     ):  # fmt: skip
         parts = {width: numbers.find(name=study, norm=norm, width=width) for width in (10, 100, 1000)}
-        ls = {w: numbers.ls_ends(arm, w) for w in parts}
-        at = list(numbers.ls["n_steps"].values).index(COMMON) if COMMON in numbers.ls["n_steps"].values else 0
-        ls = np.stack([ls[w][..., at] for w in parts], -1)
+        ls = np.stack([numbers.ls_ends_at(arm, w) for w in parts], -1)
         seeds = [result.facts["seeds"] for result in parts.values() if result]
         net = np.full((2, max(seeds, default=1), 3), np.nan)
         for j, result in enumerate(parts.values()):
-            if result and COMMON in numbers.steps(result):
-                net[..., j] = numbers.network_ends(result)[..., numbers.steps(result).index(COMMON)]
+            if result and COMMON[arm] in numbers.steps(result):
+                net[..., j] = numbers.network_ends(result)[..., numbers.steps(result).index(COMMON[arm])]
         grid = 0.5 if theory == 0 else 0
-        for part, y, z in (("upper end", net[1], ls[1]), ("range", net[1] - net[0], ls[1] - ls[0])):
+        for part, y, z in (
+            ("lower end", net[0], ls[0]), ("upper end", net[1], ls[1]), ("range", net[1] - net[0], ls[1] - ls[0]),
+        ):  # fmt: skip
             main = cliff(slope(x, y), x, y, grid)
             same = slope(x, z)
             known = np.isfinite(main.value) and np.isfinite(same.value)
             word = ("yes" if agrees(main, same.value) else "no") if known else "–"
             found.append(
-                Row(f"{name}: exponent in the width of the {part}, K = {COMMON}", "as measured", str(same), str(main),
-                    "–", word)
+                Row(f"{name}: exponent in the width of the {part}, last layer alone against all layers", "–",
+                    str(same), str(main), "–", word)
+            )  # fmt: skip
+            if part != "lower end":
+                exponents[arm, part] = main
+    random = random_exponents(numbers)
+    for name, arm, method, theory in (("BN", "zero", "bngd", 1), ("GD", "none", "gd", 0)):
+        for part in ("range", "upper end"):
+            main = exponents[arm, part]
+            others = [exponents["bn", part]] if arm == "zero" else []
+            found.insert(0,
+                Row(f"{name}: exponent in the dimension (network: the width) of the {part}", str(theory),
+                    str(random[method, part]), str(main), spread(others), verdict(main, theory, others))
             )  # fmt: skip
     return found
 
 
 def random_exponents(numbers):
-    """Return how the range grows with the dimension for random least-squares problems: BNGD and GD."""
-    found = []
+    """Return how upper end and range move with the dimension of random least-squares problems."""
+    found = {}
     for method in ("bngd", "gd"):
         eps, excess = numbers.ls[f"random_eps_{method}"].values, numbers.ls[f"random_{method}"].values
-        with np.errstate(divide="ignore"):
-            both = np.stack([ranges(eps, np.log10(part.T / numbers.limit)) for part in excess], -1)
-        found.append(slope(np.log10(numbers.ls["dim"].values), both[1] - both[0]))
+        excess = np.where(np.isfinite(excess), excess, np.inf)
+        both = np.stack([ranges(eps, np.log10(part.T / numbers.limit)) for part in excess], -1)
+        x = np.log10(numbers.ls["dim"].values)
+        found[method, "upper end"], found[method, "range"] = slope(x, both[1]), slope(x, both[1] - both[0])
     return found
 
 
 def edges(numbers):
     """The edge in the learning rate of (gamma, beta), and GD's upper end against 2/lambda_max of the start."""
     found = []
-    bngd, gd = random_exponents(numbers)
-    grows = numbers.find(name="zero", width=100), numbers.find(name="zero", width=10)
-    found.append(
-        Row("BN: exponent in the dimension of the range, random problems of dimension d", "1", str(bngd),
-            "no such axis: see the widths" if any(grows) else "–", "–", "no")
-    )  # fmt: skip
-    found.append(Row("GD: the same", "0", str(gd), "no such axis: see the widths", "–", "no"))
     ratios = []
     for result in numbers.results:
         facts = result.facts
         if facts["name"] == "grid" and facts["norm"] == "none" and facts["method"] == "gd":
             upper = numbers.network_ends(result)[1][:, -1]
-            ratios.append((facts, average(10**upper * np.array(facts["start_sharpness"]) / 2)))
+            ratio = 10**upper * np.array(facts["start_sharpness"]) / 2
+            ratios.append((facts, between(average(ratio), gap_above(result.eps, upper))))
     main = [r for f, r in ratios if (f["data"], f["depth"], f["width"]) == ("digits", 1, 100)]
     others = [r for f, r in ratios if (f["data"], f["depth"], f["width"]) != ("digits", 1, 100)]
     if main:
         ls = numbers.ls_ends("none", 100)[1][:, -1]
         limit = numbers.ls["eps_max"].sel(width=100).values[:, 0]
         found.append(
-            Row("GD: upper end over 2/λ_max, linearised at the start", "1", str(average(10**ls / limit)),
-                str(main[0]), spread(others), verdict(main[0], 1, others))
+            Row("GD: upper end over 2/λ_max, linearised at the start", "1",
+                str(between(average(10**ls / limit), 0.125)), str(main[0]), spread(others), verdict(main[0], 1, others))
         )  # fmt: skip
     for loss, theory in (("mse", "2"), ("xent", "–")):
         result = numbers.find(name="edge", width=100, loss=loss)
@@ -223,6 +234,18 @@ def edges(numbers):
         name = "squared error" if loss == "mse" else "cross-entropy"
         found.append(Row(f"BN: edge in the learning rate of (γ, β), {name}", theory, ls, text, "–", word))
     return found
+
+
+def gap_above(eps, ends):
+    """Return the distance in decades of the two learning rates that a cliff lies between; NaN if there is none."""
+    x, at = np.log10(np.unique(eps)), np.nanmean(ends) if np.isfinite(ends).any() else np.nan
+    i = np.searchsorted(x, at)
+    return float(x[i] - x[i - 1]) if 0 < i < x.size else np.nan
+
+
+def between(found, gap):
+    """Add to a learning rate's error that it is known to lie between two of them only, `gap` decades apart."""
+    return Estimate(found.value, float(np.fmax(found.error, found.value * np.log(10) * gap / np.sqrt(12))))
 
 
 def bracket(rates, grows):
