@@ -45,6 +45,7 @@ def write(folder, store, least_squares):
     for number, study in enumerate(store.studies):
         arrays = store.read(study)
         plain = study.name == "grid" and study.method == "gd" and study.network.norm == "none"
+        plain &= bool(np.isfinite(arrays["loss"]).any())  # nothing is known of a study that was not run
         start = store.start(study) if plain else {}
         facts.append(
             {"name": study.name, "method": study.method, "n_steps": study.n_steps, "seeds": study.seeds}

@@ -204,7 +204,7 @@ def edges(numbers):
     ratios = []
     for result in numbers.results:
         facts = result.facts
-        if facts["name"] == "grid" and facts["norm"] == "none" and facts["method"] == "gd":
+        if facts["name"] == "grid" and "start_sharpness" in facts:
             upper = numbers.network_ends(result)[1][:, -1]
             ratio = 10**upper * np.array(facts["start_sharpness"]) / 2
             ratios.append((facts, between(average(ratio), gap_above(result.eps, upper))))
