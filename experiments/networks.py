@@ -1,6 +1,6 @@
 """What of the least-squares theory of batch normalization carries over to networks: measured on real data.
 
-    python experiments/networks.py [--full | --smoke] [--draw] [--bridge] [--store PATH] [--workers N]
+    python experiments/networks.py [--full | --smoke] [--draw | --collect | --bridge] [--store PATH] [--workers N]
 
 Trains dense networks on `digits` and `mnist_5k`, with Flax's BatchNorm and without, over ten (six) decades of learning
 rates; keeps every finished tile in a Zarr store, so that the same command goes on after it was killed; writes figure,
@@ -26,6 +26,7 @@ def arguments():
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--full", action="store_true", help="ten times the steps, all rates at width 1000: a day or more")
     size.add_argument("--smoke", action="store_true", help="a minute's version, written into the current directory")
+    parser.add_argument("--collect", action="store_true", help="run no more tiles: data and figure of those there are")
     parser.add_argument("--draw", action="store_true", help="draw figure and table from the data, run nothing")
     parser.add_argument("--bridge", action="store_true", help="show the bridge to run_bngd alone")
     parser.add_argument("--store", type=Path, help="Zarr store of the run (default: results/networks.zarr)")
@@ -87,7 +88,7 @@ def main():
             store = Store(path, studies(size))
             with writing(path):
                 store.sweep()
-                if not run(store, options.workers):
+                if not options.collect and not run(store, options.workers):
                     print("interrupted; the same command goes on")
                     return 130
         except StoreError as err:

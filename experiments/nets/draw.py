@@ -26,7 +26,7 @@ def draw(folder):
     for kind in ("png", "pdf"):
         save(figure, folder / f"networks.{kind}", about)
     found = rows(numbers)
-    text = table(found)
+    text = table(found) + missing(results)
     (folder / "table.md").write_text(text)
     facts = {"limit": numbers.limit, "table": [vars(row) for row in found], "networks": networks(numbers)}
     (folder / "numbers.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False).replace("NaN", "null") + "\n")
@@ -39,6 +39,15 @@ def table(found):
              "|---|---:|---:|---:|---:|---|"]  # fmt: skip
     lines += [f"| {r.name} | {r.theory} | {r.least_squares} | {r.network} | {r.others} | {r.verdict} |" for r in found]
     return "\n".join(lines) + "\n"
+
+
+def missing(results):
+    """Say what was not run, if anything."""
+    names = [
+        f"{r.facts['name']}, {r.facts['data']}, {r.facts['norm']}, {r.facts['method']}, {r.facts['depth']} × "
+        f"{r.facts['width']}" for r in results if not r.run.all()
+    ]  # fmt: skip
+    return f"\nNot run, or not to the end: {'; '.join(names)}.\n" if names else ""
 
 
 def make_figure(numbers):
@@ -83,7 +92,7 @@ def make_figure(numbers):
         k = np.array([30.0, 1000.0])
         for (x0, y0), power in ((lower, -1), (upper, 1)):
             axes[row, 1].plot(k, y0 * (k / x0) ** power, color=RED, linewidth=1, linestyle=(0, (4, 2.5)))
-    axes[0, 1].set(xscale="log", yscale="log", title=f"rates that reach {limit:g}")
+    axes[0, 1].set(xscale="log", yscale="log", title=f"rates that reach {limit:g}, over $K$")
     axes[1, 1].set_xlabel("steps $K$")
     keys += [Patch(color=color, alpha=0.45, label=label) for _, color, label in map(grid.get, ("zero", "bn", "none"))]
     keys.append(Line2D([], [], color=RED, linewidth=1, linestyle=(0, (4, 2.5)), label="theory: $K^{-1}$, $K^{1}$"))
@@ -116,7 +125,7 @@ def make_figure(numbers):
         if there:
             found = [numbers.network_ends(r)[..., numbers.steps(r).index(steps)] for r in there.values()]
             band(axes[1, 3], list(there), np.stack(found, -1), color)
-    axes[0, 3].set(xscale="log", yscale="log", title="the same, against the width")
+    axes[0, 3].set(xscale="log", yscale="log", title=f"rates that reach {limit:g}, over the width")
     axes[1, 3].set_xlabel("width of the hidden layer")
     for ax in axes[1, ::2]:
         ax.set_xlabel(r"learning rate $\varepsilon$")
