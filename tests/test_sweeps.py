@@ -330,6 +330,8 @@ def test_over_trials():
     assert (found.status_count.sum("flag") == 6).all()
     reached = (ds.steps_to_tol >= 0).sum("trial")
     np.testing.assert_array_equal(found.steps_to_tol_count, reached)
+    np.testing.assert_array_equal(found.by_rounding_count, ds.by_rounding.sum("trial"))
+    assert "by_rounding" not in found
     low = found.steps_to_tol.sel(quantile=0)
     assert (low.values[reached.values > 0] >= 0).all() and np.isnan(low.values[reached.values == 0]).all()
     with pytest.raises(ValueError, match="ds must have the dim 'trial'"):

@@ -133,7 +133,7 @@ def over_trials(ds: xr.Dataset, quantiles: Any = (0.1, 0.5, 0.9)) -> xr.Dataset:
     xarray.Dataset
         For each variable over ``trial`` its quantiles (dim ``quantile``) and, as ``<name>_count``, of how many trials:
         NaN, and -1 for a number of steps, do not take part. For `status` how many trials ended in each way (dim
-        ``flag``).
+        ``flag``), for what is true or false, as `by_rounding`, only how many it is true of.
 
     Examples
     --------
@@ -156,6 +156,8 @@ def over_trials(ds: xr.Dataset, quantiles: Any = (0.1, 0.5, 0.9)) -> xr.Dataset:
         elif name == "status":
             flags = xr.DataArray(schema.FLAG_VALUES, dims="flag", coords={"flag": [s.label for s in schema.Status]})
             found["status_count"] = (values == flags).sum("trial").transpose("flag", ...)
+        elif values.dtype == bool:
+            found[f"{name}_count"] = values.sum("trial")
         else:
             if str(name).startswith("steps_"):
                 values = values.where(values >= 0)
