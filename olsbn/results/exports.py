@@ -74,7 +74,10 @@ def _slabs(ds: xr.Dataset, everything: bool) -> Iterator[tuple[list[str], list[l
         size = ds.sizes[dims[-1]] if dims else 1
         inner = [ds[dims[-1]].values] if dims else []
         columns = [np.full(size, values[i]) for values, i in zip(outer, where, strict=True)] + inner
-        columns += [np.broadcast_to(slab[name].values, (size,)) for name in names]
+        for name in names:
+            values = slab[name].values
+            # what is true or false is written as 1 or 0, which every reader of tables takes
+            columns.append(np.broadcast_to(values.astype(np.int8) if values.dtype == bool else values, (size,)))
         keep = np.ones(size, bool)
         if not everything and "status" in names:
             keep = np.broadcast_to(slab["status"].values, (size,)) != schema.Status.NOT_RUN
