@@ -4,6 +4,7 @@ The children are forks, so that what the product runs is the product itself: the
 wrapped in the child alone.
 """
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -25,10 +26,13 @@ from olsbn.sweeps.spec import SweepSpec
 
 
 def small_sweep(tile=(1, 2, 7)):
-    """168 cells in 12 tiles."""
+    """168 cells, in 12 tiles unless told how many trials, eps_a and eps a tile has (None: by size)."""
     rates = {"eps": np.geomspace(1e-2, 1e3, 7), "eps_a": [0.5, 1.0, 1.5, 2.5]}
     family = ProblemFamily("logspace", 50.0)
-    return SweepSpec.checked(family, "bngd", rates, dim=[2, 6], trial=[0, 1, 3], n_steps=60, tol=1e-6, tile=tile)
+    spec = SweepSpec.checked(family, "bngd", rates, dim=[2, 6], trial=[0, 1, 3], n_steps=60, tol=1e-6)
+    if tile is None:
+        return spec
+    return dataclasses.replace(spec, tile=(tile[0], *[1] * (len(spec.params) - 2), *tile[1:]))
 
 
 def single_problem_sweep():

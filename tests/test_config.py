@@ -104,4 +104,4 @@ def test_plan(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert not stop.value.code and err == ""
     assert out.splitlines()[0] == "cells       56 (2 dim x 2 trial x 2 eps_a x 7 eps)"
-    assert f"disk        at most {56 * 65 / 1000:.3g} kB" in out
+    assert f"disk        at most {56 * 66 / 1000:.3g} kB" in out
