@@ -342,4 +342,4 @@ def test_command_on_a_file(tmp_path, capsys):
     code, _, err = command(capsys, file, "--spectrum", "logspace", "--dim", 6, "--cond", 51)
     assert code == 2 and "fingerprint" in err
     code, _, err = command(capsys, tmp_path / "nothing")
-    assert code == 2 and "RESULT must be" in err
+    assert code == 2 and "does not exist" in err

@@ -44,9 +44,10 @@ def test_with_a_store(client, expected, tmp_path):
 
 def test_without_a_store(client, expected):
     spec = crash.small_sweep()
+    rates = {name: spec.params[name] for name in ("eps_a", "eps")}
     ds = running.sweep(
-        spec.source, **spec.params, dim=spec.dims, trial=spec.trials, n_steps=spec.n_steps,
-        tol=spec.tol, client=client, progress=False,
+        spec.source, **rates, dim=spec.dims, trial=spec.trials, n_steps=spec.n_steps, tol=spec.tol, client=client,
+        progress=False,
     )  # fmt: skip
     assert digest(ds) == expected
 

@@ -7,13 +7,18 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
-from scipy import special
 
 from olsbn._validate import FloatArray
 from olsbn.linalg import gauss_points, on_one_thread
 
 # Points of a first, fine quadrature for each point that is wanted.
 _FINER = 20
+
+
+def _legendre(n: int) -> tuple[FloatArray, FloatArray]:
+    from scipy import special  # when it is needed: a problem needs NumPy alone
+
+    return special.roots_legendre(n)
 
 
 def _marchenko_pastur(n: int, cond: float, dim: int) -> tuple[FloatArray, FloatArray]:
@@ -25,18 +30,18 @@ def _marchenko_pastur(n: int, cond: float, dim: int) -> tuple[FloatArray, FloatA
 
 
 def _uniform(n: int, cond: float, dim: int) -> tuple[FloatArray, FloatArray]:
-    t, weights = special.roots_legendre(n)
+    t, weights = _legendre(n)
     return 1 + (cond - 1) * (1 + t) / 2, weights / 2
 
 
 def _log_uniform(n: int, cond: float, dim: int) -> tuple[FloatArray, FloatArray]:
-    t, weights = special.roots_legendre(_FINER * n)
+    t, weights = _legendre(_FINER * n)
     return _fewer(np.exp(math.log(cond) * (1 + t) / 2), weights, n)
 
 
 def _power_law(n: int, cond: float, dim: int) -> tuple[FloatArray, FloatArray]:
     """Uniform in j of ``cond (j/1)**-alpha``, 1 <= j <= dim, with alpha = log(cond)/log(dim): in t = log j."""
-    t, weights = special.roots_legendre(_FINER * n)
+    t, weights = _legendre(_FINER * n)
     share = (1 + t) / 2  # log j/log dim
     return _fewer(cond ** (1 - share)[::-1], (weights * dim ** (share - 1))[::-1], n)
 

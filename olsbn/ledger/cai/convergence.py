@@ -143,10 +143,12 @@ CLAIMS = (
 
 def _on_saddle(cube: Cube) -> SimpleNamespace:
     i = near_saddle(cube)
-    g = i.problem.eigvals * i.problem.u
+    # of 24 bits each, so that their products are exact, and w_0'g is 0 and not a rounding that a run grows from
+    eigvals, u = (values.astype(np.float32).astype(np.float64) for values in (i.problem.eigvals, i.problem.u))
+    g = eigvals * u
     across = np.zeros(i.problem.dim)
     across[0], across[1] = g[1], -g[0]
-    return SimpleNamespace(problem=started(i.problem, across, 0.0), eps=i.eps, eps_a=i.eps_a)
+    return SimpleNamespace(problem=OLSProblem(eigvals, u, across, 0.0), eps=i.eps, eps_a=i.eps_a)
 
 
 _false = Variants(CLAIMS)
