@@ -125,7 +125,7 @@ def make_figure(numbers):
         if there:
             found = [numbers.network_ends(r)[..., numbers.steps(r).index(steps)] for r in there.values()]
             band(axes[1, 3], list(there), np.stack(found, -1), color)
-    axes[0, 3].set(xscale="log", yscale="log", title=f"rates that reach {limit:g}, over the width")
+    axes[0, 3].set(xscale="log", yscale="log", title="the same, over the width")
     axes[1, 3].set_xlabel("width of the hidden layer")
     for ax in axes[1, ::2]:
         ax.set_xlabel(r"learning rate $\varepsilon$")
