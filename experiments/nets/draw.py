@@ -92,7 +92,7 @@ def make_figure(numbers):
         k = np.array([30.0, 1000.0])
         for (x0, y0), power in ((lower, -1), (upper, 1)):
             axes[row, 1].plot(k, y0 * (k / x0) ** power, color=RED, linewidth=1, linestyle=(0, (4, 2.5)))
-    axes[0, 1].set(xscale="log", yscale="log", title=f"rates that reach {limit:g}, over $K$")
+    axes[0, 1].set(xscale="log", yscale="log", title=f"good rates (reach {limit:g}) over $K$")
     axes[1, 1].set_xlabel("steps $K$")
     keys += [Patch(color=color, alpha=0.45, label=label) for _, color, label in map(grid.get, ("zero", "bn", "none"))]
     keys.append(Line2D([], [], color=RED, linewidth=1, linestyle=(0, (4, 2.5)), label="theory: $K^{-1}$, $K^{1}$"))
@@ -125,7 +125,7 @@ def make_figure(numbers):
         if there:
             found = [numbers.network_ends(r)[..., numbers.steps(r).index(steps)] for r in there.values()]
             band(axes[1, 3], list(there), np.stack(found, -1), color)
-    axes[0, 3].set(xscale="log", yscale="log", title="the same, over the width")
+    axes[0, 3].set(xscale="log", yscale="log", title="good rates over the width")
     axes[1, 3].set_xlabel("width of the hidden layer")
     for ax in axes[1, ::2]:
         ax.set_xlabel(r"learning rate $\varepsilon$")
