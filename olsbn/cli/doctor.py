@@ -19,7 +19,7 @@ _EXTRAS = {
     "dask": (("dask", "dask"), ("distributed", "distributed")),
     "certify": (("flint", "python-flint"),),
     "bench": (("jax", "jax"),),
-    "explore": (("panel", "panel"), ("bokeh", "bokeh")),
+    "nn": (("jax", "jax"), ("flax", "flax")),
 }
 
 
