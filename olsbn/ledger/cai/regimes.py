@@ -111,16 +111,21 @@ def _slopes(cube: Cube) -> SimpleNamespace:
 
 
 def _widths(cube: Cube) -> SimpleNamespace:
-    """Geometric means over random problems of the plateau's width, from simulations, in some dimensions."""
-    kind = ("logspace", "linspace")[cube.integer(0, 1)]
-    family = ProblemFamily(kind, cube.log(5, 20), cube.integer(0, 2**31 - 1))
+    """Geometric means over random problems of the plateau's width, from simulations, in some dimensions.
+
+    A width goes with the inverse squared correlation of the start, of which the logarithm has a standard deviation of
+    2.2: with 160 problems, each of a spectrum of its own in all dimensions, the exponent is known to 0.08. For
+    power-law spectra of given condition it is near 1.5 by the predicted edges, so they are not among these.
+    """
+    rng = cube.rng()
+    kinds = ("logspace", "linspace")
+    families = [ProblemFamily(kinds[k % 2], 5 * 4.0 ** rng.random(), int(rng.integers(2**31))) for k in range(160)]
     dims = (20, 90, 400)
     measured = []
     for d in dims:
         found = []
-        # the width varies by a factor 10, for it goes with the squared correlation of the start: it takes many trials
-        for trial in range(60):
-            problem = family(d, trial)
+        for family in families:
+            problem = family(d)
             r = effective_rate_regimes(problem)
             eps = np.array([r.eps_1 / 30, 30 * r.eps_2])
             small, large = settled_eps_eff(problem, eps, tol=1e-4)
@@ -184,11 +189,11 @@ CLAIMS = (
         kind="order",
         statement="Robustness to dimension, the higher the better: for random u and w_0 the plateau widens like d.",
         formula="mean eps_2/eps_1 ~ d^1",
-        problems="two spectra, cond in 5..20, d = 20, 90, 400; geometric mean of 60 trials; from simulated eps_hat",
+        problems="160 log-spaced and linear spectra, cond in 5..20, d = 20, 90, 400; geometric means, simulated",
         instance=_widths,
         theory=lambda i: 1.0,
         measured=lambda i: slope(i.dims, i.measured),
-        n_random=4,
+        n_random=2,
         n_search=0,
     ),
 )
