@@ -19,6 +19,8 @@ from olsbn.theory import eps_window
 SETTLED = 1e-24
 # What is to be told from that has to be larger by far.
 VISIBLE = 1e-8
+# In the eigenbasis of H*, whose roots are theory's, and in deflated coordinates, which know none: rates are of both.
+KERNELS = ("star", "deflated")
 WINDOW_PROBLEMS = "two spectra, d in 20..100, cond in 10..100, u and w_0 uniform, tol from 1e-6 to 1e-2, 4000 steps"
 
 
@@ -26,6 +28,18 @@ def started(problem: OLSProblem, w0: FloatArray | None = None, a0: float | None 
     """Return the problem with another start."""
     w0 = problem.w0 if w0 is None else w0
     return OLSProblem(problem.eigvals, problem.u, w0, a0, problem.target_var)  # type: ignore[arg-type]
+
+
+def iterated(
+    problem: OLSProblem, kernel: str, eps: Any, eps_a: Any, n_steps: int, record: Any = ()
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run cells of BNGD by one of the `KERNELS`; return their columns at the end and at recorded steps."""
+    from olsbn.kernels import bngd
+    from olsbn.kernels.run import Run
+
+    eps, eps_a = (np.array(x, float) for x in np.broadcast_arrays(np.atleast_1d(eps), eps_a))
+    run = Run(n_steps, record=np.asarray(record, np.int64))
+    return bngd.tile(bngd.prepare(problem, kernel), {"eps": eps, "eps_a": eps_a}, run)
 
 
 def final(problem: OLSProblem, eps: Any, eps_a: Any = 1.0, tol: float = SETTLED, n_steps: int = 2**22) -> Any:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from olsbn.ledger.base import PROBLEMS, RATE, Claim, Cube, Skip, Variants, draw_problem
+from olsbn.ledger.runs import KERNELS, iterated
 from olsbn.schema import Status
 from olsbn.sweeps.running import sweep
 from olsbn.theory import bngd_contraction_ratio, effective_rate_regimes, gd_contraction_ratio, spectral_report
@@ -20,8 +21,9 @@ _RECORD = np.unique(np.append(_TIMES - 1, _TIMES))
 def _settled_rates(cube: Cube) -> SimpleNamespace:
     """Ratios of successive losses of BNGD, as late as they can be seen, over learning rates of w and of a.
 
-    Nothing of the theory decides which cells count: the excess has to have fallen below 1e-100, and the ratio there has
-    to agree with one some hundreds of steps earlier to a tenth of what is asked for.
+    Which cells count: the excess has to have fallen below 1e-100, and the ratio there has to agree with one some
+    hundreds of steps earlier to a tenth of what is asked for. That alone does not tell a limit from a slowest mode that
+    was damped to nothing on the way and is not back yet: its amplitude tells (`rate_sim` of the first kernel).
     """
     problem = draw_problem(cube, cond=(1.5, 100))
     regimes = effective_rate_regimes(problem)
@@ -30,19 +32,21 @@ def _settled_rates(cube: Cube) -> SimpleNamespace:
         raise Skip
     rng = cube.rng()
     eps, eps_a = low / 5 * (25 * high / low) ** rng.random(6), rng.uniform(0.05, 1.95, 3)
-    ds = sweep(problem, eps=eps, eps_a=eps_a, n_steps=20_000, record=_RECORD.tolist(), progress=False)
+    eps, eps_a = np.tile(eps, eps_a.size), np.repeat(eps_a, eps.size)
     at = np.searchsorted(_RECORD, _TIMES)
-    excess = ds.excess.transpose("step", ...).values.reshape(_RECORD.size, -1)
-    eps_eff = ds.eps_eff.transpose("step", ...).values.reshape(_RECORD.size, -1)
     found = []
-    for cell in range(eps.size * eps_a.size):
-        after, before = excess[at, cell], excess[at - 1, cell]
-        k = int(np.sum(after > 1e-285)) - 1
-        if k < 3 or after[k] > 1e-100:
-            continue
-        late, earlier = (math.sqrt(after[j] / before[j]) for j in (k, k - 3))
-        if abs(late - earlier) <= RATE / 10 * late:
-            found.append((eps_a[cell // eps.size], eps_eff[at[k], cell], late))
+    leads = np.ones(eps.size, bool)
+    for kernel in KERNELS:
+        cells, trace = iterated(problem, kernel, eps, eps_a, 20_000, _RECORD)
+        leads = np.isfinite(cells["rate_sim"]) if kernel == KERNELS[0] else leads
+        for cell in np.flatnonzero(leads):
+            after, before = trace["excess"][at, cell], trace["excess"][at - 1, cell]
+            k = int(np.sum(after > 1e-285)) - 1
+            if k < 3 or after[k] > 1e-100:
+                continue
+            late, earlier = (math.sqrt(after[j] / before[j]) for j in (k, k - 3))
+            if abs(late - earlier) <= RATE / 10 * late:
+                found.append((eps_a[cell], trace["eps_eff"][at[k], cell], late))
     if not found:
         raise Skip
     scale, effective, rate = np.array(found).T
@@ -74,8 +78,8 @@ CLAIMS = (
         kind="tight",
         statement="BNGD converges linearly, at the rate of its linearisation at the effective rate it settles at.",
         formula="sqrt(J_{k+1} - J_min)/sqrt(J_k - J_min) -> max(|1 - eps_a|, max_{i>=2} |1 - eps_hat lambda*_i|)",
-        problems=f"{PROBLEMS}, cond <= 100; 6 eps from eps_1/5 to 5 eps_2, 3 eps_a in 0.05..1.95; ratios of successive "
-        "losses between 1e-100 and 1e-285 that have stopped changing",
+        problems=f"{PROBLEMS}, cond <= 100; 6 eps from eps_1/5 to 5 eps_2, 3 eps_a in 0.05..1.95, by both kernels; "
+        "ratios of successive losses between 1e-100 and 1e-285 that have come to rest, where the slowest mode leads",
         instance=_settled_rates,
         theory=lambda i: bngd_contraction_ratio(i.problem, i.eps_eff, i.eps_a),
         measured=lambda i: i.rate,
