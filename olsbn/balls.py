@@ -99,7 +99,7 @@ def exact_cell(
     Kind of guarantee: proof, up to the correctness of python-flint and of the formulas above. Cost: some 2 microseconds
     a mode and step for BNGD, up to a few thousand bits; GD is closed form.
     """
-    run = _gd if method == "gd" else _bngd
+    run = EXACT[method]
     bits, steps = _FIRST_BITS, sorted(set(record))
     while True:
         try:
@@ -472,3 +472,7 @@ def _gd(
 
 def _power(x: Ball, k: int) -> Ball:
     return x**k if k else _flint().arb(1)
+
+
+# What can be run exactly, by the name of the method.
+EXACT = {"bngd": _bngd, "gd": _gd}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from olsbn import schema
-from olsbn.balls import Ball, Exact, Undecided, exact_cell
+from olsbn.balls import EXACT, Ball, Exact, Undecided, exact_cell
 from olsbn.problems import OLSProblem
 from olsbn.schema import Status
 
@@ -97,7 +97,7 @@ def proof_of(cell: xr.Dataset, problem: OLSProblem, rel: float) -> dict[str, Any
             problem,
             cell.attrs["method"],
             number(cell, "eps"),
-            1.0 if cell.attrs["method"] == "gd" else number(cell, "eps_a"),
+            float(cell.coords.get("eps_a", cell.attrs.get("eps_a", 1.0))),  # GD has none
             int(cell.attrs["n_steps"]),
             float(cell.attrs["tol"]),
             cell.attrs.get("stop", "steps"),
@@ -155,8 +155,8 @@ def _digits(value: float, exact: Ball, floor: float = 0.0) -> float:
 
 def check_method(method: str, params: Mapping[Any, Any]) -> None:
     """Refuse methods, and values of parameters, that have no exact step."""
-    if method not in ("bngd", "gd"):
-        raise ValueError(f"method must be 'bngd' or 'gd' to be certified, got {method!r}")
+    if method not in EXACT:
+        raise ValueError(f"method must be {' or '.join(map(repr, EXACT))} to be certified, got {method!r}")
     for name, neutral in _NEUTRAL.items():
         values = np.atleast_1d(params.get(name, neutral))
         if (values != neutral).any():

@@ -14,8 +14,10 @@ from olsbn._validate import FloatArray
 if TYPE_CHECKING:
     import xarray as xr
 
-    from olsbn.dynamics.base import Mark
+    from olsbn.dynamics.base import Method
+    from olsbn.dynamics.predictions import Mark
     from olsbn.problems import OLSProblem
+    from olsbn.theory import EpsWindow
 
 # 50 a decade, such that the edge eps_a = 2 lies between two rows of cells.
 EPS_A = 2 * 10**-3.29, 2 * 10**0.29, 180, True
@@ -26,37 +28,47 @@ DRAWABLE = (1e-290, 1e290)
 
 def default_eps(problem: OLSProblem, steps: int, tol: float) -> np.ndarray:
     """Return learning rates around everything that theory says happens: whole decades, 25 cells each."""
-    from olsbn.theory import effective_rate_regimes, eps_window, spectral_report
+    from olsbn.dynamics.registry import METHODS
+    from olsbn.theory.facts import theory_attrs
 
-    regimes = effective_rate_regimes(problem)
-    marks = [spectral_report(problem).eps_max, regimes.eps_1, regimes.eps_2]
+    facts = theory_attrs(problem)
+    marks = [facts[name] for name in ("eps_max", "eps_1", "eps_2") if name in facts]
     if 0 < tol < 1 and steps >= 1:
-        marks += [
-            end for m in ("gd", "bngd") for w in [eps_window(problem, tol, steps, m)] for end in (w.lower, w.upper)
-        ]
+        laws = [method.theory.window for method in METHODS.values() if method.theory.window]
+        marks += [end for law in laws for w in [law(problem, tol, steps)] for end in (w.lower, w.upper)]
     decades = [math.log10(mark) for mark in marks if 0 < mark < math.inf]
     lo, hi = max(math.floor(min(decades) - 0.5), -300), min(math.ceil(max(decades) + 0.5), 300)
     return np.logspace(lo, hi, 25 * (hi - lo) + 1)
 
 
-def beside(bngd: xr.Dataset, gd: xr.Dataset) -> xr.Dataset:
-    """Put a sweep of GD beside one of BNGD on the same learning rates: its variables get the prefix ``gd_``."""
-    both = bngd.assign({f"gd_{name}": variable for name, variable in gd.data_vars.items()})
-    both.attrs |= {"gd_sweep_fingerprint": gd.attrs["sweep_fingerprint"]}
+_BESIDE = "_sweep_fingerprint"
+
+
+def beside(ds: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
+    """Put another method's sweep beside one, on the same learning rates: its name stands before its variables."""
+    prefix = str(other.attrs["method"])
+    both = ds.assign({f"{prefix}_{name}": variable for name, variable in other.data_vars.items()})
+    both.attrs |= {f"{prefix}{_BESIDE}": other.attrs["sweep_fingerprint"]}
     return both
 
 
-def apart(ds: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
-    """Undo `beside`."""
-    prefixed: list[Any] = [name for name in ds.data_vars if str(name).startswith("gd_")]
-    gd = ds[prefixed].rename({name: str(name).removeprefix("gd_") for name in prefixed})
-    gd.attrs = {**ds.attrs, "method": "gd"}
+def apart(ds: xr.Dataset) -> list[xr.Dataset]:
+    """Undo `beside`: return the one or two sweeps of a Dataset."""
+    from olsbn.dynamics.registry import METHODS
+
+    name = next((str(key).removesuffix(_BESIDE) for key in ds.attrs if str(key).endswith(_BESIDE)), "")
+    prefixed: list[Any] = [key for key in ds.data_vars if name and str(key).startswith(f"{name}_")]
+    if not prefixed:
+        return [ds]
+    other = ds[prefixed].rename({key: str(key).removeprefix(f"{name}_") for key in prefixed})
+    other.attrs = {**ds.attrs, "method": name}
     if "title" in ds.attrs:
-        gd.attrs["title"] = str(ds.attrs["title"]).replace("BNGD", "GD", 1)
-    gd.attrs.pop("window", None)
-    if "gd_window" in ds.attrs:
-        gd.attrs["window"] = ds.attrs["gd_window"]
-    return ds.drop_vars(prefixed), gd
+        mine, its = METHODS[ds.attrs["method"]].title, METHODS[name].title
+        other.attrs["title"] = str(ds.attrs["title"]).replace(mine, its, 1)
+    other.attrs.pop("window", None)
+    if f"{name}_window" in ds.attrs:
+        other.attrs["window"] = ds.attrs[f"{name}_window"]
+    return [ds.drop_vars(prefixed), other]
 
 
 def cell_edges(centres: Any) -> tuple[FloatArray, bool]:
@@ -203,16 +215,10 @@ def marks(ds: xr.Dataset) -> list[Mark]:
     A method's marks are for the neutral values of its further parameters: where one has another, there are none.
     """
     from olsbn.dynamics.registry import METHODS
+    from olsbn.results.datasets import has_laws
 
     method = METHODS.get(str(ds.attrs.get("method")))
-    if method is None:
-        return []
-    for param in method.params:
-        value: Any = ds[param.name].values if param.name in ds.coords else ds.attrs.get(param.name, param.default)
-        moved = np.ndim(value) > 0 or value != param.default
-        if param.default is not None and param.name != "eps_a" and moved:
-            return []
-    return list(method.marks(ds.attrs))
+    return list(method.theory.marks(ds.attrs)) if method and has_laws(ds, method) else []
 
 
 def of_one_dimension(ds: xr.Dataset, quantity: str) -> xr.Dataset:
@@ -235,75 +241,98 @@ def of_one_dimension(ds: xr.Dataset, quantity: str) -> xr.Dataset:
 
 
 def add_windows(ds: xr.Dataset, problem: OLSProblem) -> None:
-    """Put the predicted ranges that reach the tolerance into the attributes of a map of BNGD beside GD."""
-    from olsbn.theory import eps_window
+    """Put the predicted ranges that reach the tolerance into the attributes of a map, or of two side by side."""
+    from olsbn.dynamics.registry import METHODS
 
-    for name, method in (("window", "bngd"), ("gd_window", "gd")):
-        window = eps_window(problem, ds.attrs["tol"], ds.attrs["n_steps"], method) if ds.attrs["n_steps"] else None
+    for i, part in enumerate(apart(ds)):
+        window = _window(METHODS[part.attrs["method"]], problem, part)
         if window and window.reliable and 0 < window.lower < window.upper < math.inf:
-            ds.attrs[name] = [window.lower, window.upper]
+            ds.attrs[f"{part.attrs['method']}_window" if i else "window"] = [window.lower, window.upper]
 
 
-def counts(ds: xr.Dataset, prefix: str = "") -> str:
+def _window(method: Method, problem: OLSProblem, ds: xr.Dataset) -> EpsWindow | None:
+    """Return the predicted window, None where theory has none for these parameters."""
+    from olsbn.results.datasets import has_laws
+
+    law = method.theory.window if has_laws(ds, method) else None
+    return law(problem, ds.attrs["tol"], ds.attrs["n_steps"]) if law and ds.attrs["n_steps"] else None
+
+
+def counts(ds: xr.Dataset) -> str:
     """Return how the cells of a sweep ended, in a line."""
-    status = ds[f"{prefix}status"]
-    name = "GD" if prefix else str(ds.attrs["method"]).upper()
+    status = ds["status"]
     ended = [(s.label.replace("_", " "), int((status == s).sum())) for s in schema.Status]
     text = ", ".join(f"{count} {label}" for label, count in ended if count)
-    rounding = int(ds[f"{prefix}by_rounding"].sum()) if f"{prefix}by_rounding" in ds and "step" not in ds.dims else 0
-    return f"{name:<11} {status.size} cells: {text}" + (f"; {rounding} decided by rounding" if rounding else "")
+    rounding = int(ds["by_rounding"].sum()) if "by_rounding" in ds and "step" not in ds.dims else 0
+    decided = f"; {rounding} decided by rounding" if rounding else ""
+    return f"{str(ds.attrs['method']).upper():<11} {status.size} cells: {text}{decided}"
 
 
 def summary(problem: OLSProblem, ds: xr.Dataset) -> str:
-    """Return what a map shows, in a few lines."""
-    from olsbn.theory import bngd_contraction_ratio, effective_rate_regimes, eps_window, spectral_report
+    """Return what a map shows, in a few lines: a sweep of one problem, of any method and axes, or two side by side."""
+    from olsbn.dynamics.registry import METHODS
 
-    report = spectral_report(problem)
-    steps, tol, eps = ds.attrs["n_steps"], ds.attrs["tol"], ds.eps.values
-    edges, log = cell_edges(eps)
-    row = ds.sel(eps_a=1.0, method="nearest")
-    lines = []
-    lines += [counts(ds), counts(ds, "gd_")]
-    lines.append(f"learning rates that reach a relative excess of {tol:g} within {steps} steps:")
-    for method, status, where in (
-        ("bngd", row.status, f" at eps_a = {float(row.eps_a):.3g}"),
-        ("gd", ds.gd_status, ""),
-    ):
-        good = (status == schema.Status.CONVERGED).values
-        measured = "none on this grid"
-        if good.any():
-            first, last = np.flatnonzero(good)[[0, -1]]
-            width = f"{np.diff(np.log10(edges))[good].sum():.2f} decades, " if log else ""
-            measured = f"{width}{edges[first]:.3g} to {edges[last + 1]:.3g}"
-            measured += "" if good[first : last + 1].all() else " with gaps"
-            measured += ", cut off by the grid" if good[0] or good[-1] else ""
-        theory = "nothing to predict"
-        if steps:
-            window = eps_window(problem, tol, steps, method)
-            theory = f"theory: {window.decades:.2f} decades" + (" at eps_a = 1" if method == "bngd" else "")
-            theory = theory if window.reliable else "theory: no reliable prediction for so few steps"
-        lines.append(f"  {method.upper():<9} {measured}{where} ({theory})")
+    parts = [(METHODS[part.attrs["method"]], part) for part in apart(ds)]
+    lines = [counts(part) for _, part in parts]
+    if "eps" in ds["status"].dims:
+        lines.append(
+            f"learning rates that reach a relative excess of {ds.attrs['tol']:g} within {ds.attrs['n_steps']} steps:"
+        )
+        lines += [_width_line(method, problem, part) for method, part in parts]
     lines.append("best contraction ratio of sqrt(excess) a step, on the grid and in theory over all learning rates:")
-    most = effective_rate_regimes(problem).attainable
-    attainable = float(bngd_contraction_ratio(problem, min(most, report.eps_eff_opt))) if most == most else math.nan
-    for name, best in (("BNGD", report.rate_bngd_opt), ("GD", report.rate_gd_opt)):
-        prefix = "gd_" if name == "GD" else ""
-        steady = ds[f"{prefix}status"].isin([schema.Status.CONVERGED, schema.Status.MAX_STEPS])
-        rate = ds[f"{prefix}rate_sim"].where(steady & (ds[f"{prefix}rate_sim"] < 1))
-        measured = _ratio(float(rate.min())) if np.isfinite(rate).any() else "none measured in so few steps"
-        theory = f"theory: {_ratio(best)}"
-        if name == "BNGD" and attainable > best:
-            theory = (
-                f"theory at eps_a = 1: not below {_ratio(attainable)}, for from this start eps_hat settles at "
-                f"{most:.4g} or less; {_ratio(best)} would be the best over all eps_hat"
-            )
-        lines.append(f"  {name:<9} {measured} ({theory})")
-    regimes = effective_rate_regimes(problem)
-    if regimes.decades <= 0:
-        lines.append(f"no plateau of eps_hat: it rises up to about eps = {regimes.crossing:.4g}, then falls")
-    return "\n".join(lines)
+    lines += [_rate_line(method, problem, part) for method, part in parts]
+    return "\n".join([*lines, *(line for method, _ in parts for line in method.theory.remarks(problem))])
 
 
-def _ratio(rate: float) -> str:
-    """Return a contraction ratio as text; one close to 1 by its distance from 1."""
-    return f"{rate:.6g}" if not 0.999 < rate < 1 else f"1 - {1 - rate:.4g}"
+def _width_line(method: Method, problem: OLSProblem, ds: xr.Dataset) -> str:
+    """Return the range of good learning rates, other parameters as near to their defaults as the grid has them."""
+    row, where = ds.sortby("eps"), []
+    for name in (str(d) for d in ds["status"].dims if d != "eps"):
+        default = method.param(name).default
+        row = row.isel({name: 0}) if default is None else row.sortby(name).sel({name: default}, method="nearest")
+        where.append(f"{name} = {float(row[name]):.3g}")
+    good = (row["status"] == schema.Status.CONVERGED).values
+    measured = "none on this grid"
+    if good.any():
+        edges, log = cell_edges(row["eps"].values)
+        first, last = np.flatnonzero(good)[[0, -1]]
+        width = f"{np.diff(np.log10(edges))[good].sum():.2f} decades, " if log else ""
+        measured = f"{width}{edges[first]:.3g} to {edges[last + 1]:.3g}"
+        measured += "" if good[first : last + 1].all() else " with gaps"
+        measured += ", cut off by the grid" if good[0] or good[-1] else ""
+    window = _window(method, problem, row)
+    if not ds.attrs["n_steps"]:
+        theory = "nothing to predict"
+    elif window is None:
+        theory = "no prediction"
+    elif window.reliable:
+        theory = f"theory: {window.decades:.2f} decades{_scale(method)}"
+    else:
+        theory = "theory: no reliable prediction for so few steps"
+    return f"  {method.title:<9} {measured}{' at ' if where else ''}{', '.join(where)} ({theory})"
+
+
+def _scale(method: Method) -> str:
+    """Return at which learning rate of the scale theory is, for a method that has one."""
+    return "".join(f" at eps_a = {param.default:g}" for param in method.params if param.name == "eps_a")
+
+
+def _rate_line(method: Method, problem: OLSProblem, ds: xr.Dataset) -> str:
+    from olsbn.results.datasets import has_laws
+
+    measured = "none measured"
+    if "rate_sim" in ds:
+        steady = ds["status"].isin([schema.Status.CONVERGED, schema.Status.MAX_STEPS])
+        rate = ds["rate_sim"].where(steady & (ds["rate_sim"] < 1))
+        measured = schema.ratio(float(rate.min())) if np.isfinite(rate).any() else "none measured in so few steps"
+    best, attained, why = method.theory.best_rates(problem)
+    if math.isnan(best) or not has_laws(ds, method):
+        theory = "no prediction"
+    elif attained > best:
+        theory = (
+            f"theory{_scale(method)}: not below {schema.ratio(attained)}, for {why}; "
+            f"{schema.ratio(best)} would be the best over all eps_hat"
+        )
+    else:
+        theory = f"theory: {schema.ratio(best)}"
+    return f"  {method.title:<9} {measured} ({theory})"

@@ -10,7 +10,7 @@ import numpy as np
 
 from olsbn import schema
 from olsbn._validate import FloatArray, as_count, as_real
-from olsbn.dynamics.registry import METHODS
+from olsbn.dynamics.registry import BASELINE, DEFAULT, METHODS
 from olsbn.maps import default_eps
 from olsbn.problems import OLSProblem, as_problem
 from olsbn.sweeps.running import sweep
@@ -45,7 +45,7 @@ def recommend(
     tol: float = 1e-6,
     n_steps: int = 10_000,
     *,
-    methods: Sequence[str] = ("gd", "bngd"),
+    methods: Sequence[str] = (BASELINE, DEFAULT),
     workers: int | None = None,
 ) -> xr.Dataset:
     r"""Find the learning rates that need the fewest steps, and those that contract best at the end, by simulation.
@@ -136,14 +136,10 @@ def _recommend_one(looks: _Looks) -> dict[str, Any]:
     row["eps_rate_best"], row["rate_best"] = looks.best_rate()
     if math.isnan(row["rate_best"]):
         notes.append(f"no run of {looks.n_steps} steps came to a steady rate: try more steps")
-    row["rate_theory_best"], row["rate_attainable"] = best_rates(looks.problem, looks.method)
+    theory = METHODS[looks.method].theory.best_rates(looks.problem)
+    row["rate_theory_best"], row["rate_attainable"] = theory.best, theory.attained
     row["note"] = "; ".join(notes)
     return row
-
-
-def best_rates(problem: OLSProblem, method: str) -> tuple[float, float]:
-    """Return the best contraction ratio in theory, of any effective learning rate and of those that are attained."""
-    return METHODS[method].best_rates(problem)
 
 
 class _Looks:

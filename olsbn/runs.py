@@ -10,7 +10,7 @@ import numpy as np
 from olsbn import schema
 from olsbn._validate import as_count, as_flag
 from olsbn.certification import certified, check_method
-from olsbn.dynamics.registry import method_named
+from olsbn.dynamics.registry import DEFAULT, method_named
 from olsbn.problems import OLSProblem, as_problem
 from olsbn.sweeps.compute import simulate, theory_of_cells
 from olsbn.sweeps.pool import interruptible
@@ -25,7 +25,7 @@ _COLUMNS = ("excess", "residual", "a", "w_norm", "eps_eff", "by_rounding")
 
 def run(
     problem: OLSProblem,
-    method: str = "bngd",
+    method: str = DEFAULT,
     *,
     n_steps: int = 1000,
     record: Any = None,

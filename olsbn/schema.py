@@ -108,3 +108,8 @@ def attrs(name: str) -> dict[str, Any]:
 
         found |= {"flag_values": np.array(FLAG_VALUES, dtype=np.int8), "flag_meanings": FLAG_MEANINGS}
     return found
+
+
+def ratio(rate: float) -> str:
+    """Return a contraction ratio as text; one close to 1 by its distance from 1."""
+    return f"{rate:.6g}" if not 0.999 < rate < 1 else f"1 - {1 - rate:.4g}"

@@ -310,12 +310,11 @@ def test_run_of_many_steps_records_some():
 
 
 def test_default_rates_of_a_run_are_near_the_best():
-    from olsbn.cli.run import default_rate
-
+    first = {name: method.theory.first_eps for name, method in olsbn.methods().items()}
     problem = olsbn.OLSProblem.from_spectrum("linspace", 30, 50.0)
     report = olsbn.spectral_report(problem)
-    assert default_rate(problem, "gd") == report.eps_opt
-    ds = olsbn.run_bngd(problem, default_rate(problem, "bngd"), n_steps=3000)
+    assert first["gd"](problem) == report.eps_opt
+    ds = olsbn.run_bngd(problem, first["bngd"](problem), n_steps=3000)
     assert 0.3 * report.eps_eff_opt < ds.eps_eff.values[-1] <= report.eps_eff_max
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import math
 import pickle
 import tracemalloc
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -202,7 +201,7 @@ def test_sweeps_reduce_and_say_so(tmp_path):
     few = olsbn.sweep(problem, method="gd", reduce=40, **grid)
     assert few.attrs["modes"] == 40 and few.attrs["reduction_error"] > auto.attrs["reduction_error"]
     for name, grids in (("wngd", {}), ("bngd", {"smoothing": np.array([0.0, 0.1])})):
-        refused(lambda n=name, g=grids: spec._check_reduce(SimpleNamespace(name=n), g), "reduce", name)
+        refused(lambda n=name, g=grids: spec._check_reduce(olsbn.methods()[n], g), "reduce", name)
     refused(lambda: olsbn.sweep(family, dim=3000, reduce=True, **grid), "reduce", "True")
 
 

@@ -34,8 +34,7 @@ def compare_command(ctx: click.Context, result: str, out: str | None, **named: A
         from olsbn.results.comparison import compare
 
         problem = make_problem(**named) if problem_named(named) else None
-        parts = maps.apart(ds) if "gd_status" in ds else (ds,)
-        found = [compare(part, problem) for part in parts]
+        found = [compare(part, problem) for part in maps.apart(ds)]
     for one in found:
         click.echo(one.attrs["title"])
         for what, text in (("status", "status"), ("rate", "contraction ratio"), ("eps_eff", "effective rate")):

@@ -20,9 +20,7 @@ _BYTES_A_CELL = 600
 
 @main.command("map", cls=MethodCommand)
 @problem_options
-@click.option(
-    "--method", default="bngd", show_default=True, metavar="M", help="Any method; GD stands beside bngd alone."
-)
+@click.option("--method", metavar="M", help="Any method (default: BNGD, with GD beside it).")
 @click.option("--eps", metavar="LO:HI:N", help="Learning rates of w (default: around the ranges that converge).")
 @click.option("--eps-a", metavar="LO:HI:N", help="Learning rates of the BN scale a (default: 0.001 to 3.9).")
 @click.option(
@@ -35,7 +33,7 @@ _BYTES_A_CELL = 600
 @click.option("--tol", type=float, default=1e-10, show_default=True, help="Relative excess that counts as converged.")
 @click.option("--out", metavar="DIR", help="Where the results go (default: results/map-NAME).")
 @click.option("--workers", type=int, metavar="N", help="Threads (default: all processors).")
-def map_command(method: str, steps: str, tol: float, out: str | None, workers: int | None, **named: Any) -> None:
+def map_command(method: str | None, steps: str, tol: float, out: str | None, workers: int | None, **named: Any) -> None:
     r"""Draw where BNGD, or any method, converges over (eps, eps_a), BNGD beside GD's range.
 
     Grids are LO:HI:N, with equal ratios for --eps and equal steps for --eps-a unless @log or @lin is appended. A grid
@@ -50,12 +48,13 @@ def map_command(method: str, steps: str, tol: float, out: str | None, workers: i
     with bad_input():
         from olsbn import maps
         from olsbn._validate import check_memory, nearest
-        from olsbn.dynamics.registry import METHODS
+        from olsbn.dynamics.registry import DEFAULT, METHODS
         from olsbn.sweeps.grid import Grid
 
         if workers is not None and workers < 1:
             raise ValueError(f"--workers must be >= 1, got {workers}")
-        one = METHODS[nearest("method", method, list(METHODS))]
+        method = nearest("method", DEFAULT if method is None else method, list(METHODS))
+        one = METHODS[method]
         record = _steps(steps)
         typed, rest = split(named)
         for name in ("eps", "eps_a"):
@@ -75,32 +74,32 @@ def map_command(method: str, steps: str, tol: float, out: str | None, workers: i
             params["eps"] = maps.default_eps(problem, record[-1], tol)
         how: dict[str, Any] = {"n_steps": record[-1], "tol": tol} | ({"record": record} if len(record) > 1 else {})
         spec = SweepSpec.checked(problem, method, params, **how)
-        plain = method == "bngd" and set(spec.axes) == {"eps_a", "eps"} and len(record) == 1
+        other = one.beside if set(spec.axes) == {"eps_a", "eps"} and len(record) == 1 else ""
         if not spec.axes:
             raise ValueError("a map must have at least one grid LO:HI:N, got none (see: olsbn run)")
         path = (
             Path(out)
             if out is not None
-            else results_name("map" if method == "bngd" else f"map-{method}", problem.label)
+            else results_name("map" if method == DEFAULT else f"map-{method}", problem.label)
         )
     with output_directory(path, ("map.nc",)) as publish:
         with may_fail("the sweep"):
             ds = sweep(problem, method=method, workers=workers, **how, **params)
-            if plain:
-                ds = maps.beside(ds, sweep(problem, method="gd", eps=params["eps"], workers=workers, **how))
-        if plain:
+            if other:
+                ds = maps.beside(ds, sweep(problem, method=other, eps=params["eps"], workers=workers, **how))
+        if other:
             maps.add_windows(ds, problem)
         ds.attrs["command"] = command_line()
 
         def write(work: Path) -> None:
             save_netcdf(ds, work / "map.nc")
             ds.to_zarr(work / "map.zarr", mode="w", consolidated=False)
-            figure = plotting.map_figure(ds) if plain else plotting.maps_figure(ds)
+            figure = plotting.map_figure(ds) if other else plotting.maps_figure(ds)
             plotting.save(figure, work / "map.png", ds)
             plotting.save(figure, work / "map.pdf", ds)
 
         publish(write)
-    click.echo(f"problem     {describe(problem)}\n{maps.summary(problem, ds) if plain else maps.counts(ds)}")
+    click.echo(f"problem     {describe(problem)}\n{maps.summary(problem, ds)}")
     click.echo(f"results     {path}/ (map.png, map.pdf, map.nc, map.zarr)")
 
 

@@ -113,6 +113,7 @@ def _figure(
     runs: list[xr.Dataset], ds: xr.Dataset, quantity: str | None, x: str | None, y: str | None, colours: dict[str, Any]
 ) -> Any:
     from olsbn import maps, plotting
+    from olsbn.results.measures import bands
 
     plain = quantity is None and x is None and y is None and not colours
     if runs:
@@ -120,21 +121,18 @@ def _figure(
             raise ValueError("--quantity, --x, --y and colours go with a map, got them with a run")
         return plotting.run_figure(runs)
     if "width_decades" in ds:
-        return plotting.in_style(plotting.plot_robustness, ds)
+        return plotting.in_style(plotting.plot_robustness, bands(ds))
     if "status_check" in ds:
         return plotting.in_style(plotting.plot_comparison, ds)
-    if "gd_status" in ds and x is None and y is None and not colours:
-        return plotting.map_figure(ds, quantity or "excess")
-    if "gd_status" in ds:
-        ds = maps.apart(ds)[0]
+    ds, *other = maps.apart(whole := ds)
+    if other and x is None and y is None and not colours:
+        return plotting.map_figure(whole, quantity or "excess")
     if "status" not in ds:
         raise ValueError(
             f"the result must be a sweep, a map or a run, got one with {', '.join(map(str, ds.data_vars))}"
         )
     if plain and "eps" in ds.dims and "dim" in ds.dims:
-        from olsbn.results.measures import robustness
-
-        return plotting.in_style(plotting.plot_robustness, robustness(ds))
+        return plotting.in_style(plotting.plot_robustness, bands(ds))
     if x is None and y is None and "eps" not in ds.dims:
         dims = ", ".join(map(str, ds.dims)) or "none"
         raise ValueError(f"the result must have an axis eps to be drawn without --x, got {dims}")

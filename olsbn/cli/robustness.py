@@ -35,11 +35,10 @@ def robustness_command(result: str, rate: float, out: str | None, **named: Any) 
             picture_path(out)
         ds = open_result(Path(result))
         from olsbn import maps
-        from olsbn.results.measures import over_trials, robustness
+        from olsbn.results.measures import bands, over_trials, robustness
 
         problem = make_problem(**named) if problem_named(named) else None
-        parts = maps.apart(ds) if "gd_status" in ds else (ds,)
-        found = [robustness(part, problem, default=rate) for part in parts]
+        found = [robustness(part, problem, default=rate) for part in maps.apart(ds)]
         if target is not None and target.suffix in (".png", ".pdf") and "dim" not in found[0].dims:
             raise ValueError("--out must be a table for a result of one dimension, got a picture")
     for one in found:
@@ -58,7 +57,7 @@ def robustness_command(result: str, rate: float, out: str | None, **named: Any) 
         else:
             from olsbn import plotting
 
-            plotting.save_axes(plotting.plot_robustness, found[0], target)
+            plotting.save_axes(plotting.plot_robustness, bands(found[0]), target)
     click.echo(f"{'table' if target.suffix in exports.FORMATS else 'picture':<11} {target}")
 
 

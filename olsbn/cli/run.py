@@ -45,13 +45,10 @@ def run_command(method: str, steps: int, tol: float, out: str | None, **named: A
     """
     with bad_input():
         from olsbn._validate import nearest
-        from olsbn.dynamics.registry import METHODS
+        from olsbn.dynamics.registry import DEFAULT, METHODS
 
         nearest("method", method, [*METHODS, "both"])
-        if method == "both":
-            names = ["bngd", "gd"]
-        else:
-            names = [method]
+        names = [DEFAULT, METHODS[DEFAULT].beside] if method == "both" else [method]
         typed, rest = split(named)
         # what only one of two methods has is given to that one
         having = {name: set(METHODS[name].settings) for name in names}
@@ -113,23 +110,14 @@ def run_command(method: str, steps: int, tol: float, out: str | None, **named: A
 
 def default_eps(problem: OLSProblem, method: str, tol: float, steps: int, others: dict[str, Any]) -> tuple[float, str]:
     """Return the learning rate that needs the fewest steps, by simulation, or one by theory; and which it is."""
+    from olsbn.dynamics.registry import METHODS
     from olsbn.recommendation import fastest
 
     eps, needed = fastest(problem, method, tol, min(steps, _LOOK), **others)
     if needed >= 0:
         return eps, f"eps is the one that needs the fewest steps, by simulation: {needed} (see: olsbn recommend)"
-    return default_rate(problem, method), f"eps by theory: none reaches {tol:g} in {min(steps, _LOOK)} steps"
-
-
-def default_rate(problem: OLSProblem, method: str) -> float:
-    """Return GD's best learning rate, or one that BNGD takes to about its best effective rate."""
-    from olsbn.theory import effective_rate_regimes, spectral_report
-
-    report = spectral_report(problem)
-    if method == "gd":
-        return report.eps_opt
-    rate = report.eps_eff_opt / effective_rate_regimes(problem).small_slope
-    return rate if 0 < rate < math.inf else 1.0
+    eps = METHODS[method].theory.first_eps(problem)
+    return eps, f"eps by theory: none reaches {tol:g} in {min(steps, _LOOK)} steps"
 
 
 def how_many(problem: OLSProblem, method: str, params: dict[str, Any], ds: xr.Dataset) -> str:

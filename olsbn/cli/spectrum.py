@@ -9,7 +9,7 @@ import click
 
 from olsbn.cli.problem import make_problem, problem_options
 from olsbn.cli.shell import bad_input, main
-from olsbn.cli.text import shortened
+from olsbn.cli.text import numbers_text
 
 
 @main.command("spectrum")
@@ -58,7 +58,7 @@ def spectrum_command(as_json: bool, **named: Any) -> None:
     for name, value, what in rows:
         click.echo(f"{name:<19}{value:<18}{what}".rstrip())
     for name, eigvals in (("eigvals", report.eigvals), ("eigvals_star", report.eigvals_star)):
-        click.echo(f"{name:<19}{shortened(eigvals)}")
+        click.echo(f"{name:<19}{numbers_text(eigvals)}")
     if regimes.decades <= 0:
         click.echo(
             "note               eps_2 <= eps_1: no plateau; the effective rate rises up to about eps = "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from olsbn.schema import ratio as ratio
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -19,12 +21,7 @@ def describe(problem: OLSProblem) -> str:
     return f"{problem.label}: d = {problem.dim}, cond = {report.cond:.6g}, cond* = {report.cond_star:.6g}"
 
 
-def ratio(rate: float) -> str:
-    """Return a contraction ratio as text; one close to 1 by its distance from 1."""
-    return f"{rate:.6g}" if not 0.999 < rate < 1 else f"1 - {1 - rate:.4g}"
-
-
-def shortened(values: np.ndarray, ends: int = 3) -> str:
+def numbers_text(values: np.ndarray, ends: int = 3) -> str:
     """Return numbers as text, the middle of a long list left out."""
     texts = [f"{value:.6g}" for value in values]
     if len(texts) > 2 * ends + 2:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from olsbn._validate import FloatArray, as_count, as_floats, one_of
+from olsbn.dynamics.predictions import Theory
 
 if TYPE_CHECKING:
     from olsbn.kernels.run import Run
-    from olsbn.problems import OLSProblem
 
 Arrays = dict[str, np.ndarray]
 
@@ -79,22 +79,6 @@ class Option:
         return one_of(self.name, value, self.choices) if self.choices else as_count(self.name, value)
 
 
-def no_rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
-    """Return NaN for every cell: a method without a theory of its rate."""
-    return np.full(np.shape(cells["eps_eff"]), np.nan)
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What theory marks on a parameter's axis of a map: values, and what they are; exact, or asymptotic."""
-
-    param: str
-    values: tuple[float, ...]
-    names: tuple[str, ...]  # mathtext beside each
-    label: str
-    exact: bool
-
-
 @dataclass(frozen=True)
 class Method:
     """A dynamics, as data.
@@ -117,23 +101,19 @@ class Method:
         numbers of a cell depend on nothing but its own parameters.
     numbers : tuple of str
         The modules whose source makes these numbers: another version of them is another engine.
-    rate_theory : callable
-        ``rate_theory(problem, params, cells)`` returns the contraction ratio that theory gives for each cell, NaN where
-        there is none. It sees what was simulated (`eps_eff`), never the kernel.
-    theory : tuple of str
-        The modules that `rate_theory` comes from.
-    best_rates : callable
-        ``best_rates(problem)`` returns the best contraction ratio in theory, of any effective learning rate and of
-        those that are attained from the problem's start; NaN where that is not known.
+    theory : Theory
+        What is known without running it.
     step : str
         The update, as printed.
     sources : tuple of str
         Where it is from.
     work : callable
         ``work(dim, n_steps)`` returns about how many mode-steps a cell takes.
-    marks : callable
-        ``marks(facts)`` returns what theory marks on the axes of a map, from the attributes of a sweep
-        (`olsbn.theory.facts`), for neutral values of all parameters but `eps` and `eps_a`.
+    beside : str
+        The method whose runs on the same learning rates stand beside its own in maps; none if empty.
+    reducible : tuple of str or None
+        The parameters that have to be neutral for a problem to be replaced by one with fewer modes and the same
+        moments; None: never.
     options : tuple of Option
         Settings that are no numbers of a grid.
     in_run : tuple of str
@@ -152,12 +132,11 @@ class Method:
     tile: Callable[[Any, Arrays, Run], tuple[Arrays, Arrays]]
     numbers: tuple[str, ...]
     step: str
-    rate_theory: Callable[[OLSProblem, Mapping[str, Any], Mapping[str, Any]], Any] = no_rate
-    theory: tuple[str, ...] = ()
-    best_rates: Callable[[OLSProblem], tuple[float, float]] = lambda problem: (math.nan, math.nan)
+    theory: Theory = field(default_factory=Theory)
     sources: tuple[str, ...] = ()
     work: Callable[[int, int], float] = lambda dim, n_steps: float(dim) * n_steps
-    marks: Callable[[Mapping[str, Any]], tuple[Mark, ...]] = lambda facts: ()
+    beside: str = ""
+    reducible: tuple[str, ...] | None = None
     options: tuple[Option, ...] = ()
     in_run: tuple[str, ...] = ()
     color: str = "#5a5a5a"
@@ -173,6 +152,11 @@ class Method:
         """The parameters in the order of a sweep's axes."""
         last = {"eps_a": 1, "eps": 2}
         return tuple(sorted(self.params, key=lambda param: last.get(param.name, 0)))
+
+    @property
+    def further(self) -> tuple[Param, ...]:
+        """The parameters other than `eps` and `eps_a` that have a neutral value: what theory takes as given."""
+        return tuple(param for param in self.params if param.default is not None and param.name != "eps_a")
 
     @property
     def settings(self) -> dict[str, Param | Option]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn.dynamics.base import Arrays, Mark, Method, Param
+from olsbn.dynamics.base import Arrays, Method, Param
 from olsbn.dynamics.groups import (
     EPS,
     EPS_A_POWER,
@@ -22,6 +22,7 @@ from olsbn.dynamics.groups import (
     tile_by_groups,
     without_a_limit,
 )
+from olsbn.dynamics.predictions import BestRates, Ending, Mark, Theory
 
 if TYPE_CHECKING:
     from olsbn.kernels.run import Run
@@ -92,7 +93,7 @@ def _marks(facts: Mapping[str, Any]) -> tuple[Mark, ...]:
     return (edge,)
 
 
-def _best_rates(problem: OLSProblem) -> tuple[float, float]:
+def _best_rates(problem: OLSProblem) -> BestRates:
     """Return the best rate of any effective rate, and of those that are attained from this start.
 
     The effective rate settles at what follows from eps and the start, and not above `EffectiveRateRegimes.attainable`;
@@ -102,8 +103,43 @@ def _best_rates(problem: OLSProblem) -> tuple[float, float]:
 
     report, most = spectral_report(problem), effective_rate_regimes(problem).attainable
     if math.isnan(most):
-        return report.rate_bngd_opt, math.nan
-    return report.rate_bngd_opt, float(bngd_contraction_ratio(problem, min(most, report.eps_eff_opt)))
+        return BestRates(report.rate_bngd_opt)
+    attained = float(bngd_contraction_ratio(problem, min(most, report.eps_eff_opt)))
+    return BestRates(report.rate_bngd_opt, attained, f"from this start eps_hat settles at {most:.4g} or less")
+
+
+def _window(problem: OLSProblem, tol: float, n_steps: int) -> Any:
+    from olsbn.theory import eps_window
+
+    return eps_window(problem, tol, n_steps, "bngd")
+
+
+def _ending(problem: OLSProblem, params: Mapping[str, Any], n_steps: int, tol: float) -> Ending:
+    from olsbn.theory.endings import bngd_steps, is_degenerate
+
+    steps, limit = bngd_steps(problem, params["eps"], params["eps_a"], n_steps, tol)
+    return Ending(steps, limit, is_degenerate(problem))
+
+
+def _regimes(problem: OLSProblem) -> Any:
+    from olsbn.theory import effective_rate_regimes
+
+    return effective_rate_regimes(problem)
+
+
+def first_eps(problem: OLSProblem) -> float:
+    """Return a learning rate that settles at about the best effective rate, by the law for small learning rates."""
+    from olsbn.theory import spectral_report
+
+    rate = spectral_report(problem).eps_eff_opt / _regimes(problem).small_slope
+    return rate if 0 < rate < math.inf else 1.0
+
+
+def _remarks(problem: OLSProblem) -> tuple[str, ...]:
+    regimes = _regimes(problem)
+    if not regimes.decades <= 0:
+        return ()
+    return (f"no plateau of eps_hat: it rises up to about eps = {regimes.crossing:.4g}, then falls",)
 
 
 METHOD = Method(
@@ -125,11 +161,21 @@ METHOD = Method(
     prepare=_Prepared,
     tile=_tile,
     numbers=("olsbn.kernels.bngd", "olsbn.kernels.normalized"),
-    marks=_marks,
-    rate_theory=_rate,
-    theory=("olsbn.theory.rates", "olsbn.theory.normalizers"),
-    best_rates=_best_rates,
+    theory=Theory(
+        rate=_rate,
+        modules=("olsbn.theory.rates", "olsbn.theory.normalizers"),
+        best_rates=_best_rates,
+        window=_window,
+        ending=_ending,
+        regimes=_regimes,
+        marks=_marks,
+        edge=("eps_eff_max", r"$\hat\varepsilon = 2/\lambda^*_d$"),
+        first_eps=first_eps,
+        remarks=_remarks,
+    ),
     step="a <- a + eps_a (w'g/sigma - a),  w <- w + eps (a/sigma) (g - (w'g/sigma^2) H w),  sigma^2 = w'H w",
     sources=("Cai, Li, Shen 2019", "Arora, Li, Lyu 2019"),
+    beside="gd",
+    reducible=("smoothing",),
     color="#1f5fa8",
 )

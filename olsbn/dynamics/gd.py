@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn.dynamics.base import Arrays, Mark, Method
+from olsbn.dynamics.base import Arrays, Method
 from olsbn.dynamics.groups import (
     EPS,
     EPS_FACTOR,
@@ -20,6 +20,7 @@ from olsbn.dynamics.groups import (
     tile_by_groups,
     without_a_limit,
 )
+from olsbn.dynamics.predictions import BestRates, Ending, Mark, Theory
 
 if TYPE_CHECKING:
     from olsbn.kernels.run import Run
@@ -70,12 +71,30 @@ def _marks(facts: Mapping[str, Any]) -> tuple[Mark, ...]:
     return (Mark("eps", (float(facts.get("eps_max", math.nan)),), ("",), label, True),)
 
 
-def _best_rates(problem: OLSProblem) -> tuple[float, float]:
+def _best_rates(problem: OLSProblem) -> BestRates:
     """Every learning rate is attained: it is the effective one."""
     from olsbn.theory import spectral_report
 
     rate = spectral_report(problem).rate_gd_opt
-    return rate, rate
+    return BestRates(rate, rate)
+
+
+def _window(problem: OLSProblem, tol: float, n_steps: int) -> Any:
+    from olsbn.theory import eps_window
+
+    return eps_window(problem, tol, n_steps, "gd")
+
+
+def _ending(problem: OLSProblem, params: Mapping[str, Any], n_steps: int, tol: float) -> Ending:
+    from olsbn.theory.endings import gd_steps
+
+    return Ending(*gd_steps(problem, params["eps"], n_steps, tol))
+
+
+def _first_eps(problem: OLSProblem) -> float:
+    from olsbn.theory import spectral_report
+
+    return spectral_report(problem).eps_opt
 
 
 METHOD = Method(
@@ -86,13 +105,21 @@ METHOD = Method(
     prepare=_Prepared,
     tile=_tile,
     numbers=("olsbn.kernels.gd", "olsbn.kernels.gd_steps"),
-    marks=_marks,
-    rate_theory=_rate,
-    theory=("olsbn.theory.rates", "olsbn.theory.normalizers"),
-    best_rates=_best_rates,
+    theory=Theory(
+        rate=_rate,
+        modules=("olsbn.theory.rates", "olsbn.theory.normalizers"),
+        exact=True,
+        best_rates=_best_rates,
+        window=_window,
+        ending=_ending,
+        marks=_marks,
+        edge=("eps_max", r"$\varepsilon = 2/\lambda_{\max}$"),
+        first_eps=_first_eps,
+    ),
     step="w <- w + eps (g - H w)",
     sources=("textbook",),
     # closed form: a step costs nothing, but finding the first one within the tolerance costs some powers
     work=lambda dim, n_steps: float(dim) * min(n_steps, 500),
+    reducible=(),
     color="#c46a00",
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from olsbn.dynamics.base import Arrays, Method
+from olsbn.dynamics.predictions import Theory
 
 if TYPE_CHECKING:
     from olsbn.kernels.run import Run
@@ -38,8 +39,9 @@ METHOD = Method(
     prepare=_prepare,
     tile=_tile,
     numbers=("olsbn.kernels.normalized", "olsbn.dynamics.gdnp"),
-    rate_theory=_rate,
-    theory=("olsbn.theory.rates",),
+    theory=Theory(
+        rate=_rate, modules=("olsbn.theory.rates",), edge=("eps_eff_max", r"$\hat\varepsilon = 2/\lambda^*_d$")
+    ),
     step="a = w'g/sigma,  w <- w + (g/q - H w)/lambda_max,  q = w'g/sigma^2,  sigma^2 = w'H w",
     sources=("Kohler et al. 2019",),
     color="#2e7d32",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from olsbn.dynamics.base import Arrays, Method, Option
+from olsbn.dynamics.bngd import first_eps
 from olsbn.dynamics.groups import BATCH_SIZE, EPS, EPS_A, EPS_A_POWER, EPS_POWER, REPLICATE, WEIGHT_DECAY
+from olsbn.dynamics.predictions import Theory
 
 if TYPE_CHECKING:
     from olsbn.kernels.run import Run
@@ -34,6 +36,8 @@ METHOD = Method(
     numbers=("olsbn.kernels.minibatch",),
     step="a <- a - eps_a d/da J_B,  w <- w - eps d/dw J_B,  J_B = mean_B (y - a (z - mean_B z)/sd_B z)^2/2,  z = x'w",
     sources=("Ioffe, Szegedy 2015", "Arora, Li, Lyu 2019"),
+    # both are those of the whole sample
+    theory=Theory(edge=("eps_eff_max", r"$\hat\varepsilon = 2/\lambda^*_d$"), first_eps=first_eps),
     work=lambda dim, n_steps: 100.0 * dim * n_steps,  # some 30 rows of a batch, three times
     options=(
         Option("seed", "of the streams of batches", 0),

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from olsbn.dynamics.base import Arrays, Method
+from olsbn.dynamics.bngd import first_eps
 from olsbn.dynamics.groups import EPS, EPS_A
+from olsbn.dynamics.predictions import Theory
 
 if TYPE_CHECKING:
     from olsbn.kernels.run import Run
@@ -47,8 +49,8 @@ METHOD = Method(
     prepare=_prepare,
     tile=_tile,
     numbers=("olsbn.kernels.normalized", "olsbn.dynamics.wngd"),
-    rate_theory=_rate,
-    theory=("olsbn.theory.normalizers",),
+    # at a minimiser the effective rate is eps/beta^2 for any normaliser
+    theory=Theory(rate=_rate, modules=("olsbn.theory.normalizers",), first_eps=first_eps),
     step="a <- a + eps_a w'r/||w||,  w <- w + eps (a/||w||) (r - (w'r/||w||^2) w),  r = g - a H w/||w||",
     sources=("Salimans, Kingma 2016",),
     color="#8e44ad",

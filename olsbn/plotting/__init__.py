@@ -1,7 +1,7 @@
 """Pictures of results: a Dataset goes in, matplotlib Axes or a Figure come out; the only importer of matplotlib.
 
 Nothing is computed here: every number drawn is in the Dataset, the theory in its attributes. Where cells lie is said by
-`olsbn.maps`.
+`olsbn.maps`, and `olsbn.results.measures.bands` takes the medians that `plot_robustness` draws.
 """
 
 from olsbn.plotting.cells import QUANTITIES

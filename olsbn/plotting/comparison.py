@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, PathPatch
 
-from olsbn.maps import cell_edges, map_of
+from olsbn.maps import cell_edges, map_of, marks
 from olsbn.plotting.cells import QUANTITIES, border, rectangles
 from olsbn.plotting.look import APPROXIMATE, TIGHT, new_axes
+from olsbn.plotting.maps import axis_label
 from olsbn.results.datasets import check_variables
 from olsbn.schema import Status
 
@@ -30,9 +31,10 @@ def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     ds : xarray.Dataset
-        A result of `olsbn.compare`. With dims ``(eps_a, eps)``: a map of the statuses found, with an outline of the
-        cells that were predicted to converge. With ``(eps,)``: the final effective rate of every cell, and the
-        predicted one as a line; for GD ``|ln rho|`` of the contraction ratio, which falls to 0 where convergence ends.
+        A result of `olsbn.compare` over eps, or over eps and another parameter. With two dims: a map of the statuses
+        found, with an outline of the cells that were predicted to converge. With ``(eps,)``: the final effective rate
+        of every cell, and the predicted one as a line; for methods without such a law, as GD, ``|ln rho|`` of the
+        contraction ratio, which falls to 0 where convergence ends.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
@@ -63,7 +65,7 @@ def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     if ax is None:
         ax = new_axes((6.4, 5.4) if len(dims) == 2 else (6.4, 4.4))
     keys = _comparison_map(ds, ax) if len(dims) == 2 else _comparison_line(ds, ax)
-    ax.set_xlabel(r"learning rate $\varepsilon$")
+    ax.set_xlabel(axis_label(ds, str(dims[-1])))
     what = "status" if len(dims) == 2 else "rate" if "eps_eff_check" not in ds else "eps_eff"
     check = ds[f"{what}_check"].values
     agree, compared = int((check == 1).sum()), int(((check == 0) | (check == 1)).sum())
@@ -77,7 +79,8 @@ def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 
 def _comparison_map(ds: xr.Dataset, ax: Axes) -> list[Any]:
-    (x, x_log), (y, y_log) = cell_edges(ds["eps"].values), cell_edges(ds["eps_a"].values)
+    up, across = (str(d) for d in ds["status"].dims)
+    (x, x_log), (y, y_log) = cell_edges(ds[across].values), cell_edges(ds[up].values)
     status, check = ds["status"].values, ds["status_check"].values
     keys: list[Any] = []
     ax.set_xscale("log" if x_log else "linear")
@@ -97,7 +100,7 @@ def _comparison_map(ds: xr.Dataset, ax: Axes) -> list[Any]:
     outline = border(ds["status_theory"].values == Status.CONVERGED, x, y)
     ax.add_patch(PathPatch(outline, fill=False, zorder=1.3, **TIGHT))
     keys.insert(0, Line2D([], [], **TIGHT, label="theory: converges inside"))
-    ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), ylabel=r"learning rate $\varepsilon_a$ of the scale")
+    ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), ylabel=axis_label(ds, up))
     return keys
 
 
@@ -131,9 +134,9 @@ def _comparison_line(ds: xr.Dataset, ax: Axes) -> list[Any]:
         key.set_label(f"{label}: {count}" + (f" ({why})" if why else ""))
         keys.append(key)
     if what == "rate":
-        edge = ds.attrs.get("eps_max", np.nan)
-        if eps[0] < edge < eps[-1]:
-            keys.append(ax.axvline(edge, **{**APPROXIMATE, "color": "#505050"}, label="converges to the left only"))
+        for edge in (value for mark in marks(ds) if mark.param == "eps" and mark.exact for value in mark.values):
+            if eps[0] < edge < eps[-1]:
+                keys.append(ax.axvline(edge, **{**APPROXIMATE, "color": "#505050"}, label="converges to the left only"))
         ax.set_ylabel(r"$|\ln \rho|$, $\rho$: contraction ratio of $\sqrt{\mathrm{excess}}$")
     else:
         ax.set_ylabel(QUANTITIES["eps_eff"].label)

@@ -10,19 +10,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from olsbn.dynamics.registry import METHODS
+from olsbn.dynamics.registry import BASELINE, DEFAULT, METHODS
 from olsbn.maps import symbol
 from olsbn.plotting.look import (
     APPROXIMATE,
     TIGHT,
     drawable,
     method_color,
+    method_of,
     new_axes,
     number,
     power,
     style,
 )
 from olsbn.plotting.maps import title_of
+from olsbn.results import measures
 from olsbn.results.datasets import check_variables
 from olsbn.schema import Status
 
@@ -109,15 +111,19 @@ def _settled(steps: np.ndarray, excess: np.ndarray, rate: float) -> bool:
 
 
 def run_figure(runs: list[xr.Dataset]) -> Figure:
-    """Draw runs on one problem: their excess above, their effective learning rates below, each by its own edge."""
+    """Draw runs on one problem: their excess above, their effective learning rates below.
+
+    These are relative to the edge of stability of each method; where one has none, they are drawn as they are.
+    """
+    edges = [found.theory.edge if found else ("", "") for found in map(method_of, runs)]
+    by_edge = all(name for name, _ in edges)
     with style():
         figure = Figure(figsize=(7.2, 5.4), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 0.55])
-        bottom.axhline(1.0, **TIGHT)
         scaled = []
-        for ds in runs:
+        for ds, (edge_name, _) in zip(runs, edges, strict=True):
             plot_run(ds, top)
-            edge = ds.attrs.get("eps_max" if ds.attrs["method"] == "gd" else "eps_eff_max", np.nan)
+            edge = ds.attrs.get(edge_name, np.nan) if by_edge else 1.0
             scaled.append(ds["eps_eff"].values / edge)
             bottom.plot(ds["step"].values, drawable(scaled[-1], negative=True), color=method_color(ds))
         positive = drawable(np.concatenate(scaled))
@@ -127,17 +133,19 @@ def run_figure(runs: list[xr.Dataset]) -> Figure:
             bottom.set_ylim(bottom=min(0, bottom.get_ylim()[0]))
         top.set_title("")
         top.set_xlabel("")
-        figure.suptitle(title_of(runs[0], [], " and ".join(ds.attrs["method"].upper() for ds in runs)))
+        names = [ds.attrs["method"].upper() for ds in runs]
+        figure.suptitle(title_of(runs[0], [], " and ".join(names)))
         bottom.set_xlabel("step $k$")
-        bottom.set_ylabel("effective rate / edge")
-        key = r"edge: BNGD $\hat\varepsilon = 2/\lambda^*_d$, GD $\varepsilon = 2/\lambda_{\max}$ (exact)"
-        bottom.legend(handles=[Line2D([], [], **TIGHT, label=key)], frameon=False)
+        bottom.set_ylabel("effective rate / edge" if by_edge else "effective rate")
+        if by_edge:
+            bottom.axhline(1.0, **TIGHT, zorder=1.9)
+            key = ", ".join(f"{name} {text}" for name, (_, text) in zip(names, edges, strict=True))
+            bottom.legend(handles=[Line2D([], [], **TIGHT, label=f"edge: {key} (exact)")], frameon=False)
     return figure
 
 
 def _run_label(ds: xr.Dataset) -> str:
-    found = ds.attrs
-    method = METHODS.get(str(found.get("method")))
+    found, method = ds.attrs, method_of(ds)
     values = []
     for param in method.params if method else ():
         value = found.get(param.name)
@@ -155,8 +163,9 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     ds : xarray.Dataset
-        A result of `olsbn.robustness`, or of `olsbn.sweep` over dimensions, which is then put through it. Drawn are
-        `width_decades`, for each ``eps_a``, and of `gd_width_decades` and `width_theory` what is there.
+        A result of `olsbn.robustness`, or of `olsbn.sweep` over dimensions; `olsbn.results.measures.bands` makes of
+        either what is drawn, and that is taken too. Drawn are `width_decades`, for each value of the other axes, and
+        of `gd_width_decades` and `width_theory` what is there.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
@@ -179,17 +188,11 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     >>> ax.get_xlabel()
     'dimension $d$'
     """
-    from olsbn.results.measures import over_trials, robustness
-
-    check_variables(ds, "a sweep over dimensions", ("dim",))
-    if "width_decades" not in ds:
-        check_variables(ds, "a sweep over dimensions", ("dim", "eps", "status"))
-        ds = robustness(ds)
-    bands = over_trials(ds if "trial" in ds.dims else ds.expand_dims("trial"))
-    found, dims = ds.attrs, ds["dim"].values
-    method = str(found.get("method", "bngd")).upper()
+    bands = ds if "quantile" in getattr(ds, "dims", ()) else measures.bands(ds)
+    found, dims = bands.attrs, bands["dim"].values
+    one, method = method_of(bands), str(found.get("method", DEFAULT)).upper()
     width = bands["width_decades"]
-    lines: list[tuple[str, xr.DataArray, Any]] = [(method, width, method_color(ds))]
+    lines: list[tuple[str, xr.DataArray, Any]] = [(method, width, method_color(bands))]
     few = True
     others = [str(d) for d in width.dims if d not in ("quantile", "dim")]
     if others:
@@ -202,8 +205,9 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
             at = dict(zip(others, place, strict=True))
             values = [f"${symbol(width, d)} = {number(float(width[d].values[k]))}$" for d, k in at.items()]
             lines.append((", ".join([method, *values]) if i in named else "_", width.isel(at), color))
-    if "gd_width_decades" in bands and method != "GD":
-        lines.append(("GD", bands["gd_width_decades"], METHODS["gd"].color))
+    plain = METHODS[BASELINE]
+    if "gd_width_decades" in bands and one is not plain:
+        lines.append((plain.title, bands["gd_width_decades"], plain.color))
     ax = new_axes((6.4, 4.2)) if ax is None else ax
     for label, band, color in lines:
         low, middle, high = band.transpose("quantile", "dim").values
@@ -211,11 +215,13 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
             ax.fill_between(dims, low, high, color=color, alpha=0.2, linewidth=0)
         ax.plot(dims, middle, color=color, marker="o", markersize=4, label=label)
     if "width_theory" in bands:
-        theory = bands["width_theory"].transpose("quantile", "dim").values[1]
-        if np.isfinite(theory).any():
-            kind = TIGHT if method == "GD" else APPROXIMATE
-            label = "theory (exact)" if method == "GD" else r"theory for $\varepsilon_a = 1$ (asymptotic)"
-            ax.plot(dims, theory, **kind, label=label)
+        predicted = bands["width_theory"].transpose("quantile", "dim").values[1]
+        if np.isfinite(predicted).any():
+            exact = one is not None and one.theory.exact
+            scale = [p.default for p in (one.params if one else ()) if p.name == "eps_a"]
+            label = "theory" + "".join(rf" for $\varepsilon_a = {value:g}$" for value in scale)
+            label += " (exact)" if exact else " (asymptotic)"
+            ax.plot(dims, predicted, **(TIGHT if exact else APPROXIMATE), label=label)
     ax.set_xscale("log")
     ax.set_xticks(dims, labels=[str(dim) for dim in dims])
     ax.xaxis.set_minor_locator(NullLocator())
@@ -227,11 +233,10 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     n_trials = bands.attrs["n_trials"]
     band_note = "median and 10-90 %" if few else "medians"
     notes = [f"{band_note} of {n_trials} trials" if n_trials > 1 else "one trial"]
-    cut, missing = (int(ds[name].sum()) if name in ds else 0 for name in ("at_edge", "n_not_run"))
-    if cut:
-        notes.append(f"{cut} of {ds['at_edge'].size} ranges cut off by the grid")
-    if missing:
-        notes.append(f"incomplete: {missing} cells not run")
+    if found.get("n_cut"):
+        notes.append(f"{found['n_cut']} of {found['n_ranges']} ranges cut off by the grid")
+    if found.get("n_not_run"):
+        notes.append(f"incomplete: {found['n_not_run']} cells not run")
     ax.set_title(f"{found.get('title', method)}\n{'; '.join(notes)}")
     ax.legend(edgecolor="none")
     return ax

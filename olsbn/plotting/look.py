@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
+    from olsbn.dynamics.base import Method
+
 # What the figures of the command line look like, whatever the user's own matplotlib settings are.
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -73,11 +75,16 @@ def drawable(values: FloatArray, negative: bool = False) -> FloatArray:
         return np.where((size >= DRAWABLE[0]) & (size <= DRAWABLE[1]), values, np.nan)
 
 
-def method_color(ds: xr.Dataset) -> str:
-    """Return the colour that stands for a method."""
+def method_of(ds: xr.Dataset) -> Method | None:
+    """Return the method of a result, None where the package that brings it is not installed."""
     from olsbn.dynamics.registry import METHODS
 
-    found = METHODS.get(str(ds.attrs.get("method")))
+    return METHODS.get(str(ds.attrs.get("method")))
+
+
+def method_color(ds: xr.Dataset) -> str:
+    """Return the colour that stands for a method."""
+    found = method_of(ds)
     return found.color if found else "#1f5fa8"
 
 

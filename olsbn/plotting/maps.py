@@ -97,31 +97,32 @@ def plot_map(
 
 
 def map_figure(ds: xr.Dataset, quantity: str = "excess") -> Figure:
-    """Draw BNGD's map with GD's range in a strip below it, on the same learning rates and in the same colours.
+    """Draw a method's map, the range of the one beside it in a strip below, on the same learning rates and colours.
 
     `ds` is what `beside` makes.
     """
-    bngd, gd = apart(ds)
-    cells, strip = Cells.of(bngd, quantity), Cells.of(gd, quantity)
+    main, other = apart(ds)
+    names = [str(part.attrs["method"]).upper() for part in (main, other)]
+    cells, strip = Cells.of(main, quantity), Cells.of(other, quantity)
     limits = shared_limits([cells, strip])
     with style():
         figure = Figure(figsize=(7.2, 5.8), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 0.085])
         mesh = cells.draw(top, limits)
         strip.draw(bottom, limits)
-        keys = draw_theory(top, bngd, cells) + draw_theory(bottom, gd, strip)
-        label_axes(top, bngd, cells)
-        label_axes(bottom, gd, strip)
+        keys = draw_theory(top, main, cells) + draw_theory(bottom, other, strip)
+        label_axes(top, main, cells)
+        label_axes(bottom, other, strip)
         top.set_xlabel("")
         top.tick_params(axis="x", which="both", labelbottom=False)
         if "eig_max" in ds.attrs and not too_wide(cells.x[0]):
             half = ds.attrs["eig_max"] / 2
             natural = top.secondary_xaxis("top", functions=(lambda x: x * half, lambda x: x / half))
             natural.set_xlabel(r"in natural units, $\varepsilon\lambda_{\max}/2$")
-        figure.suptitle(title_of(bngd, [cells, strip], "BNGD and GD"))
+        figure.suptitle(title_of(main, [cells, strip], " and ".join(names)))
         color_bar(figure, mesh, [cells, strip], [top, bottom])
         figure.legend(
-            handles=[*keys, *keys_of({"BNGD ": cells, "GD ": strip})],
+            handles=[*keys, *keys_of(dict(zip([f"{name} " for name in names], (cells, strip), strict=True)))],
             loc="outside lower center",
             ncols=2,
             frameon=False,
@@ -262,15 +263,16 @@ def _name_line(ax: Axes, name: str, x: float, offset: float) -> None:
 def label_axes(ax: Axes, ds: xr.Dataset, cells: Cells) -> None:
     """Name the axes."""
     across, up = cells.axes
-    ax.set_xlabel(_axis_label(ds, across))
+    ax.set_xlabel(axis_label(ds, across))
     if up is None:
         ax.set_yticks([])
         ax.set_ylabel(str(ds.attrs.get("method", "")).upper(), rotation=0, ha="right", va="center")
     else:
-        ax.set_ylabel(_axis_label(ds, up))
+        ax.set_ylabel(axis_label(ds, up))
 
 
-def _axis_label(ds: xr.Dataset, name: str) -> str:
+def axis_label(ds: xr.Dataset, name: str) -> str:
+    """Return an axis in words and its symbol."""
     words = {"eps": "learning rate", "eps_a": "learning rate of the BN scale", "dim": "dimension", "step": "step"}
     found = words.get(name, str(ds[name].attrs.get("long_name", "")))
     return found if name == "trial" else f"{found} ${symbol(ds, name)}$".strip()

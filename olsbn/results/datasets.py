@@ -12,6 +12,8 @@ from olsbn.problems import OLSProblem, ProblemFamily
 if TYPE_CHECKING:
     import xarray as xr
 
+    from olsbn.dynamics.base import Method
+
 
 def check_variables(ds: Any, what: str, names: tuple[str, ...]) -> None:
     """Refuse what is no Dataset, or one that lacks a variable."""
@@ -56,6 +58,20 @@ def source_of(ds: xr.Dataset, problem: Any = None) -> OLSProblem | ProblemFamily
             f"got {got[:12]}"
         )
     return problem
+
+
+def param_values(ds: xr.Dataset, method: Method) -> dict[str, np.ndarray]:
+    """Return the values of a method's parameters by name: those of an axis a vector, others without axes."""
+    return {
+        param.name: np.asarray(ds[param.name].values if param.name in ds.coords else ds.attrs.get(param.name, default))
+        for param, default in ((param, np.nan if param.default is None else param.default) for param in method.params)
+    }
+
+
+def has_laws(ds: xr.Dataset, method: Method) -> bool:
+    """Whether all cells have the neutral values of the parameters other than eps and eps_a: what theory is for."""
+    values = param_values(ds, method)
+    return all(values[param.name].ndim == 0 and values[param.name] == param.default for param in method.further)
 
 
 def place(ds: xr.Dataset, name: str) -> Any:

@@ -9,12 +9,21 @@ import numpy as np
 
 from olsbn import schema
 from olsbn._validate import as_real, as_vector, one_of
+from olsbn.dynamics.registry import BASELINE, METHODS, method_named
 from olsbn.problems import OLSProblem, ProblemFamily
-from olsbn.results.datasets import check_dataset, check_no_medians, problems_of, source_of
-from olsbn.theory import effective_rate_regimes, eps_window, spectral_report
+from olsbn.results.datasets import (
+    check_dataset,
+    check_no_medians,
+    check_variables,
+    has_laws,
+    problems_of,
+    source_of,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from olsbn.dynamics.predictions import Theory
 
 # name -> (long_name, units) of what `robustness` returns
 _MEASURES = {
@@ -53,7 +62,7 @@ def robustness(
     Parameters
     ----------
     ds : xarray.Dataset
-        A result of `olsbn.sweep` over at least two different ``eps > 0``.
+        A result of `olsbn.sweep`, of any method and axes, over at least two different ``eps > 0``.
     problem : OLSProblem or ProblemFamily, optional
         What was swept, for the theory beside. Default: the family that ``ds.attrs`` tells of; for a single problem
         there is then no theory.
@@ -65,11 +74,12 @@ def robustness(
     Returns
     -------
     xarray.Dataset
-        Dims of `ds` without ``eps``: ``(dim, trial, eps_a)`` as far as they are there. Variables: `width_decades`,
+        Dims of `ds` without ``eps`` (of recorded steps the last counts). Variables: `width_decades`,
         `width_total_decades`, `eps_lower`, `eps_upper`, `at_edge`, `margin_decades`, `rate_best`, `eps_best`,
         `steps_best`, `eps_fastest`, `n_not_run`; `rate_best` and `eps_best` are NaN where no run has come to a steady
         rate, which takes more steps than the tolerance does. With theory also `gd_width_decades`, `width_gain_decades`,
-        `width_ratio`, `width_theory`, `plateau_theory`, `rate_best_theory` over ``(dim, trial)``.
+        `width_ratio`, `width_theory`, `plateau_theory` (where the method has one), `rate_best_theory` over
+        ``(dim, trial)``: NaN where theory says nothing, of the method or of its parameters other than eps and eps_a.
 
     Raises
     ------
@@ -206,6 +216,29 @@ def median_trial(ds: xr.Dataset, by: str = "excess") -> xr.Dataset:
     return found.assign_attrs(n_trials=ds.sizes["trial"], n_not_run=int(not_run.sum()))
 
 
+def bands(ds: xr.Dataset) -> xr.Dataset:
+    """Return what a picture of robustness against the dimension shows: medians and quantiles over the trials.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        What `robustness` returns, or a sweep over dimensions, which is put through it.
+
+    Returns
+    -------
+    xarray.Dataset
+        That of `over_trials`, of one trial where there is no such axis. ``attrs`` has how many ranges there are
+        (`n_ranges`), how many of them the grid cuts off (`n_cut`), and how many cells were not run (`n_not_run`).
+    """
+    check_variables(ds, "a sweep over dimensions", ("dim",))
+    if "width_decades" not in ds:
+        check_variables(ds, "a sweep over dimensions", ("dim", "eps", "status"))
+        ds = robustness(ds)
+    cut, missing = (int(ds[name].sum()) if name in ds else 0 for name in ("at_edge", "n_not_run"))
+    found = over_trials(ds if "trial" in ds.dims else ds.expand_dims("trial"))
+    return found.assign_attrs(n_ranges=ds["width_decades"].size, n_cut=cut, n_not_run=missing)
+
+
 def _check_trials(ds: Any) -> None:
     check_dataset(ds)
     if "trial" not in ds.dims:
@@ -219,7 +252,7 @@ def _measured(ds: xr.Dataset, default: float) -> dict[str, xr.DataArray]:
     import xarray as xr
 
     check_no_medians(ds)
-    for name in ("status", "excess", "steps_to_tol", "rate_sim"):
+    for name in ("status", "excess", "steps_to_tol"):
         if name not in getattr(ds, "data_vars", ()):
             raise ValueError(f"ds must be a result of olsbn.sweep, got none with the variable {name!r}")
     if "eps" not in ds["status"].dims:
@@ -239,7 +272,8 @@ def _measured(ds: xr.Dataset, default: float) -> dict[str, xr.DataArray]:
     def values(name: str) -> np.ndarray:
         return np.asarray(ds[name].transpose(*rest, "eps").values[..., order])
 
-    status, rates, steps = values("status"), values("rate_sim"), values("steps_to_tol")
+    status, steps = values("status"), values("steps_to_tol")
+    rates = values("rate_sim") if "rate_sim" in ds else np.full(status.shape, np.nan)
     good = (status == schema.Status.CONVERGED) & (values("excess") <= ds.attrs["tol"])
     shape = good.shape[:-1]
     start, end = np.zeros(shape, int), np.zeros(shape, int)
@@ -279,24 +313,29 @@ def _measured(ds: xr.Dataset, default: float) -> dict[str, xr.DataArray]:
 def _predicted(ds: xr.Dataset, source: OLSProblem | ProblemFamily) -> dict[str, xr.DataArray]:
     import xarray as xr
 
-    n_steps, tol, method = int(ds.attrs["n_steps"]), float(ds.attrs["tol"]), ds.attrs["method"]
+    method, n_steps, tol = method_named(ds.attrs["method"]), int(ds.attrs["n_steps"]), float(ds.attrs["tol"])
+    theory, laws = method.theory, has_laws(ds, method)
     axes = [d for d in ("dim", "trial") if d in ds.dims]
-    names = ("gd_width_decades", "width_theory", "plateau_theory", "rate_best_theory")
+    names = ["gd_width_decades", "width_theory", *(["plateau_theory"] if theory.regimes else []), "rate_best_theory"]
     table = np.full((len(names), *(ds.sizes[d] for d in axes)), np.nan)
     for at, problem in problems_of(ds, source):
-        report = spectral_report(problem)
-        gd = eps_window(problem, tol, n_steps, "gd").decades if n_steps else np.nan
-        column = [gd, gd, np.nan, report.rate_gd_opt]
-        if method != "gd":
-            window = eps_window(problem, tol, n_steps) if n_steps else None
-            found = window is not None and np.isfinite([window.lower, window.upper]).all()
-            width = window.decades if found and window is not None else np.nan
-            column[1:] = width, effective_rate_regimes(problem).decades, report.rate_bngd_opt
-        index: Any = (slice(None), *(at[d] for d in axes))
+        column = [_width(METHODS[BASELINE].theory, problem, tol, n_steps)]
+        if laws:
+            column += [_width(theory, problem, tol, n_steps)]
+            column += [theory.regimes(problem).decades] if theory.regimes else []
+            column += [theory.best_rates(problem).best]
+        index: Any = (slice(len(column)), *(at[d] for d in axes))
         table[index] = column
     coords = {d: ds[d] for d in axes}
-    return {
-        name: xr.DataArray(values, dims=axes, coords=coords)
-        for name, values in zip(names, table, strict=True)
-        if method != "gd" or name != "plateau_theory"
-    }
+    return {name: xr.DataArray(values, dims=axes, coords=coords) for name, values in zip(names, table, strict=True)}
+
+
+def _width(theory: Theory, problem: OLSProblem, tol: float, n_steps: int) -> float:
+    """Return the width of the predicted window; where only a law gives it, an end that is 0 or not known makes it NaN.
+
+    An identity says 0 where no learning rate gets there.
+    """
+    if not n_steps or theory.window is None:
+        return np.nan
+    window = theory.window(problem, tol, n_steps)
+    return window.decades if theory.exact or np.isfinite([window.lower, window.upper]).all() else np.nan

@@ -96,7 +96,7 @@ def theory_of_tile(spec: SweepSpec, tile: Tile, simulated: Mapping[str, np.ndarr
 def theory_of_cells(method: Method, problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Arrays:
     """Return theory's variables of cells of one problem; NaN where nothing was run."""
     with np.errstate(all="ignore"):
-        rate = method.rate_theory(problem, params, cells)
+        rate = method.theory.rate(problem, params, cells)
     lost = np.isin(cells["status"], (Status.NOT_RUN, Status.DEGENERATE))
     return {"rate_theory": np.where(lost, np.nan, rate)}
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from olsbn.dynamics.registry import DEFAULT
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.sweeps.compute import run_tile
 from olsbn.sweeps.pool import on_threads
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def sweep(
     problem: OLSProblem | ProblemFamily,
     *,
-    method: str = "bngd",
+    method: str = DEFAULT,
     dim: Any = None,
     trial: Any = None,
     n_steps: int,

@@ -350,11 +350,13 @@ def _family_problem(
 
 
 def _check_reduce(method: Method, grids: Mapping[str, Any]) -> None:
-    """Reduced problems give the runs of GD and BNGD, which see a problem through its moments in lambda."""
-    smoothed = np.any(np.asarray(grids.get("smoothing", 0.0)) != 0)
-    if method.name not in ("gd", "bngd") or smoothed:
-        what = f"{method.name} with smoothing" if smoothed else method.name
-        raise ValueError(f"reduce must be False for methods other than gd and bngd without smoothing, got {what}")
+    """Reduced problems give the runs of methods that see a problem through its moments in lambda."""
+    moved = [n for n in method.reducible or () if np.any(grids[n] != method.param(n).default)]
+    if method.reducible is None or moved:
+        able = {name: other.reducible for name, other in METHODS.items() if other.reducible is not None}
+        texts = [f"{name} (without {', '.join(not_with)})" if not_with else name for name, not_with in able.items()]
+        got = f"{method.name} with {moved[0]}" if moved else method.name
+        raise ValueError(f"reduce must be False for methods other than {', '.join(texts)}, got {got}")
 
 
 def _problems(
@@ -422,4 +424,4 @@ def engine(method: Method) -> str:
 
 def theory(method: Method) -> str:
     """Return a short hash of the source of a method's theory, which is a pass of its own over the result."""
-    return identity(method.theory)
+    return identity(method.theory.modules)

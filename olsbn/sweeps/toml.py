@@ -160,11 +160,11 @@ _BYTES_A_MODE, _BYTES_A_VALUE, _BYTES_A_TRIAL = 2000, 200, 400
 
 
 def _spec(raw: Mapping[str, Any], folder: Path) -> SweepSpec:
-    from olsbn.dynamics.registry import METHODS, method_named
+    from olsbn.dynamics.registry import DEFAULT, METHODS, method_named
     from olsbn.sweeps.spec import SweepSpec
 
-    name = raw.get("method", "bngd")
-    method = method_named(name) if isinstance(name, str) else METHODS["bngd"]
+    name = raw.get("method", DEFAULT)
+    method = method_named(name) if isinstance(name, str) else METHODS[DEFAULT]
     keys = _keys(method)
     for key in raw:
         if key not in keys and key in _PROBLEM:
