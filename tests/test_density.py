@@ -1,14 +1,17 @@
 """Families with a spectral density: the limit of high dimension."""
 
 import math
+import re
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy.integrate import quad
 from test_problems import refused
 
 import olsbn
 from olsbn import OLSProblem, ProblemFamily
+from olsbn.cli import main
 from olsbn.problems.density import DENSITIES, draw_overlap
 from olsbn.sweeps.toml import load
 
@@ -112,6 +115,25 @@ def test_sweeps_of_limits(tmp_path):
         '[problem]\nspectrum = "linspace"\ncond = 30\ndensity = true\nmodes = 60\n'
     )
     assert load(tmp_path / "s.toml").fingerprint == found.attrs["sweep_fingerprint"]
+
+
+def test_commands_take_a_density(tmp_path):
+    def invoke(command, *args):
+        return CliRunner().invoke(main, [command, *args])
+
+    vast = ("--spectrum", "linspace", "--dim", str(10**9), "--cond", "100", "--density")
+    result = invoke("spectrum", *vast)
+    assert result.exit_code == 0 and re.search(r"^d +1000000000 ", result.output, re.MULTILINE), result.output
+    grid = ("--eps", "1e-2:1e8:5", "--eps-a", "0.5:1.5:3", "--steps", "20", "--out", str(tmp_path / "m"))
+    result = invoke("map", *vast, *grid)
+    assert result.exit_code == 0 and "d = 1000000000, cond = 100" in result.output, result.output
+    for args, words in (
+        (vast[:-1], "--dim must be at most"),
+        (("--data", "diabetes", "--density"), "--density goes with --spectrum"),
+        ((*vast[:1], "two-cluster", *vast[2:]), "kind must be one of logspace"),
+    ):
+        result = invoke("spectrum", *args)
+        assert result.exit_code == 2 and words in result.stderr
 
 
 def test_what_has_no_limit_is_refused():

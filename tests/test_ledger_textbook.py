@@ -152,7 +152,7 @@ def test_minibatch_paths_are_those_of_a_layer_that_normalizes_its_batch():
         np.testing.assert_allclose([*run.w[r], run.scale[r]], z, rtol=1e-12)
 
 
-@pytest.mark.parametrize("script", ["momentum_edge", "scale_invariance"])
+@pytest.mark.parametrize("script", ["infinite_dimension", "momentum_edge", "scale_invariance"])
 def test_experiment_runs_small(script, tmp_path):
     path = Path(__file__).resolve().parents[1] / "experiments" / f"{script}.py"
     done = subprocess.run([sys.executable, path, "--smoke"], cwd=tmp_path, capture_output=True, text=True, timeout=300)

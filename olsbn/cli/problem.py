@@ -28,6 +28,7 @@ def problem_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--dim", type=int, metavar="D", help="Number of inputs of the random problem."),
         click.option("--cond", type=float, metavar="K", help="Condition number of the random problem."),
         click.option("--seed", type=int, metavar="S", help="Seed of the random problem (default 0)."),
+        click.option("--density", is_flag=True, help="Its limit of high dimension: --dim may have any size."),
         click.option("--standardize", is_flag=True, help="Divide each input by its standard deviation."),
     ]
     for option in reversed(options):
@@ -52,6 +53,7 @@ def make_problem(
     dim: int | None,
     cond: float | None,
     seed: int | None,
+    density: bool,
     standardize: bool,
 ) -> OLSProblem:
     """Make the problem that the options name."""
@@ -71,6 +73,7 @@ def make_problem(
         "--dim": (dim, "--spectrum"),
         "--cond": (cond, "--spectrum"),
         "--seed": (seed, "--spectrum"),
+        "--density": (density or None, "--spectrum"),
     }
     for name, (value, partner) in needs.items():
         if value is not None and partner != given[0]:
@@ -86,7 +89,7 @@ def make_problem(
     from olsbn.problems.data import DATASETS
     from olsbn.problems.spectra import SPECTRA
 
-    if dim is not None:
+    if dim is not None and not density:
         check_memory("--dim", dim, _BYTES_A_MODE)
 
     if spectrum is None:
@@ -102,7 +105,7 @@ def make_problem(
     kind = nearest("spectrum", spectrum, list(SPECTRA))
     if cond is None and kind != "identity" and dim != 1:
         raise ValueError("--spectrum needs --cond K, the condition number")
-    return problems.OLSProblem.from_spectrum(kind, dim or 0, 1.0 if cond is None else cond, 0 if seed is None else seed)
+    return problems.ProblemFamily(kind, 1.0 if cond is None else cond, seed or 0, density=density)(dim or 0)
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -18,7 +18,7 @@ def describe(problem: OLSProblem) -> str:
     from olsbn.theory import spectral_report
 
     report = spectral_report(problem)
-    return f"{problem.label}: d = {problem.dim}, cond = {report.cond:.6g}, cond* = {report.cond_star:.6g}"
+    return f"{problem.label}: d = {report.rank}, cond = {report.cond:.6g}, cond* = {report.cond_star:.6g}"
 
 
 def numbers_text(values: np.ndarray, ends: int = 3) -> str:
