@@ -35,6 +35,33 @@ for stop in ("steps", "tol"):
         print(digest(olsbn.sweep(problem, method=method, eps=eps, eps_a=eps_a, n_steps=900, tol=1e-6, stop=stop)))
 """
 
+# The kernels of further parameters, methods and dimensions.
+FURTHER = """
+import hashlib
+import numpy as np, olsbn
+from olsbn.kernels import bngd
+from olsbn.kernels.run import Run
+from olsbn.sweeps.running import digest
+rng = np.random.default_rng(0)
+X = rng.standard_normal((40, 7)) * np.geomspace(1, 10, 7)
+sample = olsbn.OLSProblem.from_samples(X, X @ rng.standard_normal(7) + rng.standard_normal(40))
+eps = np.append(np.geomspace(1e-4, 1e3, 40), 1e200)
+for method, how in (
+    ("gd", {"momentum": [0.3, 0.9], "weight_decay": 1e-3}),
+    ("gd", {"eps_power": 0.5, "eps_factor": 0.999}),
+    ("bngd", {"momentum": [0.3, 0.9]}),
+    ("bngd", {"weight_decay": [1e-4, 0.1], "eps_a_power": 0.5}),
+    ("bngd", {"smoothing": 0.1, "momentum": 0.5}),
+    ("wngd", {"eps_a": [0.1, 1.0]}),
+    ("gdnp", None),
+    ("minibatch", {"batch_size": 8, "weight_decay": [0.0, 1e-3]}),
+):
+    more = {} if how is None else {"eps": eps, **how}
+    print(method, how, digest(olsbn.sweep(sample, method=method, n_steps=300, tol=1e-6, progress=False, **more)))
+cells, _ = bngd.tile(bngd.prepare(sample, "deflated"), {"eps": eps, "eps_a": np.linspace(0, 2.1, eps.size)}, Run(300))
+print("deflated", hashlib.sha256(b"".join(cells[name].tobytes() for name in sorted(cells))).hexdigest())
+"""
+
 # Instruction sets the same source is compiled for; the name of the processor alone would change nothing.
 TARGETS = {
     "native": {},
@@ -64,6 +91,17 @@ def digests():
 @pytest.mark.parametrize("target", [name for name in TARGETS if name != "native"])
 def test_bits_do_not_depend_on_the_instruction_set_or_the_lanes(target, digests):
     assert python(SWEEP, **TARGETS[target]) == digests
+
+
+@pytest.fixture(scope="module")
+def further():
+    return python(FURTHER)
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the instruction sets are those of x86-64")
+@pytest.mark.parametrize("target", [{**TARGETS["avx2"], **TARGETS["lanes-8"]}, TARGETS["other-lanes-generic"]])
+def test_bits_of_further_kernels_do_not_depend_on_them_either(target, further):
+    assert python(FURTHER, **target).splitlines() == further.splitlines()
 
 
 def test_status_codes_agree_with_the_schema():
@@ -232,6 +270,23 @@ def test_star_coordinates_are_right_to_the_last_bits(seed):
     assert ulps(np.ldexp(x.modes[1::2], -x.eigval_exp), b) <= 2
     exponent = round(math.log2(abs(x.start[0] / float(z[0]))))
     assert ulps(np.ldexp(x.start, -exponent), z) <= 2
+
+
+@pytest.mark.parametrize("d", [2, 7, 60, 300])
+def test_star_coordinates_are_those_of_a_dense_matrix(d):
+    """mu, b and z by a dense eigensolver, which is good to d roundings of ||H|| over the gap of neighbours."""
+    problem = olsbn.OLSProblem.from_spectrum("linspace", d, 10.0, seed=d)
+    x, E = diagonalise(problem), problem.explained_var
+    q, start = (np.sqrt(problem.eigvals / E) * v for v in (problem.u, problem.w0))
+    across = np.eye(d) - np.outer(q, q)
+    found, vectors = np.linalg.eigh(across @ np.diag(problem.eigvals) @ across)
+    mu, vectors = np.ldexp(x.modes[::2], -x.eigval_exp), vectors[:, 1:]
+    np.testing.assert_allclose(mu, found[1:], rtol=0, atol=10 * d * 2e-16 * 10)
+    # b = q'H e is the pull of the solution on a mode; the sign of e is free, and that of b is chosen positive
+    pull = vectors.T @ (problem.eigvals * q)
+    np.testing.assert_allclose(np.ldexp(x.modes[1::2], -x.eigval_exp), np.abs(pull), rtol=1e-9, atol=1e-12)
+    z = vectors.T @ start * np.sign(pull)
+    np.testing.assert_allclose(x.start / np.linalg.norm(x.start), z / np.linalg.norm(z), rtol=0, atol=1e-11)
 
 
 def test_star_coordinates_do_not_depend_on_threads():
