@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # What a module imports from these takes part in its identity: how code is compiled changes no number.
-_NUMERICS, _NOT = ("olsbn.kernels", "olsbn.linalg", "olsbn.theory"), ("olsbn.kernels.compile",)
+_NUMERICS, _NOT = ("olsbn.kernels", "olsbn.linalg"), ("olsbn.kernels.compile",)
+_THEORY = "olsbn.theory"  # of theory alone: a method's file has the way to both
 
 
 def identity(modules: Iterable[str]) -> str:
@@ -34,7 +35,7 @@ def _identity(modules: tuple[str, ...]) -> str:
                 raise ModuleNotFoundError(f"no source of the module {name!r}", name=name)
             continue  # a name that a module defines, not a module
         found[name] = meaning(source)
-        todo += _numerics(source)
+        todo += _numerics(source, (*_NUMERICS, _THEORY) if name.startswith(_THEORY) else _NUMERICS)
     sha = hashlib.sha256()
     for name, text in sorted(found.items()):
         sha.update(f"{name}\n{text}\n".encode())
@@ -49,14 +50,14 @@ def _source(module: str) -> str | None:
     return None if spec is None or not spec.origin else Path(spec.origin).read_text(encoding="utf-8")
 
 
-def _numerics(source: str) -> list[str]:
+def _numerics(source: str, roots: Iterable[str]) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module:
             found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-    return [name for name in found if any(name == root or name.startswith(f"{root}.") for root in _NUMERICS)]
+    return [name for name in found if any(name == root or name.startswith(f"{root}.") for root in roots)]
 
 
 def meaning(source: str) -> str:

@@ -143,7 +143,7 @@ def run_bngd(
 ) -> xr.Dataset:
     r"""Run gradient descent with batch normalization from the problem's start.
 
-    One step is, with ``sigma^2 = w'Hw`` and both updates from the same step [Cai],
+    One step is, with ``sigma^2 = w'H w`` and both updates from the same step [Cai],
 
     ``a <- a + eps_a (w'g/sigma - a)``,  ``w <- w + eps (a/sigma) (g - (w'g/sigma^2) H w)``.
 

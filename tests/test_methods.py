@@ -304,6 +304,32 @@ def test_engines_of_methods_differ_and_theory_has_its_own():
     assert ds.attrs["engine"] == engines["bngd"] and ds.attrs["theory"] != ds.attrs["engine"]
 
 
+def test_no_engine_depends_on_theory(monkeypatch):
+    """Also where a method's file has both: its theory may change while a store is unfinished."""
+    module = sys.modules[identity.__module__]
+    engines, theories = (
+        {name: identity(modules) for name, modules in all_of.items() if modules}
+        for all_of in (
+            {name: method.numbers for name, method in olsbn.methods().items()},
+            {name: method.theory.modules for name, method in olsbn.methods().items()},
+        )
+    )
+    source = module._source
+
+    def changed(name):
+        text = source(name)
+        return text + "\nx = 1\n" if text and name.startswith("olsbn.theory") else text
+
+    monkeypatch.setattr(module, "_source", changed)
+    module._identity.cache_clear()
+    try:
+        for name, method in olsbn.methods().items():
+            assert identity(method.numbers) == engines[name]
+            assert not method.theory.modules or identity(method.theory.modules) != theories[name]
+    finally:
+        module._identity.cache_clear()
+
+
 def test_another_theory_is_a_pass_over_the_store(tmp_path, monkeypatch):
     """A store whose theory has changed is not refused: only its rates are computed again."""
     spec = SweepSpec.checked(PROBLEM, "bngd", {"eps": [0.1, 1.0, 10.0]}, n_steps=200, tile=(1,))
@@ -434,6 +460,18 @@ def test_the_page_of_methods_is_that_of_the_registry():
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == (docs / "methods.md").read_text(encoding="utf-8")
+
+
+def test_an_update_is_stated_once():
+    """What README and docstrings say of a step is `Method.step`, in other letters."""
+    for run in (olsbn.run_gd, olsbn.run_bngd):
+        for part in olsbn.methods()[run.__name__.removeprefix("run_")].step.split(",  "):
+            assert f"``{part}``" in run.__doc__
+    text = "          ".join(olsbn.methods()["bngd"].step.split(",  ")[:2])
+    letters = {"<-": "←", "eps": "ε", "sigma": "σ", "'": "ᵀ", "^2": "²", " - ": " − "}
+    for plain, letter in letters.items():
+        text = text.replace(plain, letter)
+    assert f"\n    {text}\n" in (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 def test_bad_entry_points_are_named(monkeypatch):

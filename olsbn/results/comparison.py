@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,7 +131,8 @@ def compare(
     found: dict[str, np.ndarray] = {}
     for at, one in problems_of(ds, source):
         index = tuple(at[name] for name in axes)
-        for name, values in _compare_one(ds.isel(at), dims, method, one, band, rel).items():
+        cells = _Cells.of(ds.isel(at), dims, method)
+        for name, values in _compare_one(cells, method.theory, one, band, rel).items():
             found.setdefault(name, np.full(shape, np.nan))[index] = values.reshape(shape[len(axes) :])
     keep = [name for name in ("status", *_PUT_BESIDE) if name in ds]
     result = ds[keep].transpose(*axes, *dims)
@@ -182,49 +184,63 @@ def _check_sweep(ds: Any) -> Method:
 # -------------------------------------------------------------------- one problem
 
 
-def _compare_one(
-    ds: xr.Dataset, dims: list[str], method: Method, problem: OLSProblem, band: float, rel: float
-) -> dict[str, np.ndarray]:
-    """Return the columns for one problem, a vector over its cells; they have the axes `dims`."""
-    shape = tuple(ds.sizes[name] for name in dims)
-    size = math.prod(shape)
-    grids = {
-        name: np.reshape(values, [-1 if name == d else 1 for d in dims]) if values.ndim else values
-        for name, values in param_values(ds, method).items()
-    }
-    params = {name: np.broadcast_to(values, shape).ravel().astype(float) for name, values in grids.items()}
-    cells = {
-        name: ds[name].transpose(*dims).values.ravel() if name in ds else np.full(size, np.nan)
-        for name in ("status", "excess", *_PUT_BESIDE)
-    }
-    laws = np.full(size, True)
-    for param in method.further:
-        laws &= params[param.name] == param.default
-    n_steps, tol = int(ds.attrs["n_steps"]), float(ds.attrs["tol"])
+@dataclass(frozen=True)
+class _Cells:
+    """The cells of one problem, vectors."""
+
+    params: dict[str, FloatArray]
+    laws: np.ndarray  # whether the parameters other than eps and eps_a are neutral: what predictions are for
+    n_steps: int
+    tol: float
+    status: np.ndarray
+    excess: np.ndarray
+    rate_sim: np.ndarray
+    rate_theory: np.ndarray
+    eps_eff: np.ndarray
+
+    @classmethod
+    def of(cls, ds: xr.Dataset, dims: list[str], method: Method) -> _Cells:
+        """Take them from a sweep of one problem over `dims`."""
+        shape = tuple(ds.sizes[name] for name in dims)
+        params = {
+            name: np.broadcast_to(
+                np.reshape(values, [-1 if name == d else 1 for d in dims]) if values.ndim else values, shape
+            )
+            .ravel()
+            .astype(float)
+            for name, values in param_values(ds, method).items()
+        }
+        laws = np.full(math.prod(shape), True)
+        for param in method.further:
+            laws &= params[param.name] == param.default
+        found = {
+            name: ds[name].transpose(*dims).values.ravel() if name in ds else np.full(laws.size, np.nan)
+            for name in ("status", "excess", *_PUT_BESIDE)
+        }
+        return cls(params, laws, int(ds.attrs["n_steps"]), float(ds.attrs["tol"]), **found)
+
+    @property
+    def ran(self) -> np.ndarray:
+        """Whether a cell was run."""
+        return self.status != Status.NOT_RUN
+
+
+def _compare_one(cells: _Cells, theory: Theory, problem: OLSProblem, band: float, rel: float) -> dict[str, np.ndarray]:
+    """Return the columns for the cells of one problem."""
     with np.errstate(all="ignore"):
-        found = _check_status(method.theory, problem, params, cells, laws, n_steps, tol, band)
-        found |= _check_rates(method.theory, cells, laws)
-        if method.theory.regimes is not None:
-            found |= _check_eps_eff(method.theory.regimes(problem), params, cells, laws, tol, band, rel)
+        found = _check_status(cells, theory, problem, band) | _check_rates(cells, theory)
+        if theory.regimes is not None:
+            found |= _check_eps_eff(cells, theory.regimes(problem), band, rel)
     return found
 
 
-def _check_status(
-    theory: Theory,
-    problem: OLSProblem,
-    params: dict[str, FloatArray],
-    cells: dict[str, np.ndarray],
-    laws: np.ndarray,
-    n_steps: int,
-    tol: float,
-    band: float,
-) -> dict[str, np.ndarray]:
-    ran = cells["status"] != Status.NOT_RUN
+def _check_status(cells: _Cells, theory: Theory, problem: OLSProblem, band: float) -> dict[str, np.ndarray]:
+    n_steps, laws = cells.n_steps, cells.laws
     steps, limit = np.full((2, laws.size), np.nan)
     degenerate = np.zeros(laws.size, bool)
     if theory.ending is not None and laws.any():
-        ending = theory.ending(problem, {name: values[laws] for name, values in params.items()}, n_steps, tol)
-        steps[laws], limit[laws], degenerate[laws] = ending
+        asked = {name: values[laws] for name, values in cells.params.items()}
+        steps[laws], limit[laws], degenerate[laws] = theory.ending(problem, asked, n_steps, cells.tol)
     if theory.exact:
         near = np.minimum(np.abs(steps - n_steps), np.abs(limit - n_steps)) <= 1
     else:
@@ -235,23 +251,21 @@ def _check_status(
         [Status.DEGENERATE, Status.NOT_RUN, Status.DIVERGED, Status.CONVERGED],
         Status.MAX_STEPS,
     )
-    silent = theory.ending is None
+    silent = np.full(laws.size, theory.ending is None)
     return {
         "steps_theory": steps,
         "status_theory": predicted,
-        "status_check": _check(cells["status"] == predicted, ran & ~unknown, near & ~degenerate),
-        "status_reason": np.select([~ran, ~unknown, np.full(ran.size, silent), ~laws], [1, 0, 3, 8], 9),
+        "status_check": _check(cells.status == predicted, cells.ran & ~unknown, near & ~degenerate),
+        "status_reason": np.select([~cells.ran, ~unknown, silent, ~laws], [1, 0, 3, 8], 9),
     }
 
 
-def _check_rates(theory: Theory, cells: dict[str, np.ndarray], laws: np.ndarray) -> dict[str, np.ndarray]:
-    measured, predicted = cells["rate_sim"], cells["rate_theory"]
-    ran = cells["status"] != Status.NOT_RUN
-    error = np.abs(measured - predicted)
-    deep = ran & np.isfinite(error) & ((theory.exact & laws) | (cells["excess"] <= RATE_EXCESS))
-    lost = [deep, ~ran, ~np.isfinite(measured), ~np.isfinite(predicted)]
+def _check_rates(cells: _Cells, theory: Theory) -> dict[str, np.ndarray]:
+    error = np.abs(cells.rate_sim - cells.rate_theory)
+    deep = cells.ran & np.isfinite(error) & ((theory.exact & cells.laws) | (cells.excess <= RATE_EXCESS))
+    lost = [deep, ~cells.ran, ~np.isfinite(cells.rate_sim), ~np.isfinite(cells.rate_theory)]
     return {
-        "rate_check": _check(error <= RATE_REL * predicted, deep),
+        "rate_check": _check(error <= RATE_REL * cells.rate_theory, deep),
         "rate_reason": np.select(lost, [0, 1, 2, 3], 4),
     }
 
@@ -261,39 +275,29 @@ def _check(agrees: Any, compared: Any, near: Any = False) -> np.ndarray:
     return np.where(compared, np.where(near, IN_BAND, check), NOT_COMPARED)
 
 
-def _check_eps_eff(
-    regimes: EffectiveRateRegimes,
-    params: dict[str, FloatArray],
-    cells: dict[str, np.ndarray],
-    laws: np.ndarray,
-    tol: float,
-    band: float,
-    rel: float,
-) -> dict[str, np.ndarray]:
-    eps, eps_eff = params["eps"], cells["eps_eff"]
-    ran = cells["status"] != Status.NOT_RUN
-    settled = (cells["status"] == Status.CONVERGED) & (cells["excess"] <= tol)
+def _check_eps_eff(cells: _Cells, regimes: EffectiveRateRegimes, band: float, rel: float) -> dict[str, np.ndarray]:
+    eps = cells.params["eps"]
+    settled = (cells.status == Status.CONVERGED) & (cells.excess <= cells.tol)
     # The outer laws with what is next in order: all later steps, and for large eps what the start has in ||w||^2.
     small = regimes.small_slope * eps / (1 + eps / regimes.small_scale)
     large = regimes.large_product / eps / (1 + regimes.large_scale / eps + (regimes.crossing / eps) ** 2)
     edges = (regimes.eps_1, regimes.eps_2) if regimes.eps_1 <= regimes.eps_2 else (regimes.crossing,)
     regime = np.where(eps < edges[0], SMALL, np.where(eps > edges[-1], LARGE, PLATEAU))
     theory = np.where(regime == SMALL, small, np.where(regime == LARGE, large, regimes.plateau))
-    unknown = np.isnan(theory) | (not regimes.generic and regime != SMALL) | (eps == 0) | ~laws
+    unknown = np.isnan(theory) | (not regimes.generic and regime != SMALL) | (eps == 0) | ~cells.laws
     near = np.min([np.abs(np.log10(eps / edge)) for edge in edges], axis=0) < band
     agrees = np.where(
         regime == PLATEAU,
-        eps_eff <= regimes.plateau * (1 + rel),
-        np.abs(eps_eff / theory - 1) <= rel,
+        cells.eps_eff <= regimes.plateau * (1 + rel),
+        np.abs(cells.eps_eff / theory - 1) <= rel,
     )
-    eps_a = params.get("eps_a", np.ones(eps.size))
-    follows = (eps_a >= EPS_A_FOLLOWS[0]) & (eps_a <= EPS_A_FOLLOWS[1])
-    compared = settled & ~unknown & follows
+    eps_a = cells.params.get("eps_a", np.ones(eps.size))
+    compared = settled & ~unknown & (eps_a >= EPS_A_FOLLOWS[0]) & (eps_a <= EPS_A_FOLLOWS[1])
     return {
         "regime": np.where(unknown, -1, regime),
         "eps_eff_theory": np.where(unknown, np.nan, theory),
         "eps_eff_check": _check(agrees, compared, near),
-        "eps_eff_reason": np.select([~ran, compared, ~settled, ~laws, unknown], [1, 0, 5, 8, 6], 7),
+        "eps_eff_reason": np.select([~cells.ran, compared, ~settled, ~cells.laws, unknown], [1, 0, 5, 8, 6], 7),
     }
 
 
