@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from olsbn.dynamics.groups import (
     MOMENTUM,
     SMOOTHING,
     WEIGHT_DECAY,
+    OnTwoKernels,
     is_neutral,
-    tile_by_groups,
     without_a_limit,
 )
 from olsbn.dynamics.predictions import BestRates, Ending, Mark, Theory
@@ -31,32 +30,8 @@ if TYPE_CHECKING:
 _FURTHER = (MOMENTUM, WEIGHT_DECAY, EPS_POWER, EPS_FACTOR, EPS_A_POWER, SMOOTHING)
 
 
-class _Prepared:
-    """The problem in the coordinates of either kernel, made when they are needed."""
-
-    def __init__(self, problem: OLSProblem) -> None:
-        self._problem = problem
-
-    @cached_property
-    def plain(self) -> Any:
-        from olsbn.kernels import bngd
-
-        return bngd.prepare(self._problem)
-
-    @cached_property
-    def general(self) -> Any:
-        from olsbn.kernels import normalized
-
-        return normalized.prepare(self._problem)
-
-
-def _tile(x: _Prepared, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
-    from olsbn.kernels import bngd, normalized
-
-    neutral = is_neutral(params, _FURTHER)
-    found = tile_by_groups(
-        params, run, neutral, lambda: (bngd.tile, x.plain), lambda: (normalized.tile, x.general)
-    )  # fmt: skip
+def _tile(x: OnTwoKernels, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
+    found = x.tile(params, run, is_neutral(params, _FURTHER))
     for part in found:  # the general kernel does not see single modes of H*, and marks nothing
         part.setdefault("by_rounding", np.zeros(part["excess"].shape, bool))
     return found
@@ -158,7 +133,7 @@ METHOD = Method(
         "rate_sim",
         "rate_theory",
     ),
-    prepare=_Prepared,
+    prepare=lambda problem: OnTwoKernels(problem, "bngd", "normalized"),
     tile=_tile,
     numbers=("olsbn.kernels.bngd", "olsbn.kernels.normalized"),
     theory=Theory(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +15,8 @@ from olsbn.dynamics.groups import (
     EPS_POWER,
     MOMENTUM,
     WEIGHT_DECAY,
+    OnTwoKernels,
     is_neutral,
-    tile_by_groups,
     without_a_limit,
 )
 from olsbn.dynamics.predictions import BestRates, Ending, Mark, Theory
@@ -29,30 +28,8 @@ if TYPE_CHECKING:
 _FURTHER = (MOMENTUM, WEIGHT_DECAY, EPS_POWER, EPS_FACTOR)
 
 
-class _Prepared:
-    """The problem in the coordinates of either kernel, made when they are needed."""
-
-    def __init__(self, problem: OLSProblem) -> None:
-        self._problem = problem
-
-    @cached_property
-    def plain(self) -> Any:
-        from olsbn.kernels import gd
-
-        return gd.prepare(self._problem)
-
-    @cached_property
-    def general(self) -> Any:
-        from olsbn.kernels import gd_steps
-
-        return gd_steps.prepare(self._problem)
-
-
-def _tile(x: _Prepared, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
-    from olsbn.kernels import gd, gd_steps
-
-    neutral = is_neutral(params, _FURTHER)
-    return tile_by_groups(params, run, neutral, lambda: (gd.tile, x.plain), lambda: (gd_steps.tile, x.general))
+def _tile(x: OnTwoKernels, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
+    return x.tile(params, run, is_neutral(params, _FURTHER))
 
 
 def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
@@ -102,7 +79,7 @@ METHOD = Method(
     summary="plain gradient descent, in closed form; with momentum, decay or a schedule step by step",
     params=(EPS, *_FURTHER),
     columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
-    prepare=_Prepared,
+    prepare=lambda problem: OnTwoKernels(problem, "gd", "gd_steps"),
     tile=_tile,
     numbers=("olsbn.kernels.gd", "olsbn.kernels.gd_steps"),
     theory=Theory(

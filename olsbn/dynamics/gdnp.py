@@ -5,24 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from olsbn.dynamics.base import Arrays, Method
+from olsbn.dynamics.base import Method
+from olsbn.dynamics.groups import kernel
 from olsbn.dynamics.predictions import Theory
 
 if TYPE_CHECKING:
-    from olsbn.kernels.run import Run
     from olsbn.problems import OLSProblem
-
-
-def _prepare(problem: OLSProblem) -> Any:
-    from olsbn.kernels import normalized
-
-    return normalized.prepare(problem)
-
-
-def _tile(x: Any, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
-    from olsbn.kernels import normalized
-
-    return normalized.tile_gdnp(x, params, run)
 
 
 def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
@@ -36,8 +24,8 @@ METHOD = Method(
     summary="gradient descent in normalized parameters, which chooses its own step lengths",
     params=(),
     columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
-    prepare=_prepare,
-    tile=_tile,
+    prepare=kernel("normalized", "prepare"),
+    tile=kernel("normalized", "tile_gdnp"),
     numbers=("olsbn.kernels.normalized", "olsbn.dynamics.gdnp"),
     theory=Theory(
         rate=_rate, modules=("olsbn.theory.rates",), edge=("eps_eff_max", r"$\hat\varepsilon = 2/\lambda^*_d$")

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from olsbn.dynamics.base import Arrays, Method, Option
+from olsbn.dynamics.base import Method, Option
 from olsbn.dynamics.bngd import first_eps
-from olsbn.dynamics.groups import BATCH_SIZE, EPS, EPS_A, EPS_A_POWER, EPS_POWER, REPLICATE, WEIGHT_DECAY
+from olsbn.dynamics.groups import BATCH_SIZE, EPS, EPS_A, EPS_A_POWER, EPS_POWER, REPLICATE, WEIGHT_DECAY, kernel
 from olsbn.dynamics.predictions import Theory
-
-if TYPE_CHECKING:
-    from olsbn.kernels.run import Run
-    from olsbn.problems import OLSProblem
-
-
-def _prepare(problem: OLSProblem, **options: Any) -> Any:
-    from olsbn.kernels import minibatch
-
-    return minibatch.prepare(problem, **options)
-
-
-def _tile(x: Any, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
-    from olsbn.kernels import minibatch
-
-    return minibatch.tile(x, params, run)
-
 
 METHOD = Method(
     name="minibatch",
     summary="stochastic gradient descent with batch normalization by the statistics of each batch",
     params=(EPS, EPS_A, BATCH_SIZE, REPLICATE, EPS_POWER, EPS_A_POWER, WEIGHT_DECAY),
     columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
-    prepare=_prepare,
-    tile=_tile,
+    prepare=kernel("minibatch", "prepare"),
+    tile=kernel("minibatch", "tile"),
     numbers=("olsbn.kernels.minibatch",),
     step="a <- a - eps_a d/da J_B,  w <- w - eps d/dw J_B,  J_B = mean_B (y - a (z - mean_B z)/sd_B z)^2/2,  z = x'w",
     sources=("Ioffe, Szegedy 2015", "Arora, Li, Lyu 2019"),

@@ -7,26 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn.dynamics.base import Arrays, Method
+from olsbn.dynamics.base import Method
 from olsbn.dynamics.bngd import first_eps
-from olsbn.dynamics.groups import EPS, EPS_A
+from olsbn.dynamics.groups import EPS, EPS_A, kernel
 from olsbn.dynamics.predictions import Theory
 
 if TYPE_CHECKING:
-    from olsbn.kernels.run import Run
     from olsbn.problems import OLSProblem
-
-
-def _prepare(problem: OLSProblem) -> Any:
-    from olsbn.kernels import normalized
-
-    return normalized.prepare(problem)
-
-
-def _tile(x: Any, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
-    from olsbn.kernels import normalized
-
-    return normalized.tile_wngd(x, params, run)
 
 
 def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
@@ -46,8 +33,8 @@ METHOD = Method(
     summary="gradient descent with weight normalization",
     params=(EPS, EPS_A),
     columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
-    prepare=_prepare,
-    tile=_tile,
+    prepare=kernel("normalized", "prepare"),
+    tile=kernel("normalized", "tile_wngd"),
     numbers=("olsbn.kernels.normalized", "olsbn.dynamics.wngd"),
     # at a minimiser the effective rate is eps/beta^2 for any normaliser
     theory=Theory(rate=_rate, modules=("olsbn.theory.normalizers",), first_eps=first_eps),

@@ -7,8 +7,8 @@ import numpy as np
 from olsbn._validate import FloatArray
 from olsbn.kernels.coordinates import Coordinates, deflate
 from olsbn.kernels.deflated import deflated_tile
-from olsbn.kernels.lanes import DEGENERATE
 from olsbn.kernels.run import Run
+from olsbn.kernels.standing import degenerate_cells
 from olsbn.kernels.star import star_tile
 from olsbn.kernels.star_coordinates import LARGEST_DIM, StarCoordinates, diagonalise
 from olsbn.problems import OLSProblem
@@ -51,7 +51,10 @@ def tile(x: StarCoordinates | Coordinates, params: dict[str, FloatArray], run: R
     """
     eps, eps_a = params["eps"], params["eps_a"]
     if x.degenerate:
-        return _degenerate(x, eps.size, run.record.size)
+        found = degenerate_cells(x, eps.size, run.record.size)
+        for part in found:
+            part["by_rounding"] = np.zeros(part["excess"].shape, bool)
+        return found
     counts, numbers = np.zeros((eps.size, 4), np.int64), np.full((eps.size, 8), np.nan)
     trace = np.full((run.record.size, eps.size, 7), np.nan)
     with np.errstate(all="ignore"):
@@ -59,9 +62,9 @@ def tile(x: StarCoordinates | Coordinates, params: dict[str, FloatArray], run: R
         if isinstance(x, StarCoordinates):
             star_tile(*x.kernel_arguments(), *ask, counts, numbers, run.record, trace)
         else:
-            found = np.full((eps.size, 5), np.nan)
-            deflated_tile(*x.kernel_arguments(), *ask, counts, found, run.record, trace)
-            numbers[:, [0, 3, 2, 4, 7]] = found
+            own = np.full((eps.size, 5), np.nan)
+            deflated_tile(*x.kernel_arguments(), *ask, counts, own, run.record, trace)
+            numbers[:, [0, 3, 2, 4, 7]] = own
             numbers[:, 5] = counts[:, 3]
         cells = {
             "status": counts[:, 0],
@@ -86,25 +89,3 @@ def _in_units(x: StarCoordinates | Coordinates, numbers: FloatArray) -> Columns:
         "eps_eff": np.ldexp(numbers[..., 3], x.eigval_exp),
         "w_norm": x.norm(numbers[..., 4], np.nan_to_num(numbers[..., 5]).astype(int)),
     }
-
-
-def _degenerate(x: StarCoordinates | Coordinates, n: int, n_recorded: int) -> tuple[Columns, Columns]:
-    """No step can be taken (sigma = 0), or none changes anything (a saddle): on a saddle the loss is J(0, w) = c/2."""
-    values = {
-        "status": DEGENERATE,
-        "steps_to_tol": -1,
-        "n_steps_run": 0,
-        "excess": 1.0 if x.saddle else np.nan,
-        "eps_eff": 0.0 if x.saddle else np.nan,
-        "w_norm": x.w0_norm,
-        "a": x.a0,
-        "rate_sim": np.nan,
-        "by_rounding": False,
-    }
-    kept = {name: values[name] for name in ("excess", "a", "w_norm", "eps_eff")}
-    kept["residual"] = values["excess"]  # on a saddle w'g = 0, so the residual is all of u
-    kept["by_rounding"] = False
-    return (
-        {name: np.full(n, value) for name, value in values.items()},
-        {name: np.full((n_recorded, n), value) for name, value in kept.items()},
-    )

@@ -14,7 +14,7 @@ import numpy as np
 from olsbn._validate import FloatArray
 from olsbn.kernels.compile import LANES, entry, helper
 from olsbn.kernels.coordinates import LARGEST, in_range
-from olsbn.kernels.lanes import CANCELLED, GOES_ON
+from olsbn.kernels.lanes import CANCELLED, GOES_ON, empty, fill, move
 from olsbn.kernels.run import Run
 from olsbn.kernels.schedules import tables
 from olsbn.kernels.watch import MAX_SAMPLES, WATCH, begin, judge, momentum_ratio, settled_ratio
@@ -80,9 +80,8 @@ def _pass(e, b, eigvals, share, u, t, eps, n_lanes):  # type: ignore[no-untyped-
 def _begin(e, b, t, watch, eps, j, cell, error, z0, rates, momentum, decay):  # type: ignore[no-untyped-def]
     """Begin a cell in lane j; its first pass has eps = 0, no decay and no momentum, and leaves b to be cleared."""
     begin(watch, j, cell)
-    for i in range(error.size):
-        e[i, j] = error[i]
-        b[i, j] = 0.0
+    fill(e, j, error)
+    empty(b, j)
     t[_EPS, j], t[_M, j], t[_DECAY, j], t[_Z, j], t[_B_Z, j] = rates[cell], momentum[cell], decay[cell], z0, 0.0
     eps[j] = 0.0
 
@@ -159,8 +158,7 @@ def steps_tile(  # type: ignore[no-untyped-def]
         while j < active:
             cell, k = watch[j].cell, watch[j].step
             if k == 0:
-                for i in range(d):
-                    b[i, j] = 0.0
+                empty(b, j)
             excess = t[_EXCESS, j]
             ended = judge(
                 watch, samples, j, excess, t[_DECAY, j] == 0.0, n_steps, tol, stop_at_tol, floor, limit
@@ -198,10 +196,9 @@ def steps_tile(  # type: ignore[no-untyped-def]
             # no cell is left: the last lane moves here, and is looked at next, so that lanes in use stay together
             active -= 1
             if j < active:
-                for i in range(d):
-                    e[i, j], b[i, j] = e[i, active], b[i, active]
-                for row in range(_ROWS):
-                    t[row, j] = t[row, active]
+                move(e, j, active)
+                move(b, j, active)
+                move(t, j, active)
                 eps[j] = eps[active]
                 watch[j] = watch[active]
                 samples[j, :] = samples[active, :]

@@ -23,7 +23,7 @@ import numpy as np
 from olsbn._validate import FloatArray, as_count, one_of
 from olsbn.kernels.compile import LANES, entry, helper
 from olsbn.kernels.coordinates import LARGEST, in_range
-from olsbn.kernels.lanes import CANCELLED, DEGENERATE, GOES_ON
+from olsbn.kernels.lanes import CANCELLED, DEGENERATE, GOES_ON, move
 from olsbn.kernels.run import Run
 from olsbn.kernels.schedules import tables
 from olsbn.kernels.watch import MAX_SAMPLES, WATCH, begin, judge
@@ -473,12 +473,8 @@ def minibatch_block(  # type: ignore[no-untyped-def]
             # the last lane moves here, and is looked at next, so that lanes in use stay together
             active -= 1
             if j < active:
-                for p in range(d):
-                    w[p, j], grad[p, j] = w[p, active], grad[p, active]
-                for row in range(_ROWS):
-                    t[row, j] = t[row, active]
-                for row in range(7):
-                    sums[row, j] = sums[row, active]
+                for array in (w, grad, t, sums):
+                    move(array, j, active)
                 across[j] = across[active]
                 watch[j] = watch[active]
                 samples[j, :] = samples[active, :]

@@ -31,9 +31,10 @@ import numpy as np
 from olsbn._validate import FloatArray
 from olsbn.kernels.compile import LANES, entry, helper
 from olsbn.kernels.coordinates import LARGEST, in_range, merged, whole_norm
-from olsbn.kernels.lanes import CANCELLED, DEGENERATE, GOES_ON
+from olsbn.kernels.lanes import CANCELLED, GOES_ON, empty, fill, move, scale
 from olsbn.kernels.run import Run
 from olsbn.kernels.schedules import tables
+from olsbn.kernels.standing import degenerate_cells
 from olsbn.kernels.watch import MAX_SAMPLES, WATCH, begin, judge, momentum_ratio, settled_ratio
 from olsbn.problems import OLSProblem
 from olsbn.schema import EXCESS_LIMIT
@@ -130,6 +131,8 @@ def prepare(problem: OLSProblem) -> SplitStart:
 
 
 # -------------------------------------------------------------------- the passes over the modes
+
+# Both end with the same sums, written twice: as a function of their own they cost a tenth of the speed.
 
 
 @helper
@@ -307,10 +310,8 @@ def _shift(t, j, heavy):  # type: ignore[no-untyped-def]
 def _rescale(t, watch, v, b, j, shift):  # type: ignore[no-untyped-def]
     """Scale lane j: (w, eps) -> (f w, f^2 eps) changes nothing else."""
     f = math.ldexp(1.0, shift)
-    for i in range(v.shape[0]):
-        v[i, j] *= f
-    for i in range(b.shape[0]):
-        b[i, j] *= f
+    scale(v, j, f)
+    scale(b, j, f)
     for row in (_BETA, _NEXT_BETA, _D_BETA, _B_BETA, _Z, _NEXT_Z, _D_Z, _B_Z, _FOLD, _C3, _C4):
         t[row, j] *= f
     t[_EPS, j] = t[_EPS, j] * f * f
@@ -321,30 +322,14 @@ def _rescale(t, watch, v, b, j, shift):  # type: ignore[no-untyped-def]
 @helper
 def _begin_lane(t, v, b, j, start, beta0, z0, eps, eps_a, momentum, decay, c):  # type: ignore[no-untyped-def]
     """Begin a cell in lane j: its first pass over the modes moves nothing and only makes the sums of step 0."""
-    for i in range(start.size):
-        v[i, j] = start[i]
-    for i in range(b.shape[0]):
-        b[i, j] = 0.0
-    for row in range(_ROWS):
-        t[row, j] = 0.0
+    fill(v, j, start)
+    empty(b, j)
+    empty(t, j)
     t[_NEXT_BETA, j] = beta0
     t[_NEXT_Z, j] = z0
     t[_EPS, j], t[_EPS_A, j], t[_M, j], t[_DECAY, j], t[_C, j] = eps, eps_a, momentum, eps * decay, c
     if b.shape[0] == 0:
         t[_C1, j] = 1.0  # of the plain pass; the other one moves v by TABLE b = 0
-
-
-@helper
-def _move_lane(t, v, b, watch, samples, j, source):  # type: ignore[no-untyped-def]
-    """Copy lane `source` to lane j."""
-    for i in range(v.shape[0]):
-        v[i, j] = v[i, source]
-    for i in range(b.shape[0]):
-        b[i, j] = b[i, source]
-    for row in range(_ROWS):
-        t[row, j] = t[row, source]
-    watch[j] = watch[source]
-    samples[j, :] = samples[source, :]
 
 
 # -------------------------------------------------------------------- what is reported of a cell
@@ -561,7 +546,11 @@ def normalized_tile(  # type: ignore[no-untyped-def]
             # no cell is left: the last lane moves here, and is looked at next, so that lanes in use stay together
             active -= 1
             if j < active:
-                _move_lane(t, v, b, watch, samples, j, active)
+                move(v, j, active)
+                move(b, j, active)
+                move(t, j, active)
+                watch[j] = watch[active]
+                samples[j, :] = samples[active, :]
 
 
 # -------------------------------------------------------------------- faces
@@ -635,7 +624,7 @@ def _cells(
         which, which_a = which[:n], which[n:]
         steady = (decay == 0) & (p["eps_power"] == 0) & (p["eps_factor"] == 1) & (p["eps_a_power"] == 0)
         if x.degenerate:
-            return _degenerate(x, n, run.record.size)
+            return degenerate_cells(x, n, run.record.size)
         # the passes round differently: which of them runs must be the cell's own matter
         for heavy in (False, True):
             for norms in (False, True):
@@ -669,19 +658,3 @@ def _columns(x: SplitStart, numbers: FloatArray, h: float) -> dict[str, Any]:
         "w_norm": np.ldexp(np.sqrt(numbers[..., _N_NORM2]), -(x.w_exp + exponent)),
         "eps_eff": np.ldexp(numbers[..., _N_EPS_EFF], x.eigval_exp),
     }
-
-
-def _degenerate(x: SplitStart, n: int, n_recorded: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """No step can be taken (sigma = 0), or none changes anything (a saddle): on a saddle the loss is J(0, w) = c/2."""
-    kept = {
-        "excess": 1.0 if x.saddle else np.nan,
-        "a": x.a0,
-        "w_norm": x.w0_norm,
-        "eps_eff": 0.0 if x.saddle else np.nan,
-    }
-    cells = {"status": DEGENERATE, "steps_to_tol": -1, "n_steps_run": 0, "rate_sim": np.nan, **kept}
-    kept["residual"] = kept["excess"]  # on a saddle w'g = 0, so the residual is all of u
-    return (
-        {name: np.full(n, value) for name, value in cells.items()},
-        {name: np.full((n_recorded, n), value) for name, value in kept.items()},
-    )
