@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from olsbn._validate import FloatArray
-from olsbn.ledger.base import Cube, Skip
+from olsbn.ledger.base import Cube, Skip, draw_problem
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.schema import Status
 from olsbn.sweeps.running import sweep
-from olsbn.theory import eps_window
+from olsbn.theory import effective_rate_regimes, eps_window
 
 # The effective rate and the contraction ratio approach their limits like the root of the excess: here to 1e-12.
 SETTLED = 1e-24
@@ -28,6 +28,17 @@ def started(problem: OLSProblem, w0: FloatArray | None = None, a0: float | None 
     """Return the problem with another start."""
     w0 = problem.w0 if w0 is None else w0
     return OLSProblem(problem.eigvals, problem.u, w0, a0, problem.target_var)  # type: ignore[arg-type]
+
+
+def across_the_plateau(cube: Cube, n_eps: int, n_eps_a: int) -> tuple[OLSProblem, FloatArray, FloatArray]:
+    """Draw a problem, rates from a fifth of the plateau's start to five times its end, and some for the scale."""
+    problem = draw_problem(cube, cond=(1.5, 100))
+    regimes = effective_rate_regimes(problem)
+    low, high = sorted((regimes.eps_1, regimes.eps_2))
+    if not 0 < low < high < math.inf:
+        raise Skip
+    rng = cube.rng()
+    return problem, low / 5 * (25 * high / low) ** rng.random(n_eps), rng.uniform(0.05, 1.95, n_eps_a)
 
 
 def iterated(

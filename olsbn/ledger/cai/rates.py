@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 
 from olsbn.ledger.base import PROBLEMS, RATE, Claim, Cube, Skip, Variants, draw_problem
-from olsbn.ledger.runs import KERNELS, iterated
+from olsbn.ledger.runs import KERNELS, across_the_plateau, iterated
 from olsbn.schema import Status
 from olsbn.sweeps.running import sweep
-from olsbn.theory import bngd_contraction_ratio, effective_rate_regimes, gd_contraction_ratio, spectral_report
+from olsbn.theory import bngd_contraction_ratio, gd_contraction_ratio, spectral_report
 
 # Steps at which two successive losses are recorded.
 _TIMES = np.unique(np.geomspace(200, 20_000, 24).astype(int))
@@ -25,13 +25,7 @@ def _settled_rates(cube: Cube) -> SimpleNamespace:
     hundreds of steps earlier to a tenth of what is asked for. That alone does not tell a limit from a slowest mode that
     was damped to nothing on the way and is not back yet: its amplitude tells (`rate_sim` of the first kernel).
     """
-    problem = draw_problem(cube, cond=(1.5, 100))
-    regimes = effective_rate_regimes(problem)
-    low, high = sorted((regimes.eps_1, regimes.eps_2))
-    if not 0 < low < high < math.inf:
-        raise Skip
-    rng = cube.rng()
-    eps, eps_a = low / 5 * (25 * high / low) ** rng.random(6), rng.uniform(0.05, 1.95, 3)
+    problem, eps, eps_a = across_the_plateau(cube, 6, 3)
     eps, eps_a = np.tile(eps, eps_a.size), np.repeat(eps_a, eps.size)
     at = np.searchsorted(_RECORD, _TIMES)
     found = []

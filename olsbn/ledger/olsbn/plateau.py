@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from types import SimpleNamespace
 
 import numpy as np
 
-from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, draw_problem, rounding
+from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, rounding
 from olsbn.ledger.cai.regimes import SMALL_PROBLEMS, halving_order, large, large_law, small, small_law, wide_plateau
-from olsbn.ledger.runs import settled_eps_eff, slope
+from olsbn.ledger.runs import across_the_plateau, settled_eps_eff, slope
 from olsbn.problems import ProblemFamily
 from olsbn.sweeps.running import sweep
 from olsbn.theory import effective_rate_regimes, spectral_report
@@ -54,13 +53,7 @@ def _distances(cube: Cube) -> SimpleNamespace:
 
 def _stable(cube: Cube) -> SimpleNamespace:
     """Effective rates where BNGD has ended: every cell whose excess has fallen below 1e-100, whatever its rate."""
-    problem = draw_problem(cube, cond=(1.5, 100))
-    regimes = effective_rate_regimes(problem)
-    low, high = sorted((regimes.eps_1, regimes.eps_2))
-    if not 0 < low < high < math.inf:
-        raise Skip
-    rng = cube.rng()
-    eps, eps_a = low / 5 * (25 * high / low) ** rng.random(8), rng.uniform(0.05, 1.95, 4)
+    problem, eps, eps_a = across_the_plateau(cube, 8, 4)
     ds = sweep(problem, eps=eps, eps_a=eps_a, n_steps=20_000, progress=False)
     ended = ds.excess.values < 1e-100
     if not ended.any():
