@@ -224,7 +224,8 @@ class OLSProblem:
         `reduction_error` is an estimate: the largest error of log(excess) of GD over learning rates up to 2/lambda_d,
         and of the like sums for u and w0. It is exact for GD. For BNGD, rounding decides more than the reduction in
         cells that are sensitive to the start; where ``||w||`` lives in modes much slower than the run it is that of the
-        original at the start.
+        original at the start. At d = 1e5 (`tests/stress/dimension.py`: four spectra, 60 learning rates, 1000 steps) no
+        cell that is not marked `by_rounding` was off by 100 times what a start moved by 1e-15 makes.
 
         Time linear in d, memory a few MiB beside the problem: modes are reduced in chunks of 1024, and merged two by
         two. Bits do not depend on the number of threads.
