@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from olsbn._validate import FloatArray
+from olsbn.kernels.asked import ask, counted, empty_out
 from olsbn.kernels.compile import LANES, entry, helper
 from olsbn.kernels.coordinates import LARGEST, in_range
 from olsbn.kernels.lanes import CANCELLED, GOES_ON, empty, fill, move
@@ -109,16 +110,8 @@ def steps_tile(  # type: ignore[no-untyped-def]
     table,
     which,
     steady,
-    n_steps,
-    tol,
-    stop_at_tol,
-    floor,
-    limit,
-    cancel,
-    counts,
-    numbers,
-    record,
-    trace,
+    asked,
+    written,
 ):
     """Run every cell of a tile; all in the units of `ErrorStart`.
 
@@ -131,15 +124,13 @@ def steps_tile(  # type: ignore[no-untyped-def]
         Factors of the learning rates, and which row is that of each cell.
     steady : bool[cells]
         Whether the excess has a contraction ratio: neither decay nor a schedule.
-    n_steps, tol, stop_at_tol, floor, limit, cancel
-        As in `olsbn.kernels.deflated.deflated_tile`.
-    counts : int64[cells, 3], written
-        status, first step with excess <= tol (-1: none), last step.
-    numbers : float64[cells, 4], written
-        excess, learning rate, squared norm of w, settled ratio of sqrt(excess) (NaN: none).
-    record, trace : int64[r] ascending, float64[r, cells, 3], written
-        Steps to record, and the first three numbers there.
+    asked : Ask
+    written : Out
+        Three counts; four numbers: excess, learning rate, squared norm of w, settled ratio of sqrt(excess) (NaN: none);
+        in the trace the first three of them.
     """
+    n_steps, tol, stop_at_tol, floor, limit, cancel = asked
+    counts, numbers, record, trace = written
     n_cells, d = rates.size, eigvals.size
     e, b = np.zeros((d, LANES)), np.zeros((d, LANES))
     t, eps = np.zeros((_ROWS, LANES)), np.zeros(LANES)
@@ -220,14 +211,13 @@ def tile(x: ErrorStart, params: dict[str, FloatArray], run: Run) -> tuple[dict[s
     zero, one = np.zeros(n), np.ones(n)
     momentum, decay = params.get("momentum", zero), params.get("weight_decay", zero)
     power, factor = params.get("eps_power", zero), params.get("eps_factor", one)
-    counts, numbers = np.zeros((n, 3), np.int64), np.full((n, 4), np.nan)
-    trace = np.full((run.record.size, n, 3), np.nan)
+    out = empty_out(run, n, 3, 4, 3)
     with np.errstate(all="ignore"):
         table, which = tables(run.n_steps + 1, power, factor)
         steps_tile(
             x.eigvals, x.share, x.u, x.error, x.z0, np.ldexp(params["eps"], x.eps_exp), momentum,
-            np.ldexp(decay, -x.eps_exp), table, which, (decay == 0) & (power == 0) & (factor == 1), run.n_steps,
-            run.tol, run.stop_at_tol, run.floor, x.limit(), run.cancel, counts, numbers, run.record, trace,
+            np.ldexp(decay, -x.eps_exp), table, which, (decay == 0) & (power == 0) & (factor == 1),
+            ask(run, x.limit()), out,
         )  # fmt: skip
 
         def columns(values: FloatArray) -> dict[str, Any]:
@@ -238,8 +228,7 @@ def tile(x: ErrorStart, params: dict[str, FloatArray], run: Run) -> tuple[dict[s
                 "eps_eff": np.ldexp(values[..., 1], -x.eps_exp),
             }
 
-        counted = {"status": counts[:, 0], "steps_to_tol": counts[:, 1], "n_steps_run": counts[:, 2]}
         return (
-            counted | columns(numbers) | {"rate_sim": numbers[:, 3]},
-            columns(trace) | {"residual": np.sqrt(trace[..., 0])},
+            counted(out) | columns(out.numbers) | {"rate_sim": out.numbers[:, 3]},
+            columns(out.trace) | {"residual": np.sqrt(out.trace[..., 0])},
         )

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from olsbn._validate import FloatArray, as_count, one_of
+from olsbn.kernels.asked import ask, counted, empty_out
 from olsbn.kernels.compile import LANES, entry, helper
 from olsbn.kernels.coordinates import LARGEST, in_range
 from olsbn.kernels.lanes import CANCELLED, DEGENERATE, GOES_ON, move
@@ -379,16 +380,8 @@ def minibatch_block(  # type: ignore[no-untyped-def]
     table,
     which,
     which_a,
-    n_steps,
-    tol,
-    stop_at_tol,
-    floor,
-    limit,
-    cancel,
-    counts,
-    numbers,
-    record,
-    trace,
+    asked,
+    written,
 ):
     """Run up to LANES cells that share their batches; all in the units of `SampleStart`.
 
@@ -401,15 +394,13 @@ def minibatch_block(  # type: ignore[no-untyped-def]
     eps, eps_a, decay : float64[cells]
     table, which, which_a : float64[t, n_steps + 1], int64[cells], int64[cells]
         Factors of the learning rates, and which row is that of eps, and of eps_a, for each cell.
-    n_steps, tol, stop_at_tol, floor, limit, cancel
-        As in `olsbn.kernels.deflated.deflated_tile`.
-    counts : int64[cells, 3], written
-        status, first step with excess <= tol (-1: none), last step.
-    numbers : float64[cells, 6], written
-        excess, eps_eff, a, squared norm of w times 4**e, residual, binary exponent e of the rescaling.
-    record, trace : int64[r] ascending, float64[r, cells, 6], written
-        Steps to record, and the same numbers there.
+    asked : Ask
+    written : Out
+        Three counts; six numbers, and in the trace the same: excess, eps_eff, a, squared norm of w times 4**e,
+        residual, binary exponent e of the rescaling.
     """
+    n_steps, tol, stop_at_tol, floor, limit, cancel = asked
+    counts, numbers, record, trace = written
     d, n_cells = u.size, eps.size
     root = math.sqrt(energy)
     stream = np.array([key], dtype=np.uint64)
@@ -514,9 +505,8 @@ def tile(x: SampleStart, params: dict[str, FloatArray], run: Run) -> tuple[dict[
         raise ValueError(f"batch_size must be >= {SMALLEST_BATCH}, got {sizes.min()}")
     if kind == _EPOCH and sizes.max(initial=0) > x.y.size:
         raise ValueError(f"batch_size must be <= {x.y.size}, the rows of the sample, for epochs, got {sizes.max()}")
-    counts, numbers = np.zeros((n, 3), np.int64), np.full((n, 6), np.nan)
+    counts, numbers, _, trace = out = empty_out(run, n, 3, 6, 6)
     counts[:, 0] = CANCELLED
-    trace = np.full((run.record.size, n, 6), np.nan)
     with np.errstate(all="ignore"):
         eps, decay = np.ldexp(params["eps"], x.eps_exp), np.ldexp(decay, -x.eps_exp)
         table, which = tables(run.n_steps + 1, np.concatenate([power, power_a]), np.concatenate([one, one]))
@@ -529,19 +519,16 @@ def tile(x: SampleStart, params: dict[str, FloatArray], run: Run) -> tuple[dict[
                     counts[cells], numbers[cells] = (DEGENERATE, -1, 0), (np.nan, np.nan, x.a0, x.z0**2, np.nan, 0)
                     trace[:, cells] = numbers[cells]
                     continue
-                own_counts, own_numbers = counts[cells], numbers[cells]
-                own_trace = np.full((run.record.size, cells.size, 6), np.nan)
+                own = empty_out(run, cells.size, 3, 6, 6)
                 minibatch_block(
                     x.X, x.y, x.eigvals, x.u, x.w0, x.z0, x.a0, x.energy, x.noise, kind, rows, int(m), key,
                     eps[cells], params["eps_a"][cells], decay[cells], table, which[:n][cells], which[n:][cells],
-                    run.n_steps, run.tol, run.stop_at_tol, run.floor, x.limit(), run.cancel, own_counts, own_numbers,
-                    run.record, own_trace,
+                    ask(run, x.limit()), own,
                 )  # fmt: skip
-                counts[cells], numbers[cells], trace[:, cells] = own_counts, own_numbers, own_trace
+                counts[cells], numbers[cells], trace[:, cells] = own.counts, own.numbers, own.trace
         found, kept = _columns(x, numbers), _columns(x, trace)
     del found["residual"]
-    counted = {"status": counts[:, 0], "steps_to_tol": counts[:, 1], "n_steps_run": counts[:, 2]}
-    return counted | found | {"rate_sim": np.full(n, np.nan)}, kept
+    return counted(out) | found | {"rate_sim": np.full(n, np.nan)}, kept
 
 
 def _members(group: np.ndarray, n_groups: int) -> list[np.ndarray]:

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from olsbn._validate import FloatArray
+from olsbn.kernels.asked import ask, counted, empty_out
 from olsbn.kernels.compile import LANES, entry, helper
 from olsbn.kernels.coordinates import LARGEST, in_range, merged, whole_norm
 from olsbn.kernels.lanes import CANCELLED, GOES_ON, empty, fill, move, scale
@@ -435,16 +436,8 @@ def normalized_tile(  # type: ignore[no-untyped-def]
     which,
     which_a,
     steady,
-    n_steps,
-    tol,
-    stop_at_tol,
-    floor,
-    limit,
-    cancel,
-    counts,
-    numbers,
-    record,
-    trace,
+    asked,
+    written,
 ):
     """Run every cell of a tile; all in the units of `SplitStart`.
 
@@ -463,15 +456,13 @@ def normalized_tile(  # type: ignore[no-untyped-def]
         Factors of the learning rates, and which row is that of eps, and of eps_a, for each cell.
     steady : bool[cells]
         Whether the cell has a minimiser to come to rest at, with learning rates that stay.
-    n_steps, tol, stop_at_tol, floor, limit, cancel
-        As in `deflated_tile`.
-    counts : int64[cells, 4], written
-        status, first step with excess <= tol (-1: none), last step, binary exponent e of the lane's rescaling.
-    numbers : float64[cells, 7], written
-        excess, eps_eff, a, squared norm of w times 4**e, settled ratio of sqrt(excess) (NaN: none), residual, e.
-    record, trace : int64[r] ascending, float64[r, cells, 7], written
-        Steps to record, and the same numbers there (but for the ratio).
+    asked : Ask
+    written : Out
+        Three counts; seven numbers, and in the trace the same but for the ratio: excess, eps_eff, a, squared norm of w
+        times 4**e, settled ratio of sqrt(excess) (NaN: none), residual, binary exponent e of the lane's rescaling.
     """
+    n_steps, tol, stop_at_tol, floor, limit, cancel = asked
+    counts, numbers, record, trace = written
     n_cells, d = eps.size, eigvals.size
     beta0, z0, kappa0, energy, mean_eigval, u2 = scalars
     v = np.zeros((d, LANES))
@@ -531,7 +522,6 @@ def normalized_tile(  # type: ignore[no-untyped-def]
                     if slowest <= ratio * (1.0 + 1e-9):
                         out[_N_RATE] = ratio
             counts[cell, 0], counts[cell, 1], counts[cell, 2] = ended, watch[j].hit, k
-            counts[cell, 3] = exponent
             numbers[cell, :] = out
 
             if next_cell < n_cells:
@@ -609,8 +599,7 @@ def _cells(
     """Run cells with ``N = h H + identity I``; `identity` is scaled by 2**identity_exp."""
     n = params["eps"].size
     p = {name: params.get(name, np.full(n, value)) for name, value in _NEUTRAL.items()}
-    counts, numbers = np.zeros((n, 4), np.int64), np.full((n, 7), np.nan)
-    trace = np.full((run.record.size, n, 7), np.nan)
+    counts, numbers, _, trace = out = empty_out(run, n, 3, 7, 7)
     scalars = np.array([x.beta0, x.z0, x.kappa0, x.energy, x.mean_eigval, x.u2])
     with np.errstate(all="ignore"):
         eps = np.ldexp(params["eps"], x.eps_exp)
@@ -631,18 +620,14 @@ def _cells(
                 cells = np.flatnonzero(((p["momentum"] != 0) == heavy) & ((c != 0) == norms))
                 if cells.size == 0:
                     continue
-                own_counts, own_numbers = counts[cells], numbers[cells]
-                own_trace = np.full((run.record.size, cells.size, 7), np.nan)
+                own = empty_out(run, cells.size, 3, 7, 7)
                 normalized_tile(
                     x.eigvals, x.u, x.v, scalars, h, norms, gdnp, heavy, eps[cells], eps_a[cells],
                     p["momentum"][cells], decay[cells], c[cells], rows, which[cells], which_a[cells], steady[cells],
-                    run.n_steps, run.tol, run.stop_at_tol, run.floor, x.limit(), run.cancel, own_counts, own_numbers,
-                    run.record, own_trace,
+                    ask(run, x.limit()), own,
                 )  # fmt: skip
-                counts[cells], numbers[cells], trace[:, cells] = own_counts, own_numbers, own_trace
-        found = _columns(x, numbers, h)
-        found |= {"status": counts[:, 0], "steps_to_tol": counts[:, 1], "n_steps_run": counts[:, 2]}
-        found["rate_sim"] = numbers[:, _N_RATE]
+                counts[cells], numbers[cells], trace[:, cells] = own.counts, own.numbers, own.trace
+        found = counted(out) | _columns(x, numbers, h) | {"rate_sim": numbers[:, _N_RATE]}
         del found["residual"]
         return found, _columns(x, trace, h)
 
