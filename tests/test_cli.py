@@ -303,6 +303,21 @@ def test_run_writes_what_the_functions_return():
     assert listing("g") == ["g/gd.nc", "g/run.pdf", "g/run.png"]
 
 
+def test_what_stands_beside_a_map_has_its_parameters():
+    """GD's strip below BNGD with weight decay is GD with weight decay: a result has one value of it."""
+    args = ["--eps", "1e-3:1:7", "--eps-a", "0.5:1.5:3", "--weight-decay", 0.01, "--steps", 50]
+    assert call("map", *RANDOM, *args, "--out", "m").exit_code == 0
+    ds = xr.open_dataset("m/map.nc")
+    problem = olsbn.OLSProblem.from_spectrum("logspace", 5, 20.0)
+    gd = olsbn.maps.apart(ds)[1]
+    assert gd.attrs["weight_decay"] == 0.01
+    np.testing.assert_array_equal(
+        gd.excess, olsbn.sweep(problem, method="gd", eps=ds.eps.values, weight_decay=0.01, n_steps=50).excess
+    )
+    robust = call("robustness", "m", *RANDOM)
+    assert robust.exit_code == 0 and "nan" not in robust.stdout
+
+
 def test_run_of_many_steps_records_some():
     assert call("run", "--spectrum", "identity", "--dim", 2, "--steps", 50_001, "--out", "r").exit_code == 0
     steps = xr.open_dataset("r/bngd.nc").step.values

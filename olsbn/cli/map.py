@@ -86,7 +86,8 @@ def map_command(method: str | None, steps: str, tol: float, out: str | None, wor
         with may_fail("the sweep"):
             ds = sweep(problem, method=method, workers=workers, **how, **params)
             if other:
-                ds = maps.beside(ds, sweep(problem, method=other, eps=params["eps"], workers=workers, **how))
+                shared = {name: params[name] for name in METHODS[other].settings if name in params}
+                ds = maps.beside(ds, sweep(problem, method=other, workers=workers, **how, **shared))
         if other:
             maps.add_windows(ds, problem)
         ds.attrs["command"] = command_line()

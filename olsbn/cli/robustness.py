@@ -66,6 +66,6 @@ def _line(cell: Any) -> str:
     if not width > 0:
         return "no learning rate of the grid reaches the tolerance"
     text = f"{width:.2f} decades, {float(cell['eps_lower']):.4g} to {float(cell['eps_upper']):.4g}"
-    if "width_theory" in cell:
+    if "width_theory" in cell and float(cell["width_theory"]) >= 0:  # not NaN: theory says nothing of all methods
         text += f" (theory {float(cell['width_theory']):.2f})"
     return f"{text}; fewest steps {int(cell['steps_best'])} at eps = {float(cell['eps_fastest']):.4g}"
