@@ -45,6 +45,7 @@ _MEASURES = {
     "width_gain_decades": ("width_decades less gd_width_decades", "decades"),
     "width_ratio": ("width_decades over gd_width_decades", "1"),
     "width_theory": ("predicted range that reaches tol (for BNGD asymptotic and for eps_a = 1)", "decades"),
+    "window_reliable": ("whether width_theory is to be relied on (1), see EpsWindow.reliable", "1"),
     "plateau_theory": ("predicted width of the plateau of eps_eff, log10(eps_2/eps_1)", "decades"),
     "rate_best_theory": ("best contraction ratio of any learning rate", "1"),
 }
@@ -78,8 +79,9 @@ def robustness(
         `width_total_decades`, `eps_lower`, `eps_upper`, `at_edge`, `margin_decades`, `rate_best`, `eps_best`,
         `steps_best`, `eps_fastest`, `n_not_run`; `rate_best` and `eps_best` are NaN where no run has come to a steady
         rate, which takes more steps than the tolerance does. With theory also `gd_width_decades`, `width_gain_decades`,
-        `width_ratio`, `width_theory`, `plateau_theory` (where the method has one), `rate_best_theory` over
-        ``(dim, trial)``: NaN where theory says nothing, of the method or of its parameters other than eps and eps_a.
+        `width_ratio`, `width_theory`, `window_reliable`, `plateau_theory` (where the method has one),
+        `rate_best_theory` over ``(dim, trial)``: NaN where theory says nothing, of the method or of its parameters
+        other than eps and eps_a.
 
     Raises
     ------
@@ -316,12 +318,13 @@ def _predicted(ds: xr.Dataset, source: OLSProblem | ProblemFamily) -> dict[str, 
     method, n_steps, tol = method_named(ds.attrs["method"]), int(ds.attrs["n_steps"]), float(ds.attrs["tol"])
     theory, laws = method.theory, has_laws(ds, method)
     axes = [d for d in ("dim", "trial") if d in ds.dims]
-    names = ["gd_width_decades", "width_theory", *(["plateau_theory"] if theory.regimes else []), "rate_best_theory"]
+    names = ["gd_width_decades", "width_theory", "window_reliable"]
+    names += [*(["plateau_theory"] if theory.regimes else []), "rate_best_theory"]
     table = np.full((len(names), *(ds.sizes[d] for d in axes)), np.nan)
     for at, problem in problems_of(ds, source):
-        column = [_width(METHODS[BASELINE].theory, problem, tol, n_steps)]
+        column = _width(METHODS[BASELINE].theory, problem, tol, n_steps)[:1]
         if laws:
-            column += [_width(theory, problem, tol, n_steps)]
+            column += _width(theory, problem, tol, n_steps)
             column += [theory.regimes(problem).decades] if theory.regimes else []
             column += [theory.best_rates(problem).best]
         index: Any = (slice(len(column)), *(at[d] for d in axes))
@@ -330,12 +333,14 @@ def _predicted(ds: xr.Dataset, source: OLSProblem | ProblemFamily) -> dict[str, 
     return {name: xr.DataArray(values, dims=axes, coords=coords) for name, values in zip(names, table, strict=True)}
 
 
-def _width(theory: Theory, problem: OLSProblem, tol: float, n_steps: int) -> float:
-    """Return the width of the predicted window; where only a law gives it, an end that is 0 or not known makes it NaN.
+def _width(theory: Theory, problem: OLSProblem, tol: float, n_steps: int) -> list[float]:
+    """Return the width of the predicted window and whether it is reliable.
 
-    An identity says 0 where no learning rate gets there.
+    Where only a law gives the width, an end that is 0 or not known makes it NaN; an identity says 0 where no learning
+    rate gets there.
     """
     if not n_steps or theory.window is None:
-        return np.nan
+        return [np.nan, np.nan]
     window = theory.window(problem, tol, n_steps)
-    return window.decades if theory.exact or np.isfinite([window.lower, window.upper]).all() else np.nan
+    known = theory.exact or np.isfinite([window.lower, window.upper]).all()
+    return [window.decades if known else np.nan, float(window.reliable)]
