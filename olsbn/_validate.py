@@ -93,13 +93,13 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
     return value
 
 
-def nearest(what: str, value: str, known: list[str]) -> str:
-    """Return `value` if it is known, else say which known name is nearest."""
+def nearest(what: str, value: str, known: list[str], others: str = "") -> str:
+    """Return `value` if it is known, else say which known name is nearest, and what there is to say of others."""
     if value in known:
         return value
     near = difflib.get_close_matches(value, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"unknown {what} {value!r}{hint} (known: {', '.join(known)})")
+    raise ValueError(f"unknown {what} {value!r}{hint} (known: {', '.join(known)}{others and '; '}{others})")
 
 
 def check_memory(what: str, number: int, bytes_each: int) -> None:

@@ -186,8 +186,9 @@ def _one_cell(
     steps = _steps(record, as_count("n_steps", n_steps))
     spec = SweepSpec.checked(problem, method, params, n_steps=n_steps, tol=tol, record=steps)
     for name in spec.axes:
+        schedules = "; schedules are eps_power, eps_factor and eps_a_power" if name in ("eps", "eps_a") else ""
         raise TypeError(
-            f"{name} must be a number, got an array of shape {np.shape(params[name])} (use sweep for a grid)"
+            f"{name} must be a number, got an array of shape {np.shape(params[name])} (use sweep for a grid{schedules})"
         )
     return spec
 

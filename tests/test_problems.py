@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from scipy import integrate, sparse
 
+import olsbn
 from olsbn import OLSProblem, ProblemFamily
 
 DATASETS = ("diabetes", "wine", "breast_cancer", "digits", "mnist_5k")
@@ -895,3 +896,16 @@ def test_notebooks_show_problems():
     assert "cond_star" in spectral_report(problem)._repr_html_()
     small = OLSProblem.from_spectrum("linspace", 400, 5.0).reduced(20)
     assert "modes of the original" in small._repr_html_()
+
+
+def test_notebooks_show_windows_and_regimes():
+    problem = OLSProblem.from_spectrum("logspace", 5, 10.0)
+    window = olsbn.eps_window(problem, 1e-3, 100)
+    shown = window._repr_html_()
+    assert "BNGD: learning rates that reach 0.001 within 100 steps" in shown and f"{window.lower:.6g}" in shown
+    regimes = olsbn.effective_rate_regimes(problem)
+    assert f"{regimes.eps_1:.6g}" in regimes._repr_html_() and "note" not in regimes._repr_html_()
+    trap = olsbn.effective_rate_regimes(OLSProblem.from_spectrum("logspace", 5, 10.0, w0="gradient"))
+    assert "next to the saddles" in trap._repr_html_()
+    measured = olsbn.measured_window(problem, 1e-3, 100)
+    assert "BNGD: learning rates that reached" in measured._repr_html_() and "holes" in measured._repr_html_()

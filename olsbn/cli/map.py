@@ -48,12 +48,12 @@ def map_command(method: str | None, steps: str, tol: float, out: str | None, wor
     with bad_input():
         from olsbn import maps
         from olsbn._validate import check_memory, nearest
-        from olsbn.dynamics.registry import DEFAULT, METHODS
+        from olsbn.dynamics.registry import DEFAULT, METHODS, OTHERS
         from olsbn.sweeps.grid import Grid
 
         if workers is not None and workers < 1:
             raise ValueError(f"--workers must be >= 1, got {workers}")
-        method = nearest("method", DEFAULT if method is None else method, list(METHODS))
+        method = nearest("method", DEFAULT if method is None else method, list(METHODS), OTHERS)
         one = METHODS[method]
         record = _steps(steps)
         typed, rest = split(named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ def problem_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--drop", metavar="A,B,...", help="Columns of the CSV table that are left out, such as text."),
         click.option("--sep", metavar="CHAR", help="What separates its values (default: a comma)."),
         click.option("--dropna", is_flag=True, help="Leave out rows of the CSV table with missing values."),
+        click.option("--decimal", metavar="CHAR", help="Its decimal mark (default: a point)."),
         click.option("--spectrum", metavar="KIND", help="Random problem: logspace, linspace, powerlaw, ..."),
         click.option("--dim", type=int, metavar="D", help="Number of inputs of the random problem."),
         click.option("--cond", type=float, metavar="K", help="Condition number of the random problem."),
@@ -49,6 +51,7 @@ def make_problem(
     drop: str | None,
     sep: str | None,
     dropna: bool,
+    decimal: str | None,
     spectrum: str | None,
     dim: int | None,
     cond: float | None,
@@ -70,6 +73,7 @@ def make_problem(
         "--drop": (drop, "--csv"),
         "--sep": (sep, "--csv"),
         "--dropna": (dropna or None, "--csv"),
+        "--decimal": (decimal, "--csv"),
         "--dim": (dim, "--spectrum"),
         "--cond": (cond, "--spectrum"),
         "--seed": (seed, "--spectrum"),
@@ -94,18 +98,29 @@ def make_problem(
 
     if spectrum is None:
         if data is not None:
-            return problems.OLSProblem.from_dataset(nearest("data set", data, list(DATASETS)), standardize)
+            name = nearest("data set", data, list(DATASETS), "other data: --csv FILE --target COL")
+            return problems.OLSProblem.from_dataset(name, standardize)
         how: dict[str, Any] = {
             "columns": _names(columns),
             "drop": _names(drop),
             "sep": _separator(sep),
             "dropna": dropna,
+            "decimal": "." if decimal is None else decimal,
         }
-        return problems.OLSProblem.from_csv(csv or "", target or "", standardize, **how)
+        try:
+            return problems.OLSProblem.from_csv(csv or "", target or "", standardize, **how)
+        except ValueError as err:
+            raise ValueError(_as_options(str(err))) from err
     kind = nearest("spectrum", spectrum, list(SPECTRA))
     if cond is None and kind != "identity" and dim != 1:
         raise ValueError("--spectrum needs --cond K, the condition number")
     return problems.ProblemFamily(kind, 1.0 if cond is None else cond, seed or 0, density=density)(dim or 0)
+
+
+def _as_options(text: str) -> str:
+    """Return a message whose remedies are arguments of Python as one of options."""
+    text = re.sub(r"drop=\['(.*?)'\]", r"--drop '\1'", text).replace("dropna=True", "--dropna")
+    return re.sub(r"\b(sep|decimal)='(.*?)'", r"--\1 '\2'", text)
 
 
 def _names(text: str | None) -> list[str] | None:

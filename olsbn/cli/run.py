@@ -45,9 +45,9 @@ def run_command(method: str, steps: int, tol: float, out: str | None, **named: A
     """
     with bad_input():
         from olsbn._validate import nearest
-        from olsbn.dynamics.registry import DEFAULT, METHODS
+        from olsbn.dynamics.registry import DEFAULT, METHODS, OTHERS
 
-        nearest("method", method, [*METHODS, "both"])
+        nearest("method", method, [*METHODS, "both"], OTHERS)
         names = [DEFAULT, METHODS[DEFAULT].beside] if method == "both" else [method]
         typed, rest = split(named)
         # what only one of two methods has is given to that one

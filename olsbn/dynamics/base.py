@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn._validate import FloatArray, as_count, as_floats, one_of
+from olsbn._validate import FloatArray, as_count, as_floats, one_of, shortened
 from olsbn.dynamics.predictions import Theory
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ class Param:
 
     def checked(self, value: Any) -> FloatArray:
         """Return a number or a vector of them as float64, refusing what is not allowed."""
+        if callable(value):
+            raise TypeError(
+                f"{self.name} must be a number or a vector of them, got {shortened(value)} "
+                "(schedules are eps_power, eps_factor and eps_a_power)"
+            )
         array = as_floats(self.name, value)
         if array.ndim > 1:
             raise ValueError(f"{self.name} must be a number or a vector, got an array of shape {array.shape}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from olsbn._validate import one_of
+from olsbn._validate import shortened
 from olsbn.dynamics.base import Method
 
 # The modules of the package's own methods, each with its `METHOD`; their order is the order of every list of methods.
@@ -18,6 +18,10 @@ _OWN = ("bngd", "gd", "gdnp", "wngd", "minibatch")
 DEFAULT, BASELINE = "bngd", "gd"
 # Another package offers a method by an entry point ``name = "module:METHOD"`` in this group.
 GROUP = "olsbn.methods"
+
+
+# Where somebody asks for another one.
+OTHERS = "adaptive methods and plain SGD are not computed; how to add a method: docs/adding-a-method.md"
 
 
 class _Methods(Mapping[str, Method]):
@@ -72,7 +76,9 @@ def methods() -> dict[str, Method]:
 
 def method_named(name: Any) -> Method:
     """Return a method by its name."""
-    return METHODS[one_of("method", name, METHODS)]
+    if not isinstance(name, str) or name not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {shortened(name)} ({OTHERS})")
+    return METHODS[name]
 
 
 def neutral_elsewhere(name: str, value: Any) -> bool:

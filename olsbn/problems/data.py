@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from olsbn._validate import FloatArray, one_of
+from olsbn._validate import FloatArray, as_vector, one_of, shortened
 from olsbn.linalg import MACHEPS
 
 
@@ -43,9 +43,29 @@ def _mnist_5k() -> Table:
 DATASETS = {name: _sklearn(name) for name in ("diabetes", "wine", "breast_cancer", "digits")} | {"mnist_5k": _mnist_5k}
 
 
+_CLASSES = " (no classification: class labels may be coded as numbers)"
+# Where somebody comes with another kind of problem.
+SCOPE = "olsbn computes least squares, not networks: OLSProblem.from_samples(X, y) makes one from data"
+
+
+def as_target(y: Any, n: int) -> FloatArray:
+    """Return the target of a sample, saying what to do with one that is none of least squares."""
+    try:
+        return as_vector("y", y, size=n)
+    except TypeError as err:
+        raise TypeError(f"{err}{_CLASSES}") from None
+    except ValueError as err:
+        several = " (one target at a time, y[:, 0]; no one-hot classes)" if np.ndim(y) == 2 else ""
+        raise ValueError(f"{err}{several}") from None
+
+
 def load(name: str, columns: Any = None, drop: Any = None) -> Table:
     """Return a data set that an installed package ships, with the inputs that are asked for."""
-    one_of("name", name, DATASETS)
+    if not isinstance(name, str) or name not in DATASETS:
+        raise ValueError(
+            f"name must be one of {', '.join(DATASETS)}, got {shortened(name)} "
+            "(other data: from_samples, from_dataframe, from_csv)"
+        )
     try:
         found = DATASETS[name]()
     except ImportError as err:
@@ -81,10 +101,11 @@ def _inputs(names: list[str], target: Any, columns: Any, drop: Any, where: str) 
 _MISSING = ("", "na", "nan", "n/a", "null", "none", "?")
 
 
-def csv_table(path: Path, target: str, columns: Any, drop: Any, sep: str, dropna: bool) -> Table:
+def csv_table(path: Path, target: str, columns: Any, drop: Any, sep: str, dropna: bool, decimal: str) -> Table:
     """Return inputs and target of a CSV file, refusing what is nearly always a mistake in one."""
     if not isinstance(sep, str) or len(sep) != 1 or sep in '\r\n"':
         raise ValueError(f"sep must be one character, got {sep!r}")
+    one_of("decimal", decimal, (".", ","))
     names, lines = _read_csv(path, sep)
     kept = _inputs(names, target, columns, drop, str(path))
     used = [(names.index(name), name) for name in (*kept, target)]
@@ -94,25 +115,34 @@ def csv_table(path: Path, target: str, columns: Any, drop: Any, sep: str, dropna
             raise ValueError(f"{path} must have {len(names)} values in every row, got {len(cells)} in line {number}")
         if dropna and any(cells[j].strip().lower() in _MISSING for j, _ in used):
             continue
-        rows.append([_number(cells[j], name, number, path, name == target) for j, name in used])
+        rows.append([_number(cells[j], name, number, path, name == target, decimal) for j, name in used])
     if len(rows) < 2:
         raise ValueError(f"{path} must have at least two data rows, got {len(rows)}")
     table = np.array(rows) + 0.0  # -0.0 becomes 0.0: they are one number
     return _checked(table, [*kept, target], str(path))
 
 
-def _number(cell: str, name: str, line: int, path: Path, is_target: bool) -> float:
-    try:
-        value = float(cell) if "_" not in cell else math.nan  # Python reads 1_000
-    except ValueError:
-        value = math.nan
+def _number(cell: str, name: str, line: int, path: Path, is_target: bool, decimal: str) -> float:
+    value = _as_float(cell, decimal)
     if math.isfinite(value):
         return value
     if cell.strip().lower() in _MISSING:
         remedy = " (dropna=True leaves such rows out)"
+    elif math.isfinite(_as_float(cell, ",")):
+        remedy = " (decimal=',' reads decimal commas)"
     else:
-        remedy = "" if is_target else f" (drop=[{name!r}] leaves the column out)"
+        remedy = _CLASSES if is_target else f" (drop=[{name!r}] leaves the column out)"
     raise ValueError(f"{path} must hold finite numbers, got {cell!r} in column {name!r}, line {line}{remedy}")
+
+
+def _as_float(cell: str, decimal: str) -> float:
+    """Return a number, or NaN; with a decimal comma there are no points in it."""
+    if "_" in cell or (decimal == "," and "." in cell):  # Python reads 1_000
+        return math.nan
+    try:
+        return float(cell.replace(decimal, "."))
+    except ValueError:
+        return math.nan
 
 
 def frame_table(frame: Any, target: str, columns: Any, drop: Any, dropna: bool) -> Table:
@@ -135,7 +165,7 @@ def frame_table(frame: Any, target: str, columns: Any, drop: Any, dropna: bool) 
                 raw = np.array([math.nan if x is None or type(x).__name__ == "NAType" else x for x in raw])
             values.append(np.asarray(raw, dtype=np.float64) + 0.0)
         except (TypeError, ValueError):
-            remedy = "" if name == target else f" (drop=[{name!r}] leaves it out)"
+            remedy = _CLASSES if name == target else f" (drop=[{name!r}] leaves it out)"
             raise ValueError(f"df must hold numbers, got column {name!r} of {raw.dtype}{remedy}") from None
     table = np.stack(values, axis=1)
     missing = np.isnan(table)

@@ -190,7 +190,7 @@ class OLSProblem:
         if self.sample is None:
             raise ValueError(
                 "coefficients must be asked of a problem made from data (from_samples, from_csv, from_dataframe, "
-                f"from_dataset), got {self.label!r}"
+                f"from_dataset), got {self.label!r} without data, which a store does not keep: make it from them again"
             )
         return self.sample.coefficients()
 
@@ -388,11 +388,14 @@ class OLSProblem:
         standardize = as_flag("standardize", standardize)
         X = as_floats("X", X)
         if X.ndim != 2 or X.shape[1] == 0:
-            raise ValueError(f"X must have shape (n, d) with d >= 1, got shape {X.shape}")
+            remedy = (
+                " (images: X.reshape(len(X), -1))" if X.ndim > 2 else " (one input: X[:, None])" if X.ndim == 1 else ""
+            )
+            raise ValueError(f"X must have shape (n, d) with d >= 1, got shape {X.shape}{remedy}")
         n = X.shape[0]
         if n < 2:
             raise ValueError(f"X must have at least two rows, got {n}")
-        y = as_vector("y", y, size=n)
+        y = data.as_target(y, n)
         for name, array in (("X", X), ("y", y)):
             if np.abs(array).max() > _DATA_LIMIT:
                 raise ValueError(f"{name} must not exceed {_DATA_LIMIT:g} in size, got {np.abs(array).max():.6g}")
@@ -438,6 +441,7 @@ class OLSProblem:
         drop: Any = None,
         sep: str = ",",
         dropna: bool = False,
+        decimal: str = ".",
     ) -> OLSProblem:
         """Make a problem from a CSV file with a header row; every column but `target` is an input.
 
@@ -455,6 +459,8 @@ class OLSProblem:
             What separates the values: one character.
         dropna : bool, optional
             Leave out rows where a column that is used has no value (empty, NA, NaN, N/A, null, none, ?).
+        decimal : {".", ","}, optional
+            The decimal mark. Thousands are not separated.
 
         Raises
         ------
@@ -463,7 +469,7 @@ class OLSProblem:
             values (with the remedy), fewer than two rows, a missing target, and constant or duplicate columns: in a
             file they are nearly always a mistake (`from_samples` allows them).
         """
-        found = data.csv_table(Path(path), target, columns, drop, sep, as_flag("dropna", dropna))
+        found = data.csv_table(Path(path), target, columns, drop, sep, as_flag("dropna", dropna), decimal)
         return cls._from_table(found, standardize, Path(path).stem)
 
     @classmethod
@@ -615,7 +621,7 @@ class OLSProblem:
 def as_problem(value: Any) -> OLSProblem:
     """Return `value` if it is an OLSProblem."""
     if not isinstance(value, OLSProblem):
-        raise TypeError(f"problem must be an OLSProblem, got {type(value).__name__}")
+        raise TypeError(f"problem must be an OLSProblem, got {type(value).__name__} ({data.SCOPE})")
     return value
 
 

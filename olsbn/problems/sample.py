@@ -129,7 +129,10 @@ class Sample:
     def coefficients(self) -> Coefficients:
         """Return the least squares solution in the units of the original columns."""
         if self.units is None:
-            raise ValueError("coefficients must be asked of a problem made from data here, got one read from a file")
+            raise ValueError(
+                "coefficients must be asked of a problem made from data, got one read from a store, which does not "
+                "keep the units of its columns: make it from its data again"
+            )
         units, solution = self.units, np.einsum("cd,d->c", self.basis, self.u)
         residual = self.y - np.einsum("nc,c->n", self.X, solution)
         values = solution / units.X_scale

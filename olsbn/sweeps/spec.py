@@ -20,6 +20,7 @@ from olsbn.dynamics.base import Arrays, Method
 from olsbn.dynamics.registry import METHODS, method_named
 from olsbn.identity import identity
 from olsbn.problems import OLSProblem, ProblemFamily
+from olsbn.problems.data import SCOPE
 from olsbn.problems.reduction import check_reduce, reduce_for, reduced_dim
 from olsbn.problems.sample import Sample
 from olsbn.sweeps.tiling import Tile, Tiling, tile_shape
@@ -73,7 +74,7 @@ class SweepSpec:
     ) -> SweepSpec:
         """Check the arguments of `sweep` and put them into one form; `params` has the method's options as well."""
         if not isinstance(problem, OLSProblem | ProblemFamily):
-            raise TypeError(f"problem must be an OLSProblem or a ProblemFamily, got {type(problem).__name__}")
+            raise TypeError(f"problem must be an OLSProblem or a ProblemFamily, got {type(problem).__name__} ({SCOPE})")
         found = method_named(method)
         one_of("stop", stop, ("steps", "tol"))
         n_steps = as_count("n_steps", n_steps, maximum=2**40)

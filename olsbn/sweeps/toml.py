@@ -64,13 +64,18 @@ _PROBLEM = {
     "data": _Key(_text, "the name of a data set"),
     "csv": _Key(_text, "the path of a CSV table, from the config file's own directory"),
     "target": _Key(_text, "the name of the target's column in the CSV table"),
+    "columns": _Key(_list_of(_text), "a list of the columns of the CSV table that are inputs"),
+    "drop": _Key(_list_of(_text), "a list of the columns of the CSV table that are left out"),
+    "sep": _Key(_text, "the character between the values of the CSV table"),
+    "dropna": _Key(_flag, "true or false"),
+    "decimal": _Key(_text, "'.' or ','"),
     "standardize": _Key(_flag, "true or false"),
 }
 # Which keys of [problem] go together.
 _KINDS = {
     "spectrum": ("cond", "seed", "u", "w0", "density", "overlap", "modes"),
     "data": ("standardize",),
-    "csv": ("target", "standardize"),
+    "csv": ("target", "columns", "drop", "sep", "dropna", "decimal", "standardize"),
 }
 
 
@@ -246,8 +251,9 @@ def _source(table: Mapping[str, Any], folder: Path) -> OLSProblem | ProblemFamil
             table["spectrum"], **{name: table[name] for name in _KINDS[kind] if name in table}
         )
     if kind == "data":
-        nearest("problem.data", table["data"], list(DATASETS))
+        nearest("problem.data", table["data"], list(DATASETS), "other data: problem.csv, problem.target")
         return problems.OLSProblem.from_dataset(table["data"], standardize)
     if "target" not in table:
         raise ValueError(f"the key 'problem.target' is missing: it must be {_PROBLEM['target'].allowed}")
-    return problems.OLSProblem.from_csv(folder / table["csv"], table["target"], standardize)
+    rest = {name: table[name] for name in _KINDS[kind] if name in table}
+    return problems.OLSProblem.from_csv(folder / table["csv"], **rest)

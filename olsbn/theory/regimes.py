@@ -10,6 +10,7 @@ import numpy as np
 
 from olsbn._validate import as_real
 from olsbn.problems import OLSProblem, as_problem
+from olsbn.problems.sample import html_table
 from olsbn.theory.labels import by_labels, labelled, rates
 from olsbn.theory.spectrum import spectral_report
 from olsbn.theory.start import GENERIC_CORR, Start, ratio, times_two_to
@@ -47,6 +48,11 @@ class EffectiveRateRegimes:
     large_scale: float
     large_corr: float
     note: str
+
+    def _repr_html_(self) -> str:
+        names = ["small_slope", "plateau", "large_product", "eps_1", "eps_2", "crossing", "attainable"]
+        rows: list[tuple[str, Any]] = [(name, getattr(self, name)) for name in names]
+        return html_table("effective learning rate of BNGD", rows + ([("note", self.note)] if self.note else []))
 
     @property
     def generic(self) -> bool:
