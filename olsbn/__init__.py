@@ -4,6 +4,7 @@ The public names load on first use, so that ``import olsbn`` costs next to nothi
 matplotlib is imported before something needs it.
 """
 
+import logging
 from importlib import import_module
 from typing import Any
 
@@ -26,6 +27,7 @@ _PUBLIC = {
     "sweep": "sweeps.running",
     "compare": "results.comparison",
     "recommend": "recommendation",
+    "measured_window": "windows",
     "certify": "results.proof",
     "claims": "ledger",
     "robustness": "results.measures",
@@ -33,6 +35,9 @@ _PUBLIC = {
     "median_trial": "results.measures",
 }
 _SUBMODULES = ("plotting",)
+
+# What a library does: its messages go where the application sends them, and nowhere unless it does.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __all__ = ["__version__", *_PUBLIC, *_SUBMODULES]
 

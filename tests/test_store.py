@@ -234,6 +234,38 @@ def test_shards_share_the_store_but_not_a_shard(copy):
                 pass
 
 
+def test_status_names_every_writer(copy, capsys):
+    _, path, _ = copy
+
+    def writers():
+        code, out, _ = run_cli(capsys, "status", path)
+        assert code == 0
+        return [line.split(maxsplit=1)[1] for line in out.splitlines() if line.startswith("writer")]
+
+    me = f"process {os.getpid()} on "
+    with writing(path):
+        (line,) = writers()
+        assert line.startswith(me)
+    with writing(path, (1, 3)) as first:
+        first.share()
+        with writing(path, (3, 3)):
+            assert [line[: len(f"shard 1/3: {me}")] for line in writers()] == [f"shard {i}/3: {me}" for i in (1, 3)]
+    assert writers() == []
+
+
+def test_the_log_tells_of_a_store(copy, caplog):
+    spec, path, _ = copy
+    caplog.set_level("DEBUG", "olsbn")
+    file = path / "excess" / "c" / "0" / "0" / "0" / "0"
+    victim = file if file.exists() else next(f for f in (path / "excess" / "c").rglob("*") if f.is_file())
+    victim.write_bytes(victim.read_bytes()[:-1] + b"x")
+    crash.fill(spec, path)
+    told = caplog.messages
+    assert f"store {path} opened: 11 of 12 tiles are done, 1 to run" in told
+    assert any(f"{victim} is damaged" in text for text in told) and any("tile 1 of 1 done" in text for text in told)
+    assert {record.name.split(".")[0] for record in caplog.records} == {"olsbn"}
+
+
 def test_without_locks_there_is_a_warning(copy, monkeypatch):
     import fcntl
 

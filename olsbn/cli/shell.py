@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import logging
 import os
 import shlex
 import signal
@@ -60,7 +61,7 @@ class _Group(click.Group):
         args = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         try:
-            with _signals_raise(" ".join(["olsbn", *(arg for arg in args[:1] if arg in self.commands)])):
+            with _signals_raise(" ".join(["olsbn", *[arg for arg in args if arg in self.commands][:1]])):
                 code = super().main(args, "olsbn", obj=args, **extra)
         except click.ClickException as err:
             code = err.exit_code
@@ -171,13 +172,21 @@ def command_line() -> str:
 
 @click.group(cls=_Group, invoke_without_command=True, context_settings={"max_content_width": 110})
 @click.version_option(__version__, prog_name="olsbn", message="%(prog)s %(version)s")
+@click.option("-v", "--verbose", count=True, help="Say on standard error what is done; twice: of every tile.")
 @click.pass_context
-def main(ctx: click.Context) -> None:
+def main(ctx: click.Context, verbose: int) -> None:
     """What exactly does batch normalization do to gradient descent?
 
     An exact simulator on ordinary least squares (GD, and gradient descent with batch normalization, BNGD), with the
     theory beside every number. One linear unit and the squared loss, no network and no classifier: class labels are
     taken as numbers, and learning rates are those of this loss.
     """
+    if verbose:
+        logger = logging.getLogger("olsbn")
+        logger.setLevel(logging.INFO if verbose == 1 else logging.DEBUG)
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        logger.addHandler(handler)
+        ctx.call_on_close(lambda: logger.removeHandler(handler))
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

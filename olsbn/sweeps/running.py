@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from olsbn.sweeps.store import Store
+
+
+_log = logging.getLogger(__name__)
 
 
 def sweep(
@@ -161,11 +166,22 @@ def results(
         if store is not None and tiles:
             dask.check_writers(client, store)
         pool = dask.on_workers(client, job, tiles) if tiles else iter(())
-    whole = sum(spec.work(tile) for tile in tiles)
-    with meter(sum(tile.n_cells for tile in tiles), progress, work=whole) as advance:
-        for tile, result in pool:
+    whole, n_cells, began = (
+        sum(spec.work(tile) for tile in tiles),
+        sum(tile.n_cells for tile in tiles),
+        time.monotonic(),
+    )
+    if tiles and _log.isEnabledFor(logging.INFO):
+        from olsbn.kernels.compile import is_cached
+
+        if not is_cached():
+            _log.info("compiling the engine for this machine, once")
+    with meter(n_cells, progress, work=whole) as advance:
+        for number, (tile, result) in enumerate(pool, 1):
             advance(tile.n_cells, spec.work(tile))
+            _log.debug("tile %d of %d done: %d cells from %s", number, len(tiles), tile.n_cells, tile.ranges)
             yield tile, result
+    _log.info("%s: %d cells in %d tiles, %.3g s", spec.method_name, n_cells, len(tiles), time.monotonic() - began)
 
 
 def _write_tile(spec: SweepSpec, store: Store, tile: Tile, cancel: np.ndarray) -> None:
@@ -187,13 +203,18 @@ def fill(
 ) -> tuple[Store, int]:
     """Run the tiles that a store lacks, all of them or those of one shard (i, n); make the store if need be.
 
-    Returns the store and how many tiles were run. `say` is told in a sentence what is mended.
+    Returns the store and how many tiles were run. `say` is told in a sentence what is mended, and so is the log.
     """
     from olsbn.sweeps import store as stores
+
+    def mended(what: str) -> None:
+        _log.warning(what)
+        say(what)
 
     path = Path(path)
     if not path.exists():
         stores.Store.create(path, spec, command)
+        _log.info("store %s made", path)
     elif not stores.damaged_metadata(path):
         found = stores.Store(path)
         found.must_match(spec)
@@ -202,7 +223,7 @@ def fill(
     with stores.writing(path, shard) as right:
         if right.alone:
             for what in stores.mend(path, spec):
-                say(what)
+                mended(what)
         found = stores.Store(path)
         found.must_match(spec)
         todo = []
@@ -212,13 +233,15 @@ def fill(
                 damaged = found.damaged_files(tile)
                 if not damaged:
                     continue
-                say(f"{damaged[0]} is damaged: its tile is computed again")
+                mended(f"{damaged[0]} is damaged: its tile is computed again")
                 found.remove(tile)
             todo.append(number)
         if right.alone:
             for what in found.renew_theory():
-                say(what)
+                mended(what)
         right.share()
+        _log.info("store %s opened: %d of %d tiles are done, %d to run", path, sum(map(found.is_done, found.tiling)),
+                  len(found.tiling), len(todo))  # fmt: skip
         try:
             tiles = [found.tiling[number] for number in todo]
             for _ in results(spec, tiles, store=found, workers=workers, client=client, progress=progress):
