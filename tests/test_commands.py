@@ -71,7 +71,31 @@ def test_compare_and_robustness_of_a_map(result):
     widths = olsbn.robustness(olsbn.maps.apart(ds)[0], problem)
     at_one = float(widths.width_decades.sel(eps_a=1.0))
     assert f"eps_a 1: {at_one:.2f} decades" in out
-    call("compare", result, code=2)  # of a single problem the result holds no more than the fingerprint
+    assert "theory stands beside" in call("robustness", result) and "theory stands beside" not in out
+    refused = call("compare", result, code=2)
+    assert "here logspace-d6-cond30, does not hold it: name it as for" in refused
+
+
+def test_robustness_of_many_rows_prints_some(tmp_path):
+    problem = olsbn.OLSProblem.from_spectrum("logspace", 4, 10.0)
+    ds = olsbn.sweep(problem, eps=np.geomspace(1e-3, 1e3, 31), eps_a=np.linspace(0.1, 1.9, 40), n_steps=200, tol=1e-3)
+    ds.to_netcdf("many.nc", engine="h5netcdf")
+    lines = call("robustness", "many.nc", "--out", "many.csv").splitlines()
+    rows = [line for line in lines if line.startswith("  eps_a")]
+    assert len(rows) == 12 and rows[0].startswith("  eps_a 0.1:") and rows[-1].startswith("  eps_a 1.9:")
+    assert "  12 of 40 rows are shown; --out FILE.csv has all of them" in lines
+    assert len((tmp_path / "many.csv").read_text().splitlines()) == 41
+
+
+def test_recommend_does_not_tell_one_rate_from_itself(tmp_path):
+    # attained and best rate differ in the last digits only: seen as "0.985891 from this start, 0.985891 over all"
+    rng = np.random.default_rng(1)
+    table = np.c_[rng.uniform(40, 180, 40), rng.integers(1, 7, 40), rng.integers(1920, 2020, 40)]
+    target = table @ [2.1, 11.0, 0.4] + rng.normal(0, 12, 40)
+    np.savetxt("t.csv", np.c_[table, target], delimiter=",", header="a,b,c,y", comments="")
+    out = call("recommend", "--csv", "t.csv", "--target", "y", "--steps", 100)
+    for first, second in re.findall(r"at best (\S+) from this start, (\S+) over all", out):
+        assert first != second
 
 
 @pytest.mark.parametrize(

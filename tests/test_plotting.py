@@ -253,6 +253,12 @@ def test_run_shows_the_excess_and_the_slope_of_theory(problem):
     assert y[0] / y[-1] == pytest.approx(run.attrs["rate_theory"] ** (2 * (x[0] - x[-1])), rel=1e-9)
 
 
+def test_the_edge_of_stability_is_in_the_picture_of_runs(problem):
+    runs = [olsbn.run_bngd(problem, 1e-2, n_steps=50), olsbn.run_gd(problem, 0.01, 50)]  # far below it
+    bottom = plotting.run_figure(runs).axes[1]
+    assert bottom.get_ylim()[0] < 1 < bottom.get_ylim()[1]
+
+
 @pytest.mark.parametrize(("eps", "n_steps"), [(0.0, 5), (1e300, 5), (1e-300, 5), (1.0, 0), (2.0, 60)])
 def test_odd_runs_are_drawn(problem, eps, n_steps):
     runs = [olsbn.run_bngd(problem, eps, n_steps=n_steps), olsbn.run_gd(problem, eps, n_steps)]
@@ -386,6 +392,18 @@ def test_colours_as_chosen(swept):
             plotting.plot_map(swept, **bad)
 
 
+def test_colours_as_chosen_on_several_maps(swept, swept_gd, problem):
+    recorded = olsbn.sweep(problem, eps=EPS, eps_a=EPS_A, n_steps=100, record=[10, 100])
+    norm = matplotlib.colors.Normalize(-3, 0)
+    for draw, ds in ((plotting.maps_figure, recorded), (plotting.map_figure, maps.beside(swept, swept_gd))):
+        for colours in ({"vmin": 1e-6, "vmax": 1.0, "cmap": "magma"}, {"norm": norm, "cmap": "magma"}):
+            meshes = [mesh_of(ax) for ax in draw(ds, **colours).axes[:2]]
+            assert {mesh.get_clim() for mesh in meshes} == {(-3, 0) if "norm" in colours else (-6, 0)}
+            assert {mesh.get_cmap().name for mesh in meshes} == {"magma"}
+        with pytest.raises(ValueError, match="vmin and vmax must be left out with a norm"):
+            draw(ds, norm=norm, vmin=1e-3)
+
+
 def test_outline_keeps_to_the_exact_edge(problem):
     """The last row below eps_a = 2 has cells that reach above it; what is outlined does not."""
     ds = olsbn.sweep(problem, eps=EPS, eps_a=np.linspace(0.1, 2.3, 12), n_steps=2000, tol=1e-6)
@@ -393,6 +411,29 @@ def test_outline_keeps_to_the_exact_edge(problem):
     ax = plotting.plot_map(ds)
     outline = next(p for p in ax.patches if not p.get_fill() and not p.get_hatch())
     assert outline.get_path().vertices[:, 1].max() == 2.0
+
+
+def test_islands_of_the_tolerance_are_dots(swept):
+    """Outlines of many islands hide what they enclose; a few, or large ones, are outlined."""
+    islands = [(0, 3), (0, 9), (1, 6), (1, 12), (4, 17)]  # (eps_a, eps), apart from each other
+    ds = swept.copy(deep=True)
+    ds.status.values[:] = Status.MAX_STEPS
+    ds.status.values[3, :14] = Status.CONVERGED  # and the main land
+    for k, (row, column) in enumerate(islands):
+        ds.status.values[row, column] = Status.CONVERGED
+        ax = plotting.plot_map(ds, theory=False)
+        dots = [line for line in ax.lines if line.get_marker() == "s"]
+        outline = next(p for p in ax.patches if not p.get_fill() and not p.get_hatch())
+        edges = len(outline.get_path().vertices) // 2
+        if k < 3:  # with the main land at most four
+            assert not dots and edges > 2 * 14 + 1
+    (line,) = dots
+    assert edges == 2 * 14 + 1
+    near = [(np.abs(EPS_A - y).argmin(), np.abs(np.log(EPS / x)).argmin()) for x, y in line.get_xydata()]
+    assert sorted(near) == sorted(islands)
+    row = ds.isel(eps_a=0).assign(status=ds.status.isel(eps_a=0).copy(data=np.arange(EPS.size) % 2))
+    (line,) = [line for line in plotting.plot_map(row, theory=False).lines if line.get_marker() == "s"]
+    assert len(line.get_xdata()) == EPS.size // 2
 
 
 def test_cells_decided_by_rounding_are_shown_and_counted(swept):

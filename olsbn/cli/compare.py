@@ -34,6 +34,11 @@ def compare_command(ctx: click.Context, result: str, out: str | None, **named: A
         from olsbn.results.comparison import compare
 
         problem = make_problem(**named) if problem_named(named) else None
+        if problem is None and "problem_fingerprint" in ds.attrs:
+            raise ValueError(
+                f"a result of a single problem, here {ds.attrs.get('problem')}, does not hold it: name it as for "
+                "'olsbn map' (--data, --csv or --spectrum, with what belongs to it)"
+            )
         found = [compare(part, problem) for part in maps.apart(ds)]
     for one in found:
         click.echo(one.attrs["title"])

@@ -125,8 +125,8 @@ def _figure(
     if "status_check" in ds:
         return plotting.in_style(plotting.plot_comparison, ds)
     ds, *other = maps.apart(whole := ds)
-    if other and x is None and y is None and not colours:
-        return plotting.map_figure(whole, quantity or "excess")
+    if other and x is None and y is None:
+        return plotting.map_figure(whole, quantity or "excess", **colours)
     if "status" not in ds:
         raise ValueError(
             f"the result must be a sweep, a map or a run, got one with {', '.join(map(str, ds.data_vars))}"
@@ -139,8 +139,5 @@ def _figure(
     parts = maps.panels(ds, quantity or "excess", x, y)
     if len(parts) == 1:
         return plotting.in_style(plotting.plot_map, parts[0][1], quantity=quantity or "excess", x=x, y=y, **colours)
-    if colours:
-        raise ValueError(f"colours go with one map, got {len(parts)} panels (use --select)")
-    return plotting.maps_figure(
-        [part for _, part in parts], quantity or "excess", x=x, y=y, titles=[title for title, _ in parts]
-    )
+    titles = [title for title, _ in parts]
+    return plotting.maps_figure([part for _, part in parts], quantity or "excess", x=x, y=y, titles=titles, **colours)

@@ -64,7 +64,7 @@ def recommend_command(tol: float, steps: int, workers: int | None, as_json: bool
             head = " " * 12
         if not math.isnan(row["rate_best"]):
             theory = f"theory: {ratio(row['rate_theory_best'])}"
-            if row["rate_attainable"] > row["rate_theory_best"]:
+            if ratio(row["rate_attainable"]) != ratio(row["rate_theory_best"]):
                 theory = (
                     f"theory: at best {ratio(row['rate_attainable'])} from this start, "
                     f"{ratio(row['rate_theory_best'])} over all eps_hat, not attainable"

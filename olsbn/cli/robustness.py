@@ -11,6 +11,9 @@ from olsbn.cli.problem import make_problem, problem_named, problem_options
 from olsbn.cli.results import open_result, picture_path
 from olsbn.cli.shell import bad_input, main, may_fail
 
+# Of more than twice as many rows so many are printed.
+_ROWS = 12
+
 
 @main.command("robustness")
 @click.argument("result", metavar="RESULT")
@@ -45,10 +48,16 @@ def robustness_command(result: str, rate: float, out: str | None, **named: Any) 
         click.echo(one.attrs.get("title", result))
         flat = over_trials(one, [0.5]).isel(quantile=0) if "trial" in one.dims else one
         rows = flat.stack(row=list(flat["width_decades"].dims)) if flat["width_decades"].dims else flat
-        for i in range(rows.sizes.get("row", 1)):
+        n = rows.sizes.get("row", 1)
+        shown = range(n) if n <= 2 * _ROWS else [round(k * (n - 1) / (_ROWS - 1)) for k in range(_ROWS)]
+        for i in shown:
             cell = rows.isel(row=i) if "row" in rows.dims else rows
             where = ", ".join(f"{d} {cell[d].item():.6g}" for d in one["width_decades"].dims if d in cell.coords)
             click.echo(f"  {where + ': ' if where else ''}{_line(cell)}")
+        if len(shown) < n:
+            click.echo(f"  {len(shown)} of {n} rows are shown; --out FILE.csv has all of them")
+        if "width_theory" not in one:
+            click.echo("  the result does not hold its problem: named as for 'olsbn map', theory stands beside")
     if target is None:
         return
     with may_fail(f"writing {target}"):
@@ -67,5 +76,6 @@ def _line(cell: Any) -> str:
         return "no learning rate of the grid reaches the tolerance"
     text = f"{width:.2f} decades, {float(cell['eps_lower']):.4g} to {float(cell['eps_upper']):.4g}"
     if "width_theory" in cell and float(cell["width_theory"]) >= 0:  # not NaN: theory says nothing of all methods
-        text += f" (theory {float(cell['width_theory']):.2f})"
+        doubt = "" if float(cell["window_reliable"]) == 1 else ", not to be relied on"
+        text += f" (theory {float(cell['width_theory']):.2f}{doubt})"
     return f"{text}; fewest steps {int(cell['steps_best'])} at eps = {float(cell['eps_fastest']):.4g}"

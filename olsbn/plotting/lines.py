@@ -126,6 +126,8 @@ def run_figure(runs: list[xr.Dataset]) -> Figure:
             edge = ds.attrs.get(edge_name, np.nan) if by_edge else 1.0
             scaled.append(ds["eps_eff"].values / edge)
             bottom.plot(ds["step"].values, drawable(scaled[-1], negative=True), color=method_color(ds))
+        if by_edge:
+            bottom.axhline(1.0, **TIGHT, zorder=1.9)
         positive = drawable(np.concatenate(scaled))
         if np.isfinite(positive).any() and np.nanmax(positive) > 30 * np.nanmin(positive):
             bottom.set_yscale("log")
@@ -138,7 +140,6 @@ def run_figure(runs: list[xr.Dataset]) -> Figure:
         bottom.set_xlabel("step $k$")
         bottom.set_ylabel("effective rate / edge" if by_edge else "effective rate")
         if by_edge:
-            bottom.axhline(1.0, **TIGHT, zorder=1.9)
             key = ", ".join(f"{name} {text}" for name, (_, text) in zip(names, edges, strict=True))
             bottom.legend(handles=[Line2D([], [], **TIGHT, label=f"edge: {key} (exact)")], frameon=False)
     return figure

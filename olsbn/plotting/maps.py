@@ -78,9 +78,7 @@ def plot_map(
     """
     cells = Cells.of(ds, quantity, x, y)
     alone = ax is None
-    if norm is not None and (vmin is not None or vmax is not None):
-        raise ValueError("vmin and vmax must be left out with a norm, which has its own, got both")
-    limits = _chosen(quantity, cells.limits(), vmin, vmax)
+    limits = _chosen(quantity, cells.limits(), vmin, vmax, norm)
     if ax is None:
         ax = new_axes((6.4, 5.4) if cells.y is not None else (6.4, 3.0))
     mesh = cells.draw(ax, limits, norm, cmap)
@@ -96,20 +94,28 @@ def plot_map(
     return ax
 
 
-def map_figure(ds: xr.Dataset, quantity: str = "excess") -> Figure:
+def map_figure(
+    ds: xr.Dataset,
+    quantity: str = "excess",
+    *,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    cmap: Any = None,
+    norm: Any = None,
+) -> Figure:
     """Draw a method's map, the range of the one beside it in a strip below, on the same learning rates and colours.
 
-    `ds` is what `beside` makes.
+    `ds` is what `beside` makes; the colours are chosen as in `plot_map`.
     """
     main, other = apart(ds)
     names = [str(part.attrs["method"]).upper() for part in (main, other)]
     cells, strip = Cells.of(main, quantity), Cells.of(other, quantity)
-    limits = shared_limits([cells, strip])
+    limits = _chosen(quantity, shared_limits([cells, strip]), vmin, vmax, norm)
     with style():
         figure = Figure(figsize=(7.2, 5.8), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 0.085])
-        mesh = cells.draw(top, limits)
-        strip.draw(bottom, limits)
+        mesh = cells.draw(top, limits, norm, cmap)
+        strip.draw(bottom, limits, norm, cmap)
         keys = draw_theory(top, main, cells) + draw_theory(bottom, other, strip)
         label_axes(top, main, cells)
         label_axes(bottom, other, strip)
@@ -137,6 +143,10 @@ def maps_figure(
     x: str | None = None,
     y: str | None = None,
     titles: list[str] | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    cmap: Any = None,
+    norm: Any = None,
 ) -> Figure:
     """Draw several maps in panels, on the same axes and in the same colours; more than a row holds wrap.
 
@@ -149,6 +159,8 @@ def maps_figure(
         As in `plot_map`.
     titles : list of str, optional
         Of the panels of a list. Default: their dimension, from ``attrs["rank"]``.
+    vmin, vmax, cmap, norm
+        As in `plot_map`, for all panels.
 
     Returns
     -------
@@ -159,7 +171,7 @@ def maps_figure(
         titles, maps = (list(part) for part in zip(*panels(maps, quantity, x, y), strict=True))
     titles = [rf"$d = {ds.attrs['rank']}$" for ds in maps] if titles is None else titles
     parts = [Cells.of(ds, quantity, x, y) for ds in maps]
-    limits = shared_limits(parts)
+    limits = _chosen(quantity, shared_limits(parts), vmin, vmax, norm)
     columns = _columns(len(maps))
     rows = -(-len(maps) // columns)
     with style():
@@ -168,7 +180,7 @@ def maps_figure(
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         theory: dict[str, Line2D] = {}
         for k, (ax, ds, cells) in enumerate(zip(axes.flat, maps, parts, strict=False)):
-            mesh = cells.draw(ax, limits)
+            mesh = cells.draw(ax, limits, norm, cmap)
             theory |= {str(key.get_label()): key for key in draw_theory(ax, ds, cells)}
             label_axes(ax, ds, cells)
             ax.set_title(titles[k])
@@ -195,8 +207,12 @@ def _columns(n: int) -> int:
     return n if n <= 4 else 3 if n in (5, 6, 9) else 4
 
 
-def _chosen(quantity: str, limits: tuple[float, float], vmin: float | None, vmax: float | None) -> tuple[float, float]:
+def _chosen(
+    quantity: str, limits: tuple[float, float], vmin: float | None, vmax: float | None, norm: Any
+) -> tuple[float, float]:
     """Return the range of colours, its ends as the user chose them."""
+    if norm is not None and (vmin is not None or vmax is not None):
+        raise ValueError("vmin and vmax must be left out with a norm, which has its own, got both")
     ends = []
     for name, end, value in zip(("vmin", "vmax"), limits, (vmin, vmax), strict=True):
         if value is not None and not (np.isfinite(value) and (value > 0 or quantity == "rate_sim")):
