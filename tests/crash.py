@@ -221,7 +221,7 @@ def check_resume(spec, path, log, expected):
     return len(before), len(again)
 
 
-SLOW = 'n_steps = 150000\neps = "1e-2:1e2:40"\neps_a = [0.5, 1.0, 1.5]\ndim = [20, 30]\ntrials = 4\n'
+SLOW = 'n_steps = 150000\neps = "1e-2:1e2:40"\neps_a = [0.5, 1.0, 1.5]\ndim = [20, 30]\ntrials = 12\n'
 SLOW += '[problem]\nspectrum = "logspace"\ncond = 100.0\n'
 
 
