@@ -49,6 +49,16 @@ def test_fewest_steps_and_their_range_against_brute_force(name):
         assert of(method, found, "note") == ""
 
 
+def test_a_needle_is_found():
+    """22 steps at one learning rate of a grid of 667 a decade, 200 and more at its neighbours, 24 elsewhere."""
+    problem = olsbn.OLSProblem.from_spectrum("powerlaw", 30, 10.0, seed=2)
+    found = recommend(problem, n_steps=1000)
+    fewest, eps = of("bngd", found, "steps_fastest"), of("bngd", found, "eps_fastest")
+    assert fewest <= 22 and steps_on(problem, "bngd", [eps], 1e-6, 1000)[0] == fewest
+    low, high = of("bngd", found, "eps_lower"), of("bngd", found, "eps_upper")
+    assert low <= eps <= high < 1.01 * low  # and its width tells what it is
+
+
 def test_best_rates_are_what_theory_allows():
     problem = olsbn.OLSProblem.from_spectrum("logspace", 8, 30.0)
     found = recommend(problem, n_steps=3000)
