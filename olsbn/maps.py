@@ -297,7 +297,8 @@ def _width_line(method: Method, problem: OLSProblem, ds: xr.Dataset) -> str:
         edges, log = cell_edges(row["eps"].values)
         first, last = np.flatnonzero(good)[[0, -1]]
         width = f"{np.diff(np.log10(edges))[good].sum():.2f} decades, " if log else ""
-        measured = f"{width}{edges[first]:.3g} to {edges[last + 1]:.3g}"
+        digits = max(3, math.ceil(1 - math.log10(1 - edges[first] / edges[last + 1])))  # of a zoom more
+        measured = f"{width}{edges[first]:.{digits}g} to {edges[last + 1]:.{digits}g}"
         measured += "" if good[first : last + 1].all() else " with gaps"
         measured += ", cut off by the grid" if good[0] or good[-1] else ""
     window = _window(method, problem, row)
@@ -308,7 +309,7 @@ def _width_line(method: Method, problem: OLSProblem, ds: xr.Dataset) -> str:
     elif window.reliable:
         theory = f"theory: {window.decades:.2f} decades{_scale(method)}"
     else:
-        theory = "theory: no reliable prediction for so few steps"
+        theory = "theory: no reliable prediction so near to the plateau or the solution, or for so few steps"
     return f"  {method.title:<9} {measured}{' at ' if where else ''}{', '.join(where)} ({theory})"
 
 

@@ -76,6 +76,12 @@ def test_compare_and_robustness_of_a_map(result):
     assert "here logspace-d6-cond30, does not hold it: name it as for" in refused
 
 
+def test_a_zoom_tells_the_ends_of_its_range_apart():
+    out = call("map", *RANDOM, "--eps", "0.3:0.30000003:5", "--eps-a", "0.9:1.1:3", "--steps", 300, "--tol", 1e-3)
+    low, high = re.search(r"BNGD +\S+ decades, (\S+) to (\S+),", out).groups()
+    assert 0 < float(high) - float(low) < 1e-7
+
+
 def test_robustness_of_many_rows_prints_some(tmp_path):
     problem = olsbn.OLSProblem.from_spectrum("logspace", 4, 10.0)
     ds = olsbn.sweep(problem, eps=np.geomspace(1e-3, 1e3, 31), eps_a=np.linspace(0.1, 1.9, 40), n_steps=200, tol=1e-3)

@@ -381,6 +381,24 @@ def test_a_deep_zoom_tells_its_colours_apart(problem, quantity):
     assert all(a.x1 <= b.x0 for a, b in itertools.pairwise(boxes))
 
 
+def test_a_zoomed_map_has_room_for_its_labels_and_a_scale_of_its_own(problem):
+    eps, eps_a = np.linspace(0.3, 0.3003, 9), np.linspace(0.99999, 1.0, 5)
+    how = {"n_steps": 60, "tol": 1e-6}
+    both = maps.beside(
+        olsbn.sweep(problem, eps=eps, eps_a=eps_a, **how), olsbn.sweep(problem, method="gd", eps=eps, **how)
+    )
+    figure = plotting.map_figure(both)
+    figure.draw_without_rendering()
+    top, bottom = figure.axes[:2]
+    assert not top.child_axes
+    colours = mesh_of(top).to_rgba(mesh_of(top).get_array())
+    assert len(np.unique(colours.reshape(-1, 4), axis=0)) > 5
+    for axis in (bottom.xaxis, top.yaxis):
+        texts = [t for t in axis.get_ticklabels() if t.get_text()] + [axis.get_offset_text()]
+        boxes = [t.get_window_extent() for t in texts if t.get_text()]
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
 def test_colours_as_chosen(swept):
     ax = plotting.plot_map(swept, "eps_eff", vmin=1e-3, vmax=1.0, cmap="magma")
     assert mesh_of(ax).get_clim() == (1e-3, 1.0) and mesh_of(ax).get_cmap().name == "magma"

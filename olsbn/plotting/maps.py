@@ -110,7 +110,8 @@ def map_figure(
     main, other = apart(ds)
     names = [str(part.attrs["method"]).upper() for part in (main, other)]
     cells, strip = Cells.of(main, quantity), Cells.of(other, quantity)
-    limits = _chosen(quantity, shared_limits([cells, strip]), vmin, vmax, norm)
+    own = cells.limits()  # a zoom, whose scale the strip would flatten
+    limits = _chosen(quantity, own if own[1] < 0 else shared_limits([cells, strip]), vmin, vmax, norm)
     with style():
         figure = Figure(figsize=(7.2, 5.8), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 0.085])
@@ -121,7 +122,7 @@ def map_figure(
         label_axes(bottom, other, strip)
         top.set_xlabel("")
         top.tick_params(axis="x", which="both", labelbottom=False)
-        if "eig_max" in ds.attrs and not too_wide(cells.x[0]):
+        if "eig_max" in ds.attrs and top.get_xscale() == "log" and not too_wide(cells.x[0]):  # else no room for two
             half = ds.attrs["eig_max"] / 2
             natural = top.secondary_xaxis("top", functions=(lambda x: x * half, lambda x: x / half))
             natural.set_xlabel(r"in natural units, $\varepsilon\lambda_{\max}/2$")
