@@ -139,7 +139,7 @@ def test_the_first_run_on_a_machine_says_that_it_compiles(tmp_path, monkeypatch)
             return sys.stderr.getvalue()
 
     monkeypatch.setenv("OLSBN_CACHE_DIR", str(tmp_path))
-    assert "0 of 10 cells, compiling the engine for this machine, once" in shown()
+    assert "| 0 of 10 cells, compiling the engine for this machine, once [" in shown()
     from olsbn.kernels.compile import cache_folder
 
     (cache_folder() / "kernel.nbc").touch()

@@ -28,9 +28,9 @@ class meter:
         if self._show and terminal:
             from tqdm import tqdm
 
-            form = "{percentage:3.0f}%|{bar}| {postfix}[{elapsed}<{remaining}]"
+            form = "{percentage:3.0f}%|{bar}| {desc}[{elapsed}<{remaining}]"
             self._bar = tqdm(total=self._work, bar_format=form, leave=False)
-            self._bar.set_postfix_str(f"0 of {total} {unit}{_first_time()} ")
+            self._bar.set_description_str(f"0 of {total} {unit}{_first_time()} ")
 
     def __enter__(self) -> Callable[..., None]:
         self._done, self._worked, self._began = 0, 0.0, time.monotonic()
@@ -44,7 +44,7 @@ class meter:
         if self._call is not None:
             self._call(self._worked, self._work)
         elif self._bar is not None:
-            self._bar.set_postfix_str(f"{self._done} of {self._total} {self._unit} ", refresh=False)
+            self._bar.set_description_str(f"{self._done} of {self._total} {self._unit} ", refresh=False)
             self._bar.update(min(self._worked, self._work) - self._bar.n)
         elif self._show and now >= self._next:
             self._next = now + self._INTERVAL
