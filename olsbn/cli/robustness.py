@@ -56,8 +56,8 @@ def robustness_command(result: str, rate: float, out: str | None, **named: Any) 
             click.echo(f"  {where + ': ' if where else ''}{_line(cell)}")
         if len(shown) < n:
             click.echo(f"  {len(shown)} of {n} rows are shown; --out FILE.csv has all of them")
-        if "width_theory" not in one:
-            click.echo("  the result does not hold its problem: named as for 'olsbn map', theory stands beside")
+    if not any("width_theory" in one for one in found):
+        click.echo("theory needs the problem, which this result does not hold: name it as for 'olsbn map'")
     if target is None:
         return
     with may_fail(f"writing {target}"):
