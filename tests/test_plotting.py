@@ -227,6 +227,20 @@ def test_redrawing_gives_the_same_bytes(swept, swept_gd, tmp_path, suffix):
         assert both.attrs["sweep_fingerprint"].encode() in data and b"CreationDate" not in data
 
 
+@pytest.mark.parametrize("quantity", ["excess", "steps_to_tol", "rate_sim", "eps_eff"])
+def test_the_legend_is_inside_the_figure(quantity):
+    """Cells by the ten thousand make the longest keys: seen cut off at both sides."""
+    problem = olsbn.OLSProblem.from_spectrum("logspace", 3, 10.0)
+    how = {"n_steps": 100, "tol": 1e-10, "eps": np.geomspace(1e-5, 1e3, 241)}
+    both = maps.beside(
+        olsbn.sweep(problem, eps_a=np.geomspace(1e-3, 3.9, 180), **how), olsbn.sweep(problem, method="gd", **how)
+    )
+    figure = plotting.map_figure(both, quantity)
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+
+
 def test_the_map_figure_tells_of_both(swept, swept_gd):
     figure = plotting.map_figure(maps.beside(swept, swept_gd))
     texts = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -264,7 +264,7 @@ def color_bar(figure: Any, mesh: Any, parts: list[Cells], ax: Any) -> None:
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: power(v)))
         bar.ax.minorticks_off()
     else:
-        _narrow_ticks(bar, one)
+        _narrow_ticks(bar, replace(one, value=np.concatenate([cells.value.ravel() for cells in parts])))
 
 
 def _narrow_ticks(bar: Any, one: Cells) -> None:

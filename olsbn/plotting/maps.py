@@ -133,6 +133,8 @@ def map_figure(
             loc="outside lower center",
             ncols=2,
             frameon=False,
+            fontsize="small",
+            columnspacing=1.2,
         )
     return figure
 
