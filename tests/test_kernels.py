@@ -212,7 +212,7 @@ def test_gd_closed_form_equals_iteration(seed):
     n = 2000
     iterated, closed = np.empty(n + 1), np.empty((n + 1, 1, 2))
     gd.gd_iterate(x.eigvals, x.weight, x.error, eps, n, iterated)
-    gd.gd_trace(x.eigvals, x.weight, x.u, x.error, np.array([eps]), np.arange(n + 1), np.zeros(1, np.uint8), closed)
+    gd.gd_trace(x.eigvals, x.weight, x.u, x.start, np.array([eps]), np.arange(n + 1), np.zeros(1, np.uint8), closed)
     closed = closed[:, 0]
     seen = (iterated > 1e-290) & (iterated < 1e290)
     # iterating rounds twice a step: the relative error grows with k

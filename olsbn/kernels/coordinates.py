@@ -138,7 +138,8 @@ class Modes:
     eigvals: FloatArray
     weight: FloatArray  # lambda_i error_i^2 / E
     u: FloatArray
-    error: FloatArray
+    start: FloatArray  # w0
+    error: FloatArray  # w0 - u
     eps_exp: int
     w_exp: int
     w_null_norm: float
@@ -158,9 +159,9 @@ def decouple(problem: OLSProblem) -> Modes:
     with np.errstate(under="ignore", over="ignore"):
         eigvals = np.ldexp(problem.eigvals, eigval_exp)
         u, w_exp = in_range(problem.u, np.sqrt(eigvals))
-        error = np.ldexp(problem.w0 - problem.u, w_exp)
+        start, error = np.ldexp(problem.w0, w_exp), np.ldexp(problem.w0 - problem.u, w_exp)
         weight = (eigvals * error) * error / math.fsum(eigvals * u * u)
-    return Modes(eigvals, weight, u, error, -eigval_exp, w_exp, problem.w0_null_norm)
+    return Modes(eigvals, weight, u, start, error, -eigval_exp, w_exp, problem.w0_null_norm)
 
 
 def whole_norm(squared: FloatArray, exponent: Any, null_norm: float) -> FloatArray:

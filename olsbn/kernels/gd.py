@@ -28,10 +28,11 @@ def tile(x: Modes, params: dict[str, FloatArray], run: Run) -> tuple[dict[str, n
     counts, numbers = np.zeros((eps.size, 3), np.int64), np.full((eps.size, 3), np.nan)
     trace = np.full((run.record.size, eps.size, 2), np.nan)
     with np.errstate(all="ignore"):
-        scaled = x.eigvals, x.weight, x.u, x.error, np.ldexp(eps, x.eps_exp)
+        scaled = np.ldexp(eps, x.eps_exp)
         if run.record.size:
-            gd_trace(*scaled, run.record, run.cancel, trace)
-        gd_tile(*scaled, run.n_steps, run.tol, run.stop_at_tol, run.floor, x.limit(), run.cancel, counts, numbers)
+            gd_trace(x.eigvals, x.weight, x.u, x.start, scaled, run.record, run.cancel, trace)
+        gd_tile(x.eigvals, x.weight, x.u, x.start, x.error, scaled, run.n_steps, run.tol,
+                run.stop_at_tol, run.floor, x.limit(), run.cancel, counts, numbers)  # fmt: skip
         cells = {
             "status": counts[:, 0],
             "steps_to_tol": counts[:, 1],
@@ -186,8 +187,21 @@ def _gd_settled(table, power, weight, error):  # type: ignore[no-untyped-def]
     return lacking <= small * total
 
 
+@helper
+def _squared_norm(power, u, start):  # type: ignore[no-untyped-def]
+    """Return ``sum_i w_i^2``, w = (1 - power) u + power w0: for w0 far below u the difference w0 - u lacks its digits."""
+    total = 0.0
+    for i in range(u.size):
+        w = u[i]
+        if start[i] != u[i]:
+            high = power[i, 0]
+            w = ((1.0 - high) - power[i, 1]) * u[i] + high * start[i] if abs(high) < 1e150 else high * (start[i] - u[i])
+        total += w * w
+    return total
+
+
 @entry
-def gd_tile(eigvals, weight, u, error, eps, n_steps, tol, stop_at_tol, floor, limit, cancel, counts, numbers):  # type: ignore[no-untyped-def]
+def gd_tile(eigvals, weight, u, start, error, eps, n_steps, tol, stop_at_tol, floor, limit, cancel, counts, numbers):  # type: ignore[no-untyped-def]
     """Run GD on every cell of a tile, in closed form: O(d log n_steps) a cell.
 
     ``excess_k = sum_i weight_i (1 - eps lambda_i)^(2k)`` with ``weight_i = lambda_i (w0 - u)_i^2 / E``; the powers are
@@ -197,8 +211,8 @@ def gd_tile(eigvals, weight, u, error, eps, n_steps, tol, stop_at_tol, floor, li
     ----------
     eigvals : float64[d]
         Eigenvalues of H.
-    weight, u, error : float64[d]
-        The weights above, the solution and ``w0 - u``.
+    weight, u, start, error : float64[d]
+        The weights above, the solution, w0 and ``w0 - u``.
     eps : float64[cells]
         Learning rates in the units of `eigvals`.
     n_steps, tol, stop_at_tol, floor, limit, cancel
@@ -227,28 +241,18 @@ def gd_tile(eigvals, weight, u, error, eps, n_steps, tol, stop_at_tol, floor, li
                 table[b, i, 0], table[b, i, 1] = _dd_product(x, low, x, low)
 
         hit = _gd_first(table, n_bits, power, weight, n_steps, tol, True)
-        end = n_steps
-        status = MAX_STEPS
         over = _gd_first(table, n_bits, power, weight, n_steps, limit, False)
-        if over >= 0 and not (0 <= hit < over and stop_at_tol):
+        low = hit if stop_at_tol else _gd_first(table, n_bits, power, weight, n_steps, floor, True)
+        if over >= 0 and not 0 <= low < over:
             end, status = over, DIVERGED
-            if hit > over:
-                hit = -1
-        elif hit >= 0 and stop_at_tol:
-            end = hit
         else:
-            low_enough = _gd_first(table, n_bits, power, weight, n_steps, floor, True)
-            if low_enough >= 0:
-                end = low_enough
-        if hit >= 0:
-            status = CONVERGED
+            end, status = low if low >= 0 else n_steps, MAX_STEPS if hit < 0 else CONVERGED
+        if hit > end:
+            hit = -1
         excess, _ = _gd_at(table, n_bits, power, weight, end)
         if not excess < np.inf and status != DIVERGED:
             status = NON_FINITE
-        norm = 0.0
-        for i in range(d):
-            w = u[i] + power[i, 0] * error[i]
-            norm += w * w
+        norm = _squared_norm(power, u, start)
         counts[c, 0], counts[c, 1], counts[c, 2] = status, hit, end
         numbers[c, 0], numbers[c, 1], numbers[c, 2] = excess, norm, np.nan
         if end >= 1:
@@ -258,10 +262,10 @@ def gd_tile(eigvals, weight, u, error, eps, n_steps, tol, stop_at_tol, floor, li
 
 
 @entry
-def gd_trace(eigvals, weight, u, error, eps, record, cancel, trace):  # type: ignore[no-untyped-def]
+def gd_trace(eigvals, weight, u, start, eps, record, cancel, trace):  # type: ignore[no-untyped-def]
     """Write excess and squared norm of w at the steps `record` (ascending) of every cell into trace[r, cells, 2].
 
-    Parameters are those of `gd_tile`.
+    The others are those of `gd_tile`.
     """
     d = eigvals.size
     n_bits = 1
@@ -288,11 +292,7 @@ def gd_trace(eigvals, weight, u, error, eps, record, cancel, trace):  # type: ig
                     _gd_advance(table, power, b)
             k = record[r]
             trace[r, c, 0], _ = _gd_excess_pair(table, n_bits, power, weight, -1)
-            norm = 0.0
-            for i in range(d):
-                w = u[i] + power[i, 0] * error[i]
-                norm += w * w
-            trace[r, c, 1] = norm
+            trace[r, c, 1] = _squared_norm(power, u, start)
 
 
 @entry

@@ -69,7 +69,7 @@ from olsbn.kernels.rules import (
     judge,
     last_ratio,
 )
-from olsbn.kernels.vectors import VECTOR, WIDTHS, Writer, lane_pass, mode_pass, width
+from olsbn.kernels.vectors import VECTOR, WIDTHS, Writer, lane_pass, mode_pass, one_mode_pass, width
 
 WATCH = 16  # steps between two looks at the modes near the top, and values of A and B that are remembered
 MAX_WATCHED = 8
@@ -78,17 +78,21 @@ _TERMS = 8  # of the series of a slaved mode
 # Rows of the table beyond those of `olsbn.kernels.rules`.
 ROW_ALPHA, ROW_EPS_A, ROW_MARK = ROWS, ROWS + 1, ROWS + 2
 ROW_OWN = ROWS + 3  # own amplitudes of the watched modes
-ROW_LOST = ROW_OWN + MAX_WATCHED  # whether one had been lost to rounding
-ROW_PAST_A = ROW_LOST + MAX_WATCHED
+ROW_SIZE = ROW_OWN + MAX_WATCHED  # and their sizes, without the moments at which they pass through 0
+ROW_ERROR = ROW_SIZE + MAX_WATCHED  # and what rounding may have put into them
+ROW_GROWTH = ROW_ERROR + MAX_WATCHED  # of the fastest mode, in steps in which it grew while a was far off
+ROW_PAST_A = ROW_GROWTH + 1
 ROW_PAST_B = ROW_PAST_A + WATCH
 STAR_ROWS = ROW_PAST_B + WATCH
 
 _LINEAR = 1e-22  # A, and so the ratio, still moves like the root of the excess: by less than 1e-11 from here on
 _SETTLED = 2e-11  # what the other modes may change of the ratio
 _TRACE = 2.0**-1000  # too small to change anything but what would underflow
-_LOST = 2.0**-26  # an own amplitude below this share of the mode has lost too many digits to time its growth
-_SLAVED = 1e-20  # below this share it is no part of the mode
-_GONE = 2.0**-990
+_SLAVED = 1e-20  # an own amplitude below this share of the mode is no part of it
+_ROUNDING = 2.0**-52  # of a mode in a step
+_WRONG = 2.0**-34  # a share of rounding in a mode that changes the ninth digit of the excess within some 1e4 steps
+_SEEN = 1e-14  # what rounding has put into a mode is seen by the others from this share on
+_CHAOS = 1e7  # growth past which what rounding put into a and w decides
 
 
 # -------------------------------------------------------------------- the pass over the modes
@@ -167,7 +171,10 @@ def _write_lanes(to: Writer, v: int, past: Any, mean_eigval: Any, limit: Any) ->
     change = select(near, to.mul(to.sub(n, n_prev), to.mul(sigma2, inverse)), to.sub(cos_prev, cos))
     keep = to.load(ROW_KEEP, v)
     delta = to.fma(keep, to.load(ROW_DELTA, v), change)
-    alpha = to.fma(keep, to.load(ROW_ALPHA, v), to.mul(to.load(ROW_EPS_A, v), cos_prev))
+    # where a is not small beside cos the sum has all digits, and its error does not grow like |1 - eps_a|^k
+    total = to.add(cos, delta)
+    own = to.fma(keep, to.load(ROW_ALPHA, v), to.mul(to.load(ROW_EPS_A, v), cos_prev))
+    alpha = select(to.less(to.mul(to.abs(cos), to.constant(0.5)), to.abs(total)), total, own)
     excess = to.fma(delta, delta, n)
     chi = to.mul(to.mul(to.load(ROW_EPS, v), alpha), root)
     A, B = to.mul(to.mul(chi, cos), root), to.mul(chi, n)
@@ -226,7 +233,8 @@ def _rescale(table, lanes, state, silent_state, j, shift):  # type: ignore[no-un
     for row in range(WATCH):
         table[(ROW_PAST_B + row) * LANES + j] *= factor
     for row in range(MAX_WATCHED):
-        table[(ROW_OWN + row) * LANES + j] *= factor
+        for which in (ROW_OWN, ROW_SIZE, ROW_ERROR):
+            table[(which + row) * LANES + j] *= factor
     table[ROW_EPS * LANES + j] = table[ROW_EPS * LANES + j] * factor * factor
     lanes[j].exponent += shift
 
@@ -241,42 +249,97 @@ def _mode(modes, silent_modes, i):  # type: ignore[no-untyped-def]
     return (modes[2 * i], modes[2 * i + 1]) if i < m else (silent_modes[2 * (i - m)], 0.0)
 
 
+def _write_watched(to: Writer, v: int, mode: Any, t: Any, mu: Any, pull: Any) -> Any:
+    """Follow watched mode number t over the last `WATCH` steps and mark cells; return where it need not be slaved.
+
+    ``own <- |c| own``, ``size <- |c| size + b |B|``, ``error <- |c| error + size``, c = 1 - A mu: the amplitude that the
+    forcing has not made, a bound of the mode's, and one of the rounding in it, in units of one rounding.
+    """
+    builder, select = to.builder, to.builder.select
+    one, minus = to.constant(1.0), to.builder.fneg(mu)
+    own, size, error = (to.load(row, v, t) for row in (ROW_OWN, ROW_SIZE, ROW_ERROR))
+    for row in range(WATCH - 1):  # the newest A and B have not moved the state yet
+        factor = to.abs(to.fma(minus, to.load(ROW_PAST_A + row, v), one))
+        own = to.mul(own, factor)
+        size = to.fma(factor, size, to.mul(pull, to.abs(to.load(ROW_PAST_B + row, v))))
+        error = to.fma(factor, error, size)
+    A, forced = to.load(ROW_A, v), to.mul(pull, to.abs(to.load(ROW_B, v)))
+    z, turn = to.abs(to.state(mode, v)), to.mul(mu, to.abs(A))
+    # a mode larger than what forces it explains is its own, and so is what is kept from underflow
+    own = select(to.less(to.add(forced, forced), to.mul(z, turn)), z, own)
+    own = select(to.less(own, to.constant(4.0 * _TRACE)), to.constant(4.0 * _TRACE), own)
+    error = to.add(error, to.constant(16.0 * _TRACE / _ROUNDING))
+    rounding = to.mul(error, to.constant(_ROUNDING))
+    slaved = builder.and_(to.less(own, to.mul(z, to.constant(_SLAVED))), to.less(to.constant(1.9), turn))
+    seen = builder.or_(
+        to.less(to.mul(to.constant(_SEEN), to.load(ROW_V, v)), to.mul(rounding, z)),
+        to.less(to.mul(to.constant(_SEEN), to.abs(to.load(ROW_BETA, v))), to.mul(rounding, turn)),
+    )
+    wrong = builder.and_(seen, to.less(to.mul(z, to.constant(_WRONG)), rounding))
+    wrong = builder.or_(wrong, builder.and_(slaved, to.less(to.constant(2.0), turn)))
+    to.put(select(wrong, one, to.load(ROW_MARK, v)), ROW_MARK, v)
+    # the steps from here to the next look begin with the one that is pending
+    factor = to.abs(to.fma(minus, A, one))
+    size = to.fma(factor, z, forced)
+    for value, row in ((to.mul(own, factor), ROW_OWN), (size, ROW_SIZE), (to.fma(factor, error, size), ROW_ERROR)):
+        to.put(value, row, v, t)
+    return builder.not_(slaved)
+
+
+def _write_growth(to: Writer, v: int, _: Any, mu: Any, limit: Any) -> Any:
+    """Follow how far the fastest mode has grown in bursts, and mark cells.
+
+    Each burst throws eps_eff down by an amount that depends on the mode, and so multiplies what rounding put into it.
+    Counted are factors above 2, and all above 1 while a is far off; not the first step, whose length is given.
+    """
+    select, one = to.builder.select, to.constant(1.0)
+    before = to.load(ROW_GROWTH, v)
+    least = select(to.less(one, to.abs(to.load(ROW_DELTA, v))), one, to.constant(2.0))
+    growth = select(to.less(before, one), one, before)
+    for row in range(WATCH):
+        factor = to.abs(to.fma(to.builder.fneg(mu), to.load(ROW_PAST_A + row, v), one))
+        counts = to.less(least, factor)
+        if row == 0:
+            counts = to.builder.and_(counts, to.less(to.constant(0.5), before))
+        growth = to.mul(growth, select(counts, factor, one))
+    to.put(growth, ROW_GROWTH, v)
+    to.put(select(to.less(limit, growth), one, to.load(ROW_MARK, v)), ROW_MARK, v)
+    return to.less(growth, growth)
+
+
+_watched_all, _watched_half, _watched_one = (one_mode_pass(_write_watched, n) for n in WIDTHS)
+_growth_all, _growth_half, _growth_one = (lane_pass(_write_growth, n) for n in WIDTHS)
+
+
 @helper
 def _watch(table, state, silent_state, modes, silent_modes, watched, n_lanes):  # type: ignore[no-untyped-def]
-    """Follow the own amplitudes of the watched modes over the last `WATCH` steps; mark cells and slave modes."""
-    product = np.empty(LANES)
+    """Follow the watched modes over the last `WATCH` steps; mark cells and slave modes."""
     m = state.shape[0]
     for t in range(watched.size):
         i = watched[t]
         mu, pull = _mode(modes, silent_modes, i)
-        for j in range(n_lanes):
-            product[j] = 1.0
-        # the factor of a step is applied by the next pass: the newest A has not moved the state yet
-        for row in range(ROW_PAST_A, ROW_PAST_A + WATCH - 1):
+        silent = i >= m
+        of, k = (silent_state, i - m) if silent else (state, i)
+        if n_lanes == LANES:
+            alone = _watched_all(table, of, k, t, mu, pull)
+        elif n_lanes == VECTOR:
+            alone = _watched_one(table, of, k, t, mu, pull)
+        else:
+            alone = _watched_half(table, of, k, t, mu, pull)
+        if alone and not silent:
             for j in range(n_lanes):
-                product[j] *= abs(fma(-mu, table[row * LANES + j], 1.0))
-        events = 0
-        for j in range(n_lanes):
-            z = abs(state[i, j]) if i < m else abs(silent_state[i - m, j])
-            Amu = table[ROW_A * LANES + j] * mu
-            own = table[(ROW_OWN + t) * LANES + j] * product[j]
-            free = z * abs(Amu) > 2.0 * pull * abs(table[ROW_B * LANES + j])  # more than its forcing explains
-            lost = table[(ROW_LOST + t) * LANES + j]
-            own = z if free else own
-            own = own if own > 4.0 * _TRACE else 4.0 * _TRACE
-            lost = 0.0 if (free & (own > _GONE)) else (1.0 if (own < _LOST * z) | (own < _GONE) else lost)
-            # the product of the next look begins with the factor that is pending
-            table[(ROW_OWN + t) * LANES + j] = own * abs(1.0 - Amu)
-            table[(ROW_LOST + t) * LANES + j] = lost
-            fast = (lost > 0.0) & (Amu > 2.0)
-            table[ROW_MARK * LANES + j] = 1.0 if fast else table[ROW_MARK * LANES + j]
-            events |= 1 if (lost > 0.0) & (Amu > 1.9) else 0
-        if events != 0 and pull != 0.0:
-            for j in range(n_lanes):
-                own = table[(ROW_OWN + t) * LANES + j]
-                fast = table[ROW_A * LANES + j] * mu > 1.9
-                if fast and table[(ROW_LOST + t) * LANES + j] > 0.0 and own < _SLAVED * abs(state[i, j]):
+                fast = abs(table[ROW_A * LANES + j]) * mu > 1.9
+                # the amplitude that is kept has the pending step in it
+                own = table[(ROW_OWN + t) * LANES + j] / abs(fma(-mu, table[ROW_A * LANES + j], 1.0))
+                if fast and own < _SLAVED * abs(state[i, j]):
                     state[i, j] = _slaved(table, j, mu, pull, state[i, j])
+        if t == 0:
+            if n_lanes == LANES:
+                _growth_all(table, 0, mu, _CHAOS)
+            elif n_lanes == VECTOR:
+                _growth_one(table, 0, mu, _CHAOS)
+            else:
+                _growth_half(table, 0, mu, _CHAOS)
 
 
 @helper
@@ -391,7 +454,7 @@ def _begin(table, lanes, j, c, now, beta0, alpha0, eps, eps_a, start, silent_sta
     for t in range(watched.size):
         i = watched[t]
         z = start[i] if i < start.size else silent_start[i - start.size]
-        table[(ROW_OWN + t) * LANES + j] = abs(z)
+        table[(ROW_OWN + t) * LANES + j] = table[(ROW_SIZE + t) * LANES + j] = abs(z)
 
 
 @helper

@@ -40,7 +40,7 @@ _PARALLEL = (
     2.0**-95
 )  # two vectors of float64 that differ by less are parallel: the difference is that of the arithmetic
 # Modes that are watched (`olsbn.kernels.star`): the fastest, and those with eigenvalues near theirs.
-_WATCHED, _NEAR_TOP = 8, 0.8
+_WATCHED, _NEAR_TOP = 8, 0.4
 
 
 @dataclass(frozen=True, eq=False)

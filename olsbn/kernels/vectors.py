@@ -108,19 +108,17 @@ class Writer:
         one = self.builder.insert_element(empty, number, ir.Constant(_I32, 0))
         return self.builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(_I32, VECTOR), [0] * VECTOR))
 
-    def load(self, which: int, v: int) -> Any:
-        """Load a row of the table for group v."""
-        return self._load(self._table, self._at_row(which, v))
+    def load(self, which: int, v: int, further: Any = None) -> Any:
+        """Load a row of the table for group v, `further` rows on."""
+        return self._load(self._table, self._at_row(which, v, further))
 
     def put(self, value: Any, which: int, v: int, further: Any = None) -> None:
         """Store a row of the table for group v, `further` rows on."""
-        at = self._at_row(which, v)
-        if further is not None:
-            at = self.builder.add(at, self.builder.mul(further, _const(LANES)))
-        self._store(value, self._table, at)
+        self._store(value, self._table, self._at_row(which, v, further))
 
-    def _at_row(self, which: int, v: int) -> Any:
-        return _const(which * LANES + v * VECTOR)
+    def _at_row(self, which: int, v: int, further: Any = None) -> Any:
+        at = _const(which * LANES + v * VECTOR)
+        return at if further is None else self.builder.add(at, self.builder.mul(further, _const(LANES)))
 
     def _at_mode(self, i: Any, v: int) -> Any:
         return self.builder.add(self.builder.mul(i, _const(LANES)), _const(v * VECTOR))
@@ -179,12 +177,36 @@ def lane_pass(write: Callable[..., Any], n_lanes: int) -> Any:
             data = context.make_array(signature.args[0])(context, builder, args[0]).data
             writer = Writer(builder, None, None, data, n_lanes)
             x, y = writer.everywhere(args[2]), writer.everywhere(args[3])
-            quiet = [write(writer, v, args[1], x, y) for v in writer.groups]
-            while len(quiet) > 1:
-                quiet = [builder.and_(*quiet[:2]), *quiet[2:]]
-            bits = builder.bitcast(quiet[0], ir.IntType(VECTOR))
-            return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(VECTOR), 2**VECTOR - 1))
+            return _anywhere(builder, [write(writer, v, args[1], x, y) for v in writer.groups])
 
         return types.boolean(table, types.int64, types.float64, types.float64), generate
 
     return compiled
+
+
+def one_mode_pass(write: Callable[..., Any], n_lanes: int) -> Any:
+    """Return an intrinsic ``(table, state, mode, place, x, y) -> bool`` for one mode in the first `n_lanes`.
+
+    As `lane_pass`; ``write(writer, v, mode, place, x, y)``.
+    """
+
+    @intrinsic
+    def compiled(_typing: Any, table: Any, state: Any, mode: Any, place: Any, x: Any, y: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            data, states = (context.make_array(t)(context, builder, a).data for t, a in zip(signature.args[:2], args[:2], strict=True))
+            writer = Writer(builder, states, None, data, n_lanes)
+            x, y = writer.everywhere(args[4]), writer.everywhere(args[5])
+            return _anywhere(builder, [write(writer, v, args[2], args[3], x, y) for v in writer.groups])
+
+        numbers = types.int64, types.int64, types.float64, types.float64
+        return types.boolean(table, state, *numbers), generate
+
+    return compiled
+
+
+def _anywhere(builder: Any, quiet: list[Any]) -> Any:
+    """Return whether any lane of any group is not quiet."""
+    while len(quiet) > 1:
+        quiet = [builder.and_(*quiet[:2]), *quiet[2:]]
+    bits = builder.bitcast(quiet[0], ir.IntType(VECTOR))
+    return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(VECTOR), 2**VECTOR - 1))
