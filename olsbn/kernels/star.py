@@ -307,6 +307,20 @@ def _write_growth(to: Writer, v: int, _: Any, mu: Any, limit: Any) -> Any:
     return to.less(growth, growth)
 
 
+@helper
+def _burst(table, j, mu, past):  # type: ignore[no-untyped-def]
+    """Count the steps of lane j since the last look, where its cell ends between two."""
+    growth = table[ROW_GROWTH * LANES + j]
+    first = 1 if growth < 1.0 else 0
+    growth = max(growth, 1.0)
+    least = 1.0 if abs(table[ROW_DELTA * LANES + j]) > 1.0 else 2.0
+    for row in range(first, past + 1):
+        factor = abs(fma(-mu, table[(ROW_PAST_A + row) * LANES + j], 1.0))
+        growth *= factor if factor > least else 1.0
+    if growth > _CHAOS:
+        table[ROW_MARK * LANES + j] = 1.0
+
+
 _watched_all, _watched_half, _watched_one = (one_mode_pass(_write_watched, n) for n in WIDTHS)
 _growth_all, _growth_half, _growth_one = (lane_pass(_write_growth, n) for n in WIDTHS)
 
@@ -399,11 +413,11 @@ def _rate(table, state, silent_state, modes, silent_modes, j):  # type: ignore[n
     A = table[ROW_A * LANES + j]
     delta, sigma2 = table[ROW_DELTA * LANES + j], table[ROW_V * LANES + j] + table[ROW_BETA * LANES + j] ** 2
     top = abs(table[ROW_KEEP * LANES + j]) if delta != 0.0 else 0.0
-    if table[ROW_V * LANES + j] > 0.0:
-        for i in range(state.shape[0]):
+    for i in range(state.shape[0]):  # a mode that is there may be too small to be seen in V
+        if state[i, j] != 0.0:
             top = max(top, abs(fma(-A, modes[2 * i], 1.0)))
-        for i in range(silent_state.shape[0]):
-            top = max(top, abs(fma(-A, silent_modes[2 * i], 1.0)))
+    for i in range(silent_state.shape[0]):
+        top = max(top, abs(fma(-A, silent_modes[2 * i], 1.0)))
     keep = abs(table[ROW_KEEP * LANES + j])
     total = sigma2 * delta * delta
     lacking = total * ((top - keep) * (top + keep))
@@ -581,6 +595,8 @@ def star_tile(  # type: ignore[no-untyped-def]
                         _rescale(table, lanes, state, silent_state, j, shift)
                     continue
                 counts[c, 0], counts[c, 1], counts[c, 2] = ended, lanes[j].hit, now - lanes[j].began
+                if watched.size:
+                    _burst(table, j, _mode(modes, silent_modes, watched[0])[0], past)
                 _keep(table, lanes, j, state, silent_state, modes, silent_modes, u_norm2, explained, numbers[c])
                 numbers[c, 7] = _rate(table, state, silent_state, modes, silent_modes, j)
                 _vacate(table, lanes, state, silent_state, j)

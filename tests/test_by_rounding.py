@@ -1,0 +1,65 @@
+"""Every cell agrees with exact arithmetic, or says that rounding decided it."""
+
+import numpy as np
+import pytest
+
+import olsbn
+from olsbn.balls import exact_cell
+
+
+def normal(seed, eigvals, u_zero=0, start=None, **more):
+    rng = np.random.default_rng(seed)
+    u, w = rng.standard_normal((2, len(eigvals)))
+    u[rng.permutation(u.size)[:u_zero]] = 0
+    return olsbn.OLSProblem(eigvals, u, w if start is None else start(w), **more)
+
+
+def check(problem, eps, eps_a, n_steps, tol=1e-8):
+    """Return how many cells agree to 1e-9 and how many are marked; fail on one that does neither."""
+    ds = olsbn.sweep(problem, eps=eps, eps_a=eps_a, n_steps=n_steps, tol=tol, progress=False)
+    right, marked = 0, int(ds.by_rounding.sum())
+    for a in eps_a:
+        for e in eps:
+            cell, exact = ds.sel(eps=e, eps_a=a), exact_cell(problem, "bngd", float(e), float(a), n_steps, tol)
+            pairs = [(cell[name].item(), getattr(exact, name)) for name in ("excess", "eps_eff", "w_norm", "a")]
+            agrees = cell.status == exact.status and cell.steps_to_tol == exact.steps_to_tol
+            agrees = agrees and all(abs(x - y) <= 1e-9 * abs(y) for x, y in pairs)
+            right += bool(agrees)
+            assert agrees or cell.by_rounding, (e, a, pairs)
+    return right, marked
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_beyond_the_edge_of_the_scale(seed):
+    """With the default a0 the excess begins as the rounding of a0: |1 - eps_a|^k makes it all there is."""
+    problem = normal(seed, np.geomspace(1, 20 + 10 * seed, 5))
+    right, _ = check(problem, np.geomspace(1e-3, 1e3, 5), [1.99, 2.0, 2.01, 2.1, 2.5, 4.0], 250)
+    assert right >= 15
+
+
+def test_an_amplitude_that_comes_back_below_the_edge():
+    """Forced far above its own amplitude, the top mode is damped slowest in the end: what it then is, rounding made."""
+    problem = normal(6, np.geomspace(1, 50, 6), a0=0.3)
+    right, marked = check(problem, np.geomspace(1e2, 1e10, 9), [0.1, 0.2], 700)
+    assert 0 < marked < right
+
+
+def test_bursts_multiply_rounding():
+    rng = np.random.default_rng(1025)
+    h, u = np.geomspace(1, 100, 12), 10 ** rng.uniform(-10, 0, 12)
+    w = rng.standard_normal(12) * (np.arange(12) % 3 == 2)
+    right, marked = check(olsbn.OLSProblem(h, u, w), np.geomspace(10, 1e4, 6) * (w @ w) / (u @ u) / 100, [0.1, 1.0], 400)
+    assert right + marked >= 12
+
+
+def test_silent_modes_that_come_back():
+    problem = normal(4, np.geomspace(1, 30, 6), u_zero=2)
+    right, _ = check(problem, np.geomspace(0.02, 2, 8) * 10, [0.1, 0.5, 1.0], 600)
+    assert right >= 12
+
+
+@pytest.mark.parametrize("kind", ["logspace", "linspace"])
+def test_most_cells_are_not_marked(kind):
+    problem = olsbn.OLSProblem.from_spectrum(kind, 30, 50.0, seed=1)
+    ds = olsbn.sweep(problem, eps=np.logspace(-4, 6, 101), eps_a=[0.2, 0.6, 1.0, 1.6], n_steps=1000, progress=False)
+    assert ds.by_rounding.mean() < 0.05
