@@ -48,7 +48,9 @@ def test_bursts_multiply_rounding():
     rng = np.random.default_rng(1025)
     h, u = np.geomspace(1, 100, 12), 10 ** rng.uniform(-10, 0, 12)
     w = rng.standard_normal(12) * (np.arange(12) % 3 == 2)
-    right, marked = check(olsbn.OLSProblem(h, u, w), np.geomspace(10, 1e4, 6) * (w @ w) / (u @ u) / 100, [0.1, 1.0], 400)
+    right, marked = check(
+        olsbn.OLSProblem(h, u, w), np.geomspace(10, 1e4, 6) * (w @ w) / (u @ u) / 100, [0.1, 1.0], 400
+    )
     assert right + marked >= 12
 
 

@@ -15,10 +15,14 @@ that of H* across u.
 
 Slaved modes. Where eps_eff rises slowly through 1/mu the own amplitude of a mode is damped to nothing, and what is left
 follows from the forcing, ``z ~ b B/(A mu)``, whose rounding would seed the mode anew as soon as A mu > 2. So the
-modes near the top are watched, every `WATCH` steps: their own amplitude is followed as the product of their factors;
-where it is far below rounding and the mode can grow, z is set to the slaved value, from the series in the differences
-of the last values of A and B (`_slaved`). A cell where a mode's own amplitude was lost to rounding before A mu > 2 is
-marked: only many digits know when that mode bursts.
+modes near the top are watched, every `WATCH` steps (`_write_watched`): their own amplitude is followed as the product
+of their factors; where it is far below rounding and the mode can grow, z is set to the slaved value, from the series in
+the differences of the last values of A and B (`_slaved`).
+
+Marks. A cell is marked `by_rounding` where a mode was slaved with A mu > 2, for only many digits know when it bursts;
+where the bound of the rounding in a watched mode, carried along with it, has become a share of it that the others see;
+and where bursts of the fastest mode, each of which multiplies what rounding put into it, have grown too far
+(`_write_growth`). The bounds are no proof: the first is of the watched modes alone, the second a rule of thumb.
 
 Execution as in `olsbn.kernels.deflated`, with fused multiply-adds where they are written. Cells begin at steps of the
 block that are divisible by `WATCH`, so that all lanes are watched at once, and each at its own steps WATCH - 1,
@@ -80,7 +84,7 @@ ROW_ALPHA, ROW_EPS_A, ROW_MARK = ROWS, ROWS + 1, ROWS + 2
 ROW_OWN = ROWS + 3  # own amplitudes of the watched modes
 ROW_SIZE = ROW_OWN + MAX_WATCHED  # and their sizes, without the moments at which they pass through 0
 ROW_ERROR = ROW_SIZE + MAX_WATCHED  # and what rounding may have put into them
-ROW_GROWTH = ROW_ERROR + MAX_WATCHED  # of the fastest mode, in steps in which it grew while a was far off
+ROW_GROWTH = ROW_ERROR + MAX_WATCHED  # of the fastest mode in bursts
 ROW_PAST_A = ROW_GROWTH + 1
 ROW_PAST_B = ROW_PAST_A + WATCH
 STAR_ROWS = ROW_PAST_B + WATCH
@@ -90,9 +94,9 @@ _SETTLED = 2e-11  # what the other modes may change of the ratio
 _TRACE = 2.0**-1000  # too small to change anything but what would underflow
 _SLAVED = 1e-20  # an own amplitude below this share of the mode is no part of it
 _ROUNDING = 2.0**-52  # of a mode in a step
-_WRONG = 2.0**-34  # a share of rounding in a mode that changes the ninth digit of the excess within some 1e4 steps
+_WRONG = 2.0**-34  # a share of rounding in a mode that reaches the ninth digit of the excess within some 1e4 steps
 _SEEN = 1e-14  # what rounding has put into a mode is seen by the others from this share on
-_CHAOS = 1e7  # growth past which what rounding put into a and w decides
+_CHAOS = 1e7  # growth in bursts that brings rounding to the ninth digit
 
 
 # -------------------------------------------------------------------- the pass over the modes

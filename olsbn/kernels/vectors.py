@@ -193,7 +193,10 @@ def one_mode_pass(write: Callable[..., Any], n_lanes: int) -> Any:
     @intrinsic
     def compiled(_typing: Any, table: Any, state: Any, mode: Any, place: Any, x: Any, y: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            data, states = (context.make_array(t)(context, builder, a).data for t, a in zip(signature.args[:2], args[:2], strict=True))
+            data, states = (
+                context.make_array(t)(context, builder, a).data
+                for t, a in zip(signature.args[:2], args[:2], strict=True)
+            )
             writer = Writer(builder, states, None, data, n_lanes)
             x, y = writer.everywhere(args[4]), writer.everywhere(args[5])
             return _anywhere(builder, [write(writer, v, args[2], args[3], x, y) for v in writer.groups])
