@@ -577,7 +577,8 @@ def test_a_slaved_mode_does_not_burst_by_rounding():
         exact = bngd_run_mp(problem, value, 1.0, 800, digits=400)
         want = [exact.excess[k] for k in record]
         assert distance(ds.excess.isel(eps=i).values, want) <= 1e-9, value
-    np.testing.assert_array_equal(ds.by_rounding.isel(step=-1).values, [False, True, True, False])
+    # at 4.5e-4 what the mode may have of its own has had the time to grow
+    np.testing.assert_array_equal(ds.by_rounding.isel(step=-1).values, [False, False, True, False])
 
 
 def test_a_start_near_a_saddle_keeps_its_digits():

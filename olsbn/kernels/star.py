@@ -19,9 +19,9 @@ modes near the top are watched, every `WATCH` steps (`_write_watched`): their ow
 of their factors; where it is far below rounding and the mode can grow, z is set to the slaved value, from the series in
 the differences of the last values of A and B (`_slaved`).
 
-Marks. A cell is marked `by_rounding` where a mode was slaved with A mu > 2, for only many digits know when it bursts;
-where the bound of the rounding in a watched mode, carried along with it, has become a share of it that the others see;
-and where bursts of the fastest mode, each of which multiplies what rounding put into it, have grown too far
+Marks. A cell is marked `by_rounding` where what a slaved mode may have of its own, and only many digits know, has had
+the time to grow; where the bound of the rounding in a watched mode, carried along with it, has become a share of it
+that the others see; and where bursts of the fastest mode, each of which multiplies what rounding put into it, have grown too far
 (`_write_growth`). The bounds are no proof: the first is of the watched modes alone, the second a rule of thumb.
 
 Execution as in `olsbn.kernels.deflated`, with fused multiply-adds where they are written. Cells begin at steps of the
@@ -82,7 +82,8 @@ _TERMS = 8  # of the series of a slaved mode
 # Rows of the table beyond those of `olsbn.kernels.rules`.
 ROW_ALPHA, ROW_EPS_A, ROW_MARK = ROWS, ROWS + 1, ROWS + 2
 ROW_OWN = ROWS + 3  # own amplitudes of the watched modes
-ROW_SIZE = ROW_OWN + MAX_WATCHED  # and their sizes, without the moments at which they pass through 0
+ROW_UNSEEN = ROW_OWN + MAX_WATCHED  # what slaved ones may have of their own
+ROW_SIZE = ROW_UNSEEN + MAX_WATCHED  # bounds of their sizes
 ROW_ERROR = ROW_SIZE + MAX_WATCHED  # and what rounding may have put into them
 ROW_GROWTH = ROW_ERROR + MAX_WATCHED  # of the fastest mode in bursts
 ROW_PAST_A = ROW_GROWTH + 1
@@ -93,9 +94,11 @@ _LINEAR = 1e-22  # A, and so the ratio, still moves like the root of the excess:
 _SETTLED = 2e-11  # what the other modes may change of the ratio
 _TRACE = 2.0**-1000  # too small to change anything but what would underflow
 _SLAVED = 1e-20  # an own amplitude below this share of the mode is no part of it
+_SERIES = 1e-13  # to this share the series of a slaved mode has to converge
 _ROUNDING = 2.0**-52  # of a mode in a step
 _WRONG = 2.0**-34  # a share of rounding in a mode that reaches the ninth digit of the excess within some 1e4 steps
-_SEEN = 1e-14  # what rounding has put into a mode is seen by the others from this share on
+# What rounding has put into a mode is seen by the others from this share of V on, or of beta.
+_SEEN, _MOVES = 1e-13, 1e-12
 _CHAOS = 1e7  # growth in bursts that brings rounding to the ninth digit
 
 
@@ -237,7 +240,7 @@ def _rescale(table, lanes, state, silent_state, j, shift):  # type: ignore[no-un
     for row in range(WATCH):
         table[(ROW_PAST_B + row) * LANES + j] *= factor
     for row in range(MAX_WATCHED):
-        for which in (ROW_OWN, ROW_SIZE, ROW_ERROR):
+        for which in (ROW_OWN, ROW_UNSEEN, ROW_SIZE, ROW_ERROR):
             table[(which + row) * LANES + j] *= factor
     table[ROW_EPS * LANES + j] = table[ROW_EPS * LANES + j] * factor * factor
     lanes[j].exponent += shift
@@ -256,37 +259,44 @@ def _mode(modes, silent_modes, i):  # type: ignore[no-untyped-def]
 def _write_watched(to: Writer, v: int, mode: Any, t: Any, mu: Any, pull: Any) -> Any:
     """Follow watched mode number t over the last `WATCH` steps and mark cells; return where it need not be slaved.
 
-    ``own <- |c| own``, ``size <- |c| size + b |B|``, ``error <- |c| error + size``, c = 1 - A mu: the amplitude that the
-    forcing has not made, a bound of the mode's, and one of the rounding in it, in units of one rounding.
+    With c = 1 - A mu: ``own <- |c| own``, the amplitude that the forcing has not made; ``unseen <- |c| unseen``, what a
+    slaved mode may have of its own that no float64 shows; ``size <- |c| size + b |B|``, a bound of the mode's; and
+    ``error <- |c| error + size``, one of the rounding in it, in units of one rounding.
     """
     builder, select = to.builder, to.builder.select
-    one, minus = to.constant(1.0), to.builder.fneg(mu)
-    own, size, error = (to.load(row, v, t) for row in (ROW_OWN, ROW_SIZE, ROW_ERROR))
+    zero, one, minus = to.constant(0.0), to.constant(1.0), to.builder.fneg(mu)
+    product, size, error = one, to.load(ROW_SIZE, v, t), to.load(ROW_ERROR, v, t)
     for row in range(WATCH - 1):  # the newest A and B have not moved the state yet
         factor = to.abs(to.fma(minus, to.load(ROW_PAST_A + row, v), one))
-        own = to.mul(own, factor)
+        product = to.mul(product, factor)
         size = to.fma(factor, size, to.mul(pull, to.abs(to.load(ROW_PAST_B + row, v))))
         error = to.fma(factor, error, size)
+    own, unseen = (to.mul(product, to.load(row, v, t)) for row in (ROW_OWN, ROW_UNSEEN))
     A, forced = to.load(ROW_A, v), to.mul(pull, to.abs(to.load(ROW_B, v)))
     z, turn = to.abs(to.state(mode, v)), to.mul(mu, to.abs(A))
     # a mode larger than what forces it explains is its own, and so is what is kept from underflow
-    own = select(to.less(to.add(forced, forced), to.mul(z, turn)), z, own)
+    free = to.less(to.add(forced, forced), to.mul(z, turn))
+    own, unseen = select(free, z, own), select(free, zero, unseen)
     own = select(to.less(own, to.constant(4.0 * _TRACE)), to.constant(4.0 * _TRACE), own)
+    share = to.mul(z, to.constant(_SLAVED))
+    slaved = builder.and_(to.less(own, share), to.less(to.constant(1.9), turn))
+    unseen = select(builder.and_(slaved, to.less(unseen, share)), share, unseen)
     error = to.add(error, to.constant(16.0 * _TRACE / _ROUNDING))
     rounding = to.mul(error, to.constant(_ROUNDING))
-    slaved = builder.and_(to.less(own, to.mul(z, to.constant(_SLAVED))), to.less(to.constant(1.9), turn))
+    rounding = select(to.less(rounding, unseen), unseen, rounding)
     seen = builder.or_(
         to.less(to.mul(to.constant(_SEEN), to.load(ROW_V, v)), to.mul(rounding, z)),
-        to.less(to.mul(to.constant(_SEEN), to.abs(to.load(ROW_BETA, v))), to.mul(rounding, turn)),
+        to.less(to.mul(to.constant(_MOVES), to.abs(to.load(ROW_BETA, v))), to.mul(rounding, turn)),
     )
     wrong = builder.and_(seen, to.less(to.mul(z, to.constant(_WRONG)), rounding))
-    wrong = builder.or_(wrong, builder.and_(slaved, to.less(to.constant(2.0), turn)))
     to.put(select(wrong, one, to.load(ROW_MARK, v)), ROW_MARK, v)
     # the steps from here to the next look begin with the one that is pending
     factor = to.abs(to.fma(minus, A, one))
     size = to.fma(factor, z, forced)
-    for value, row in ((to.mul(own, factor), ROW_OWN), (size, ROW_SIZE), (to.fma(factor, error, size), ROW_ERROR)):
-        to.put(value, row, v, t)
+    to.put(to.mul(own, factor), ROW_OWN, v, t)
+    to.put(to.mul(unseen, factor), ROW_UNSEEN, v, t)
+    to.put(size, ROW_SIZE, v, t)
+    to.put(to.fma(factor, error, size), ROW_ERROR, v, t)
     return builder.not_(slaved)
 
 
@@ -347,10 +357,13 @@ def _watch(table, state, silent_state, modes, silent_modes, watched, n_lanes):  
         if alone and not silent:
             for j in range(n_lanes):
                 fast = abs(table[ROW_A * LANES + j]) * mu > 1.9
-                # the amplitude that is kept has the pending step in it
-                own = table[(ROW_OWN + t) * LANES + j] / abs(fma(-mu, table[ROW_A * LANES + j], 1.0))
-                if fast and own < _SLAVED * abs(state[i, j]):
-                    state[i, j] = _slaved(table, j, mu, pull, state[i, j])
+                # what is kept has the pending step in it
+                pending = abs(fma(-mu, table[ROW_A * LANES + j], 1.0))
+                if fast and table[(ROW_OWN + t) * LANES + j] < _SLAVED * abs(state[i, j]) * pending:
+                    found, slaved = _slaved(table, j, mu, pull)
+                    if slaved:
+                        state[i, j] = found
+                        table[(ROW_ERROR + t) * LANES + j] = _SERIES / _ROUNDING * abs(found) * pending
         if t == 0:
             if n_lanes == LANES:
                 _growth_all(table, 0, mu, _CHAOS)
@@ -361,8 +374,8 @@ def _watch(table, state, silent_state, modes, silent_modes, watched, n_lanes):  
 
 
 @helper
-def _slaved(table, j, mu, pull, z):  # type: ignore[no-untyped-def]
-    """Return the value of a mode without own amplitude, z where the series has not converged to rounding.
+def _slaved(table, j, mu, pull):  # type: ignore[no-untyped-def]
+    """Return the value of a mode without own amplitude, and whether the series has converged to rounding.
 
     The solution of ``z+ = (1 - A mu) z + b B`` that follows from the forcing alone is the limit of
     ``f <- (b B - (f+ - f))/(A mu)`` from ``f = b B/(A mu)``. Each time the window of remembered values shrinks by one:
@@ -379,12 +392,12 @@ def _slaved(table, j, mu, pull, z):  # type: ignore[no-untyped-def]
             force = pull * table[(ROW_PAST_B + first + k) * LANES + j]
             f[k] = (force - (f[k + 1] - f[k])) / (table[(ROW_PAST_A + first + k) * LANES + j] * mu)
     x = f[0]
-    if not abs(x - last) <= 1e-13 * abs(x):
-        return z
+    if not abs(x - last) <= _SERIES * abs(x):
+        return 0.0, False
     for k in range(_TERMS):
         A, B = table[(ROW_PAST_A + first + k) * LANES + j], table[(ROW_PAST_B + first + k) * LANES + j]
         x = fma(fma(-mu, A, 1.0), x, pull * B)
-    return x
+    return x, True
 
 
 # -------------------------------------------------------------------- what is kept
