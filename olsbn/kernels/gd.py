@@ -189,7 +189,7 @@ def _gd_settled(table, power, weight, error):  # type: ignore[no-untyped-def]
 
 @helper
 def _squared_norm(power, u, start):  # type: ignore[no-untyped-def]
-    """Return ``sum_i w_i^2``, w = (1 - power) u + power w0: for w0 far below u the difference w0 - u lacks its digits."""
+    """Return ``sum_i w_i^2``, w = (1 - power) u + power w0: far below u, w0 has digits that w0 - u lacks."""
     total = 0.0
     for i in range(u.size):
         w = u[i]

@@ -21,8 +21,8 @@ the differences of the last values of A and B (`_slaved`).
 
 Marks. A cell is marked `by_rounding` where what a slaved mode may have of its own, and only many digits know, has had
 the time to grow; where the bound of the rounding in a watched mode, carried along with it, has become a share of it
-that the others see; and where bursts of the fastest mode, each of which multiplies what rounding put into it, have grown too far
-(`_write_growth`). The bounds are no proof: the first is of the watched modes alone, the second a rule of thumb.
+that the others see; and where bursts of the fastest mode, each of which multiplies what rounding put into it, have
+grown too far (`_write_growth`). That is no proof: not all modes are watched, and the last is a rule of thumb.
 
 Execution as in `olsbn.kernels.deflated`, with fused multiply-adds where they are written. Cells begin at steps of the
 block that are divisible by `WATCH`, so that all lanes are watched at once, and each at its own steps WATCH - 1,
