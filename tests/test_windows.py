@@ -62,6 +62,8 @@ def test_a_start_that_has_the_tolerance_already_is_not_called_reliable():
     assert eps_window(problem, 1e-3, 1500).reliable
     p = OLSProblem(problem.eigvals, problem.u, problem.u + 0.5 * problem.w0)
     assert not eps_window(p, 0.5, 1500).reliable and measured_window(p, 0.5, 100).below == 0
+    solved = eps_window(OLSProblem(problem.eigvals, problem.u, 2 * problem.u), 1e-3, 5)  # w stays where it is
+    assert solved.reliable and (solved.lower, solved.upper) == (0, math.inf)
 
 
 # ---------------------------------------------------------------- measured

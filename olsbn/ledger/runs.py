@@ -21,7 +21,7 @@ SETTLED = 1e-24
 VISIBLE = 1e-8
 # In the eigenbasis of H*, whose roots are theory's, and in deflated coordinates, which know none: rates are of both.
 KERNELS = ("star", "deflated")
-WINDOW_PROBLEMS = "two spectra, d in 20..100, cond in 10..100, u and w_0 uniform, tol from 1e-6 to 1e-2, 4000 steps"
+WINDOW_PROBLEMS = "two spectra, d in 20..100, cond in 10..100, u and w_0 uniform, tol from 1e-6 to 1e-2, 12000 steps"
 
 
 def started(problem: OLSProblem, w0: FloatArray | None = None, a0: float | None = None) -> OLSProblem:
@@ -114,7 +114,7 @@ def window_instance(cube: Cube) -> SimpleNamespace:
     """Draw a problem and measure its ranges of good learning rates, those of GD too."""
     kind = ("logspace", "linspace")[cube.integer(0, 1)]
     problem = ProblemFamily(kind, cube.log(10, 100), cube.integer(0, 2**31 - 1))(cube.integer(20, 100))
-    i = SimpleNamespace(problem=problem, tol=cube.log(1e-6, 1e-2), n_steps=4000)
+    i = SimpleNamespace(problem=problem, tol=cube.log(1e-6, 1e-2), n_steps=12_000)
     i.steps = (i.n_steps // 4, i.n_steps)
     i.predicted = [eps_window(problem, i.tol, k) for k in i.steps]
     if not all(w.reliable and w.decades > 0 for w in i.predicted):

@@ -211,7 +211,8 @@ def _bngd_window(problem: OLSProblem, tol: float, n_steps: int) -> tuple[_Ends, 
     # where the first step is as long as the start the two laws meet, plateau or not
     crossing = math.sqrt(eps_1) * math.sqrt(eps_2)
     reliable = _OUTSIDE * lower <= min(eps_1, crossing) and upper >= _OUTSIDE * max(eps_2, crossing)
-    reliable &= n_steps >= _STEPS and start.excess > max(_FAR, tol)
+    # a start parallel to u stays where it is: no law is needed
+    reliable &= start.excess == 0 or (n_steps >= _STEPS and start.excess > max(_FAR, tol))
     if lower > upper:
         lower = upper = math.nan
     a, b, c, d = (times_two_to(end, start.exp_eps) for end in (lower, upper, need * w2 / u2, upper_slowest))
