@@ -63,7 +63,7 @@ from olsbn.kernels.rules import (
     ROWS,
     begin_table,
     empty_table,
-    judge,
+    judge_and_sample,
     last_ratio,
     rescale_table,
     rescaling,
@@ -376,7 +376,7 @@ def deflated_tile(  # type: ignore[no-untyped-def]
                 c = lanes[j].cell
                 if now == lanes[j].began:
                     table[ROW_KEEP * LANES + j] = 1.0 - eps_a[c]
-                ended = judge(table, lanes, samples, j, now, n_steps, tol, stop_at_tol, floor, limit)
+                ended = judge_and_sample(table, lanes, samples, j, now, n_steps, tol, stop_at_tol, floor, limit)
                 if ended == GOES_ON:
                     shift = rescaling(table, j)
                     if shift != 0:

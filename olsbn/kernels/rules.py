@@ -40,7 +40,7 @@ def empty_table(table, j):  # type: ignore[no-untyped-def]
 
 
 @helper
-def judge(table, lanes, samples, j, now, n_steps, tol, stop_at_tol, floor, limit):  # type: ignore[no-untyped-def]
+def judge(table, lanes, j, now, n_steps, tol, stop_at_tol, floor, limit):  # type: ignore[no-untyped-def]
     """Return the status with which the cell of lane j ends at this step, or GOES_ON; keep what the step says of it."""
     k = now - lanes[j].began
     excess = table[ROW_EXCESS * LANES + j]
@@ -49,20 +49,29 @@ def judge(table, lanes, samples, j, now, n_steps, tol, stop_at_tol, floor, limit
     if excess > limit:
         return DIVERGED
     ended = GOES_ON
-    if excess <= table[ROW_LEVEL * LANES + j]:
-        if excess <= tol and lanes[j].hit < 0:
-            lanes[j].hit = k
-            if stop_at_tol:
-                ended = CONVERGED
-        if excess <= floor:
-            ended = CONVERGED if lanes[j].hit >= 0 else MAX_STEPS
-        if k > 0 and lanes[j].n_samples < MAX_SAMPLES:
-            samples[j, lanes[j].n_samples] = last_ratio(table, j)
-            lanes[j].n_samples += 1
-        level = max(_LEVEL_RATIO * excess, floor)
-        table[ROW_LEVEL * LANES + j] = max(level, tol) if lanes[j].hit < 0 else level
+    if excess <= tol and lanes[j].hit < 0:
+        lanes[j].hit = k
+        if stop_at_tol:
+            ended = CONVERGED
+    if excess <= floor:
+        ended = CONVERGED if lanes[j].hit >= 0 else MAX_STEPS
+    table[ROW_LEVEL * LANES + j] = floor if lanes[j].hit >= 0 else max(floor, tol)
     if ended == GOES_ON and k == n_steps:
         ended = CONVERGED if lanes[j].hit >= 0 else MAX_STEPS
+    return ended
+
+
+@helper
+def judge_and_sample(table, lanes, samples, j, now, n_steps, tol, stop_at_tol, floor, limit):  # type: ignore[no-untyped-def]
+    """Do as `judge`, and sample the contraction ratio each time the excess has fallen by `_LEVEL_RATIO`."""
+    level, excess = table[ROW_LEVEL * LANES + j], table[ROW_EXCESS * LANES + j]
+    ended = judge(table, lanes, j, now, n_steps, tol, stop_at_tol, floor, limit)
+    if excess <= level:
+        if now > lanes[j].began and lanes[j].n_samples < MAX_SAMPLES:
+            samples[j, lanes[j].n_samples] = last_ratio(table, j)
+            lanes[j].n_samples += 1
+        level = _LEVEL_RATIO * excess
+    table[ROW_LEVEL * LANES + j] = max(level, table[ROW_LEVEL * LANES + j])
     return ended
 
 

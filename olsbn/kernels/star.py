@@ -52,7 +52,6 @@ from olsbn.kernels.lanes import (
 )
 from olsbn.kernels.rules import (
     HUGE,
-    MAX_SAMPLES,
     ROW_A,
     ROW_B,
     ROW_BETA,
@@ -565,7 +564,6 @@ def star_tile(  # type: ignore[no-untyped-def]
     silent_state = np.empty((silent_start.size, LANES))
     table = np.zeros(STAR_ROWS * LANES)
     lanes = np.zeros(LANES, LANE)
-    samples = np.zeros((LANES, MAX_SAMPLES))
 
     for c in range(n_cells):
         counts[c, 0] = CANCELLED
@@ -605,7 +603,7 @@ def star_tile(  # type: ignore[no-untyped-def]
                 c = lanes[j].cell
                 if c < 0:
                     continue
-                ended = judge(table, lanes, samples, j, now, n_steps, tol, stop_at_tol, floor, limit)
+                ended = judge(table, lanes, j, now, n_steps, tol, stop_at_tol, floor, limit)
                 if ended == GOES_ON:
                     shift = _rescaling(table, j)
                     if shift != 0:
@@ -652,7 +650,6 @@ def star_tile(  # type: ignore[no-untyped-def]
                         move(silent_state, j, active)
                         move_table(table, j, active)
                         lanes[j] = lanes[active]
-                        samples[j, :] = samples[active, :]
                     _vacate(table, lanes, state, silent_state, active)
             free = 0
         if scheduled:
