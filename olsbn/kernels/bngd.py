@@ -1,5 +1,6 @@
 """BNGD on cells of one problem, in the problem's own units."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from olsbn.kernels.deflated import deflated_tile
 from olsbn.kernels.run import Run
 from olsbn.kernels.standing import degenerate_cells
 from olsbn.kernels.star import star_tile
-from olsbn.kernels.star_coordinates import LARGEST_DIM, StarCoordinates, diagonalise
+from olsbn.kernels.star_coordinates import LARGEST_DIM, StarCoordinates, diagonalise, fastest
 from olsbn.problems import OLSProblem
 
 Columns = dict[str, Any]
@@ -24,7 +25,7 @@ def prepare(problem: OLSProblem, kernel: str | None = None) -> StarCoordinates |
     """
     if (kernel or ("star" if problem.dim <= LARGEST_DIM else "deflated")) == "star":
         return diagonalise(problem)
-    return deflate(problem)
+    return replace(deflate(problem), fastest=fastest(problem))
 
 
 def tile(x: StarCoordinates | Coordinates, params: dict[str, FloatArray], run: Run) -> tuple[Columns, Columns]:
@@ -44,7 +45,7 @@ def tile(x: StarCoordinates | Coordinates, params: dict[str, FloatArray], run: R
     cells : dict of ndarray, each of shape (cells,)
         ``status`` (a code of `olsbn.schema.Status`), ``steps_to_tol``, ``n_steps_run``, ``excess``, ``eps_eff``,
         ``w_norm``, ``a``, ``rate_sim``, ``by_rounding``: as in a sweep, at the step where the cell ended. In deflated
-        coordinates no mode is in sight, and ``by_rounding`` is False throughout.
+        coordinates the mark rests on a coarser bound (`olsbn.kernels.fastest`).
     trace : dict of ndarray, each of shape (r, cells)
         ``excess``, ``residual``, ``a``, ``w_norm``, ``eps_eff``, ``by_rounding`` at the steps of `run.record`, NaN
         (and False) after a cell's end.
@@ -62,9 +63,9 @@ def tile(x: StarCoordinates | Coordinates, params: dict[str, FloatArray], run: R
         if isinstance(x, StarCoordinates):
             star_tile(*x.kernel_arguments(), *ask, counts, numbers, run.record, trace)
         else:
-            own = np.full((eps.size, 5), np.nan)
+            own = np.full((eps.size, 6), np.nan)
             deflated_tile(*x.kernel_arguments(), *ask, counts, own, run.record, trace)
-            numbers[:, [0, 3, 2, 4, 7]] = own
+            numbers[:, [0, 3, 2, 4, 7, 6]] = own
             numbers[:, 5] = counts[:, 3]
         cells = {
             "status": counts[:, 0],

@@ -41,11 +41,13 @@ class Coordinates:
     scale: float  # sqrt(E) in the problem's own units: a = scale * alpha
     a0: float  # these two in the problem's own units
     w0_norm: float
+    fastest: Any = None  # modes of H* to follow (`olsbn.kernels.star_coordinates.Fastest`)
 
     def kernel_arguments(self) -> tuple[Any, ...]:
         """Return the leading arguments of `olsbn.kernels.deflated.deflated_tile`."""
         arrays = self.modes, self.silent_modes, self.start, self.silent_start, self.u
-        return *arrays, self.beta0, self.alpha0, self.mean_eigval
+        near = (np.empty(0),) * 3 if self.fastest is None else self.fastest.arrays()
+        return *arrays, self.beta0, self.alpha0, self.mean_eigval, *near
 
     def limit(self) -> float:
         """Return the relative excess past which a run has diverged, scaled with a start far off."""

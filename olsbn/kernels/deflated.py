@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from olsbn.kernels.compile import LANES, entry, helper
+from olsbn.kernels.fastest import begin_fastest, empty_fastest, follow_fastest, scale_fastest
 from olsbn.kernels.lanes import (
     CANCELLED,
     GOES_ON,
@@ -273,7 +274,7 @@ def _rate(table, lanes, samples, state, modes, silent_state, silent_modes, j, x)
 
 
 @helper
-def _record(table, lanes, active, now, record, state, silent_state, u, trace):  # type: ignore[no-untyped-def]
+def _record(table, lanes, active, now, record, state, silent_state, u, marks, trace):  # type: ignore[no-untyped-def]
     """Keep the numbers of every lane whose cell is at a step to record."""
     for j in range(active):
         r = lanes[j].next_record
@@ -285,6 +286,7 @@ def _record(table, lanes, active, now, record, state, silent_state, u, trace):  
             trace[r, c, 3] = table[ROW_A * LANES + j]
             trace[r, c, 4] = _squared_norm(table, state, silent_state, u, j)
             trace[r, c, 5] = lanes[j].exponent
+            trace[r, c, 6] = marks[j]
             lanes[j].next_record = r + 1
 
 
@@ -298,6 +300,9 @@ def deflated_tile(  # type: ignore[no-untyped-def]
     beta0,
     alpha0,
     mean_eigval,
+    near_mu,
+    near_pull,
+    near_start,
     eps,
     eps_a,
     n_steps,
@@ -332,10 +337,12 @@ def deflated_tile(  # type: ignore[no-untyped-def]
         Set to 1 from outside to give up; cells that had not ended keep the status CANCELLED.
     counts : int64[cells, 4], written
         status, first step with excess <= tol (-1: none), last step, binary exponent e of the lane's rescaling.
-    numbers : float64[cells, 5], written
-        excess, eps_eff, a/sqrt(E), squared norm of w times 4**e, settled ratio of sqrt(excess) (NaN: none).
-    record, trace : int64[r] ascending, float64[r, cells, 6], written
-        Steps to record, and there, up to a cell's end: excess, n, a/sqrt(E), eps_eff, squared norm of w times 4**e, e.
+    numbers : float64[cells, 6], written
+        excess, eps_eff, a/sqrt(E), squared norm of w times 4**e, settled ratio of sqrt(excess) (NaN: none), whether
+        rounding decided.
+    record, trace : int64[r] ascending, float64[r, cells, 7], written
+        Steps to record, and there, up to a cell's end: excess, n, a/sqrt(E), eps_eff, squared norm of w times 4**e, e,
+        whether rounding decided.
     """
     n_cells = eps.size
     state = np.empty((start.size, LANES))
@@ -343,6 +350,7 @@ def deflated_tile(  # type: ignore[no-untyped-def]
     table = np.zeros(ROWS * LANES)
     lanes = np.zeros(LANES, LANE)
     samples = np.zeros((LANES, MAX_SAMPLES))
+    near, marks = empty_fastest(near_mu.size), np.zeros(LANES)
     x = np.empty(start.size)
 
     for c in range(n_cells):
@@ -353,6 +361,7 @@ def deflated_tile(  # type: ignore[no-untyped-def]
     for j in range(active):
         begin_table(table, j, beta0, alpha0, eps[j])
         begin_lane(lanes, j, j, 0)
+        begin_fastest(near, near_start, j)
     for j in range(active, LANES):
         empty(state, j)
         empty(silent_state, j)
@@ -368,7 +377,7 @@ def deflated_tile(  # type: ignore[no-untyped-def]
         look = _lane_pass(table, n_lanes, mean_eigval, limit)
         recorded = now == records
         if recorded:
-            _record(table, lanes, active, now, record, state, silent_state, u, trace)
+            _record(table, lanes, active, now, record, state, silent_state, u, marks, trace)
         judged = look or now == ends
         if judged:
             j = 0
@@ -383,6 +392,7 @@ def deflated_tile(  # type: ignore[no-untyped-def]
                         scale(state, j, math.ldexp(1.0, shift))
                         scale(silent_state, j, math.ldexp(1.0, shift))
                         rescale_table(table, lanes, j, shift)
+                        scale_fastest(near, j, math.ldexp(1.0, shift))
                     j += 1
                     continue
 
@@ -392,6 +402,7 @@ def deflated_tile(  # type: ignore[no-untyped-def]
                 numbers[c, 1] = table[ROW_A * LANES + j]
                 numbers[c, 2] = table[ROW_COS * LANES + j] + table[ROW_DELTA * LANES + j]
                 numbers[c, 3] = _squared_norm(table, state, silent_state, u, j)
+                numbers[c, 5] = marks[j]
                 numbers[c, 4] = _rate(table, lanes, samples, state, modes, silent_state, silent_modes, j, x)
 
                 if next_cell < n_cells:
@@ -399,6 +410,8 @@ def deflated_tile(  # type: ignore[no-untyped-def]
                     fill(silent_state, j, silent_start)
                     begin_table(table, j, beta0, alpha0, eps[next_cell])
                     begin_lane(lanes, j, next_cell, now + 1)
+                    begin_fastest(near, near_start, j)
+                    marks[j] = 0.0
                     next_cell += 1
                     j += 1
                     continue
@@ -410,10 +423,20 @@ def deflated_tile(  # type: ignore[no-untyped-def]
                     move_table(table, j, active)
                     lanes[j] = lanes[active]
                     samples[j, :] = samples[active, :]
+                    marks[j] = marks[active]
+                    move(near, j, active)
                 empty(state, active)
                 empty(silent_state, active)
                 empty_table(table, active)
             ends = next_end(lanes, active, now, n_steps)
         if recorded or judged:
             records = next_record(lanes, active, record)
+        for j in range(active):
+            if lanes[j].began <= now:
+                A, P = table[ROW_A * LANES + j], table[ROW_P * LANES + j]
+                V, B = table[ROW_V * LANES + j] - P * P, table[ROW_B * LANES + j] - A * P
+                far = abs(table[ROW_DELTA * LANES + j]) > 1.0
+                beta = table[ROW_BETA * LANES + j]
+                if follow_fastest(near, near_mu, near_pull, j, 1.0, A, B, 0.0, max(V, 0.0), beta, far):
+                    marks[j] = 1.0
         now += 1

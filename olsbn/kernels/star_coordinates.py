@@ -16,7 +16,7 @@ at the start is therefore right to its last bits also where it is small beside t
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,8 +83,37 @@ class StarCoordinates:
         return whole_norm(squared, self.w_exp + exponent, self.w_null_norm)
 
 
-def diagonalise(problem: OLSProblem, threads: int | None = None) -> StarCoordinates:
-    """Return `problem` in the eigenbasis of H*: O(d^2), on threads; no bit depends on their number."""
+class _Divided(NamedTuple):
+    """A problem's eigenvalues, u and w in range, and what `_split` makes of them."""
+
+    eigval_exp: int
+    u_exp: int
+    w_exp: int
+    moves: bool  # w is not 0
+    lam: FloatArray  # of each group
+    loud: Any
+    q: FloatArray  # of those that u reaches, as pairs
+    v: FloatArray
+    across: FloatArray
+    facts: FloatArray
+
+    def modes(self, gaps: Any = None, threads: int | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return mu, b and z of the roots in these gaps, all of them by default."""
+        poles = np.ldexp(self.lam[self.loud], _UP)
+        found = secular_roots(poles, self.q[:, 0] ** 2 / 2, gaps, threads)
+        near, offset = found.near.astype(np.int64), found.offset
+        m = offset.size
+        out = np.empty((m, 3))
+        with np.errstate(all="ignore"):
+            map_blocks(
+                lambda rows: _refine(poles, self.q, self.v, near, offset, rows.start, rows.stop, out),
+                m, 8 * (m + 1), threads,
+            )  # fmt: skip
+        return np.ldexp(out[:, 0], -_UP), np.ldexp(out[:, 1], -_UP), np.ascontiguousarray(out[:, 2])
+
+
+def _divide(problem: OLSProblem) -> _Divided:
+    """Split a problem's groups of equal eigenvalues: O(d)."""
     eigval_exp = -math.frexp(problem.eigvals[-1])[1]
     with np.errstate(under="ignore"):
         eigvals = np.ldexp(problem.eigvals, eigval_exp)
@@ -98,25 +127,56 @@ def diagonalise(problem: OLSProblem, threads: int | None = None) -> StarCoordina
     loud = np.zeros(n, np.bool_)
     with np.errstate(all="ignore"):
         _split(eigvals, u, w, starts, _SILENT_SHARE, _ROUNDING, _PARALLEL, q, v, across, loud, facts)
-        lam = eigvals[starts[:-1]]
-        q, v, poles = q[loud], v[loud], np.ldexp(lam[loud], _UP)
-        found = secular_roots(poles, q[:, 0] ** 2 / 2, threads=threads)
-        near, offset = found.near.astype(np.int64), found.offset
-        m = offset.size
-        out = np.empty((m, 3))
-        map_blocks(lambda rows: _refine(poles, q, v, near, offset, rows.start, rows.stop, out), m, 8 * (m + 1), threads)
-    mu, b = np.ldexp(out[:, 0], -_UP), np.ldexp(out[:, 1], -_UP)
-    silent = across != 0  # without a start such a mode stays 0
-    twice = 2 * u_exp + eigval_exp  # E stands times two to this power
+    lam = eigvals[starts[:-1]]
+    return _Divided(eigval_exp, u_exp, w_exp, bool(w.any()), lam, loud, q[loud], v[loud], across, facts)
+
+
+@dataclass(frozen=True, eq=False)
+class Fastest:
+    """The modes of H* near the top, for kernels in other coordinates; units as in `StarCoordinates`."""
+
+    mu: FloatArray
+    pull: FloatArray  # b
+    start: FloatArray  # |z| at step 0
+    eigval_exp: int
+    w_exp: int
+    u_exp: int
+
+    def arrays(self, eigval_exp: int | None = None, w_over_u_exp: int | None = None) -> tuple[FloatArray, ...]:
+        """Return mu, b and the start, scaled as in coordinates with other exponents than these."""
+        up = 0 if eigval_exp is None else eigval_exp - self.eigval_exp
+        start = 0 if w_over_u_exp is None else w_over_u_exp - (self.w_exp - self.u_exp)
+        return np.ldexp(self.mu, up), self.pull, np.ldexp(self.start, start)
+
+
+def fastest(problem: OLSProblem) -> Fastest:
+    """Return the modes that a kernel follows to tell where rounding decides: O(d)."""
+    x = _divide(problem)
+    n_roots = int(x.loud.sum()) - 1
+    mu, b, z = x.modes(np.arange(max(0, n_roots - _WATCHED), n_roots), threads=1)
+    silent = x.across != 0
+    mu = np.concatenate([mu, x.lam[silent]])
+    which = _watched(mu)
+    pull, start = np.concatenate([b, np.zeros(silent.sum())]), np.abs(np.concatenate([z, x.across[silent]]))
+    return Fastest(mu[which], pull[which], start[which], x.eigval_exp, x.w_exp, x.u_exp)
+
+
+def diagonalise(problem: OLSProblem, threads: int | None = None) -> StarCoordinates:
+    """Return `problem` in the eigenbasis of H*: O(d^2), on threads; no bit depends on their number."""
+    x = _divide(problem)
+    mu, b, z = x.modes(threads=threads)
+    facts, lam = x.facts, x.lam
+    silent = x.across != 0  # without a start such a mode stays 0
+    twice = 2 * x.u_exp + x.eigval_exp  # E stands times two to this power
     with np.errstate(all="ignore"):
         w0_norm = math.hypot(float(np.linalg.norm(problem.w0)), problem.w0_null_norm)
         delta0 = _start_delta(float(np.ldexp(problem.a0, (twice + 1) // 2)), 2.0 ** (twice % 2), facts)
-    degenerate = not w.any() or (problem.a0 == 0 and facts[0] == 0)
+    degenerate = not x.moves or (problem.a0 == 0 and facts[0] == 0)
     return StarCoordinates(
         modes=np.stack([mu, b], axis=1).ravel(),
         silent_modes=np.stack([lam[silent], np.zeros(silent.sum())], axis=1).ravel(),
-        start=np.ascontiguousarray(out[:, 2]),
-        silent_start=across[silent],
+        start=z,
+        silent_start=x.across[silent],
         watched=_watched(np.concatenate([mu, lam[silent]])),
         beta0=facts[0],
         alpha0=problem.a0 / math.sqrt(problem.explained_var),
@@ -125,9 +185,9 @@ def diagonalise(problem: OLSProblem, threads: int | None = None) -> StarCoordina
         u_norm2=facts[3],
         explained=facts[6],
         w_null_norm=problem.w0_null_norm,
-        eigval_exp=eigval_exp,
-        w_exp=w_exp,
-        eps_exp=2 * w_exp - 2 * u_exp - eigval_exp,
+        eigval_exp=x.eigval_exp,
+        w_exp=x.w_exp,
+        eps_exp=2 * x.w_exp - 2 * x.u_exp - x.eigval_exp,
         degenerate=degenerate,
         saddle=bool(problem.w0.any()),
         scale=math.sqrt(problem.explained_var),
