@@ -5,6 +5,8 @@ import pytest
 
 import olsbn
 from olsbn.balls import exact_cell
+from olsbn.kernels import bngd
+from olsbn.kernels.run import Run
 
 
 def normal(seed, eigvals, u_zero=0, start=None, **more):
@@ -65,3 +67,32 @@ def test_most_cells_are_not_marked(kind):
     problem = olsbn.OLSProblem.from_spectrum(kind, 30, 50.0, seed=1)
     ds = olsbn.sweep(problem, eps=np.logspace(-4, 6, 101), eps_a=[0.2, 0.6, 1.0, 1.6], n_steps=1000, progress=False)
     assert ds.by_rounding.mean() < 0.05
+
+
+# -------------------------------------------------------------------- kernels that see no single mode of H*
+
+
+@pytest.fixture(scope="module")
+def plateau():
+    problem = olsbn.OLSProblem.from_dataset("diabetes", standardize=True)
+    grid = {"eps": np.geomspace(1e-4, 2e-3, 16), "eps_a": [0.5, 1.0], "n_steps": 2000, "progress": False}
+    return problem, grid, olsbn.sweep(problem, **grid)
+
+
+def test_marks_in_deflated_coordinates(plateau):
+    problem, grid, star = plateau
+    eps, eps_a = (a.ravel() for a in np.meshgrid(grid["eps"], grid["eps_a"]))
+    cells, _ = bngd.tile(bngd.prepare(problem, "deflated"), {"eps": eps, "eps_a": eps_a}, Run(2000))
+    off = np.abs(np.log10(cells["excess"] / star.excess.values.ravel())) > 1e-6
+    assert off.any() and not (off & ~cells["by_rounding"] & ~star.by_rounding.values.ravel()).any()
+    assert cells["by_rounding"].sum() <= 2 * off.sum()
+
+
+@pytest.mark.parametrize("further", [{"momentum": 1e-300}, {"weight_decay": 1e-300}, {"eps_power": 1e-300}])
+def test_marks_of_further_parameters(plateau, further):
+    """With a parameter too small to matter another kernel runs, and says where it differs."""
+    problem, grid, star = plateau
+    ds = olsbn.sweep(problem, **grid, **further).squeeze()
+    off = np.abs(np.log10(ds.excess.values / star.excess.values)) > 1e-6
+    assert off.any() and not (off & ~ds.by_rounding.values & ~star.by_rounding.values).any()
+    assert ds.by_rounding.sum() <= 2 * off.sum()

@@ -31,10 +31,7 @@ _FURTHER = (MOMENTUM, WEIGHT_DECAY, EPS_POWER, EPS_FACTOR, EPS_A_POWER, SMOOTHIN
 
 
 def _tile(x: OnTwoKernels, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
-    found = x.tile(params, run, is_neutral(params, _FURTHER))
-    for part in found:  # the general kernel does not see single modes of H*, and marks nothing
-        part.setdefault("by_rounding", np.zeros(part["excess"].shape, bool))
-    return found
+    return x.tile(params, run, is_neutral(params, _FURTHER))
 
 
 def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:

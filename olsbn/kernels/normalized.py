@@ -32,10 +32,12 @@ from olsbn._validate import FloatArray
 from olsbn.kernels.asked import ask, counted, empty_out
 from olsbn.kernels.compile import LANES, entry, helper
 from olsbn.kernels.coordinates import LARGEST, in_range, merged, whole_norm
+from olsbn.kernels.fastest import begin_fastest, empty_fastest, follow_fastest, scale_fastest
 from olsbn.kernels.lanes import CANCELLED, GOES_ON, empty, fill, move, scale
 from olsbn.kernels.run import Run
 from olsbn.kernels.schedules import tables
 from olsbn.kernels.standing import degenerate_cells
+from olsbn.kernels.star_coordinates import Fastest, fastest
 from olsbn.kernels.watch import MAX_SAMPLES, WATCH, begin, judge, momentum_ratio, settled_ratio
 from olsbn.problems import OLSProblem
 from olsbn.schema import EXCESS_LIMIT
@@ -44,16 +46,16 @@ from olsbn.schema import EXCESS_LIMIT
 (
     _Y, _P, _S, _Q, _G, _W2, _C1, _C2, _C3, _C4, _M, _TABLE, _FOLD, _BETA, _NEXT_BETA, _D_BETA, _B_BETA, _Z,
     _NEXT_Z, _D_Z, _B_Z, _A, _NEXT_A, _B_A, _GROWTH, _GAMMA, _TAU, _NU2, _KAPPA, _EPS, _EPS_A, _EPS_K, _DECAY,
-    _C,
-) = range(34)  # fmt: skip
-_ROWS = 34
+    _C, _MARK,
+) = range(35)  # fmt: skip
+_ROWS = 35
 
 _HUGE = 2.0**300  # a step this long would overflow the sums: the lane is rescaled by a power of two
 _NEAR = 0.5  # |gamma| below which it is followed by its changes
 _FILTER_STEPS = 12  # of the search for a hidden slower mode
 
 # Slots of `numbers` and of the trace
-_N_EXCESS, _N_EPS_EFF, _N_A, _N_NORM2, _N_RATE, _N_RESIDUAL, _N_EXPONENT = range(7)
+_N_EXCESS, _N_EPS_EFF, _N_A, _N_NORM2, _N_RATE, _N_RESIDUAL, _N_EXPONENT, _N_MARK = range(8)
 
 
 # -------------------------------------------------------------------- coordinates
@@ -80,6 +82,7 @@ class SplitStart:
     a0: float  # these three in the problem's own units
     w0_norm: float
     alpha0: float  # a0/sqrt(E)
+    fastest: Fastest  # modes of H* to follow
 
     @property
     def eps_exp(self) -> int:
@@ -128,6 +131,7 @@ def prepare(problem: OLSProblem) -> SplitStart:
             a0=problem.a0,
             w0_norm=float(whole_norm(np.array(math.fsum(w * w)), w_exp, problem.w0_null_norm)),
             alpha0=problem.a0 / math.sqrt(problem.explained_var),
+            fastest=fastest(problem),
         )
 
 
@@ -295,6 +299,19 @@ def _prepare_step(t, j, factor, eps_a, heavy, h, energy, mean_eigval, gdnp, top_
 
 
 @helper
+def _follow(t, near, mu, pull, j, heavy, energy):  # type: ignore[no-untyped-def]
+    """Return whether rounding decides from the next step of lane j on, whose coefficients stand."""
+    far = abs(t[_GAMMA, j]) > 1.0
+    V, beta = t[_Y, j] / energy, t[_BETA, j]
+    if heavy:
+        f = t[_TABLE, j]
+        A, B = f * t[_C2, j], f * (t[_C3, j] + t[_C2, j] * t[_P, j])
+        return follow_fastest(near, mu, pull, j, 1.0 - f * t[_C1, j], A, B, t[_M, j], V, beta, far)
+    B = t[_C3, j] - t[_C2, j] * t[_P, j]
+    return follow_fastest(near, mu, pull, j, t[_C1, j], t[_C2, j], B, 0.0, V, beta, far)
+
+
+@helper
 def _shift(t, j, heavy):  # type: ignore[no-untyped-def]
     """Return the exponent of two by which w of lane j is to be scaled so that the next step stays in range; 0: not."""
     size = abs(t[_C1, j]) + abs(t[_C2, j]) + abs(t[_C3, j])
@@ -308,11 +325,12 @@ def _shift(t, j, heavy):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _rescale(t, watch, v, b, j, shift):  # type: ignore[no-untyped-def]
+def _rescale(t, watch, near, v, b, j, shift):  # type: ignore[no-untyped-def]
     """Scale lane j: (w, eps) -> (f w, f^2 eps) changes nothing else."""
     f = math.ldexp(1.0, shift)
     scale(v, j, f)
     scale(b, j, f)
+    scale_fastest(near, j, f)
     for row in (_BETA, _NEXT_BETA, _D_BETA, _B_BETA, _Z, _NEXT_Z, _D_Z, _B_Z, _FOLD, _C3, _C4):
         t[row, j] *= f
     t[_EPS, j] = t[_EPS, j] * f * f
@@ -321,11 +339,12 @@ def _rescale(t, watch, v, b, j, shift):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _begin_lane(t, v, b, j, start, beta0, z0, eps, eps_a, momentum, decay, c):  # type: ignore[no-untyped-def]
+def _begin_lane(t, near, v, b, j, start, near_start, beta0, z0, eps, eps_a, momentum, decay, c):  # type: ignore[no-untyped-def]
     """Begin a cell in lane j: its first pass over the modes moves nothing and only makes the sums of step 0."""
     fill(v, j, start)
     empty(b, j)
     empty(t, j)
+    begin_fastest(near, near_start, j)
     t[_NEXT_BETA, j] = beta0
     t[_NEXT_Z, j] = z0
     t[_EPS, j], t[_EPS_A, j], t[_M, j], t[_DECAY, j], t[_C, j] = eps, eps_a, momentum, eps * decay, c
@@ -423,6 +442,7 @@ def normalized_tile(  # type: ignore[no-untyped-def]
     u,
     start,
     scalars,
+    fast,
     h,
     norms,
     gdnp,
@@ -447,6 +467,8 @@ def normalized_tile(  # type: ignore[no-untyped-def]
         lambda_i, u_i, and v_i at step 0.
     scalars : float64[6]
         beta0, z0, kappa0, E, u'H^2u/E, u'u.
+    fast : three float64[at most 8]
+        mu, b and the start of the modes of H* to follow for the mark.
     h : float64
         N = h H + c I.
     norms, gdnp, heavy : bool
@@ -458,8 +480,9 @@ def normalized_tile(  # type: ignore[no-untyped-def]
         Whether the cell has a minimiser to come to rest at, with learning rates that stay.
     asked : Ask
     written : Out
-        Three counts; seven numbers, and in the trace the same but for the ratio: excess, eps_eff, a, squared norm of w
-        times 4**e, settled ratio of sqrt(excess) (NaN: none), residual, binary exponent e of the lane's rescaling.
+        Three counts; eight numbers, and in the trace the same but for the ratio: excess, eps_eff, a, squared norm of w
+        times 4**e, settled ratio of sqrt(excess) (NaN: none), residual, binary exponent e of the lane's rescaling,
+        whether rounding decided.
     """
     n_steps, tol, stop_at_tol, floor, limit, cancel = asked
     counts, numbers, record, trace = written
@@ -470,14 +493,16 @@ def normalized_tile(  # type: ignore[no-untyped-def]
     t = np.zeros((_ROWS, LANES))
     watch = np.zeros(LANES, dtype=WATCH)
     samples = np.zeros((LANES, MAX_SAMPLES))
-    x, y, out = np.empty(d), np.empty(d), np.zeros(7)
+    x, y, out = np.empty(d), np.empty(d), np.zeros(8)
+    near_mu, near_pull, near_start = fast
+    near = empty_fastest(near_mu.size)
     for k in range(n_cells):
         counts[k, 0] = CANCELLED
     active, next_cell = 0, 0
     while active < LANES and next_cell < n_cells:
         begin(watch, active, next_cell)
         _begin_lane(
-            t, v, b, active, start, beta0, z0, eps[next_cell], eps_a[next_cell], momentum[next_cell],
+            t, near, v, b, active, start, near_start, beta0, z0, eps[next_cell], eps_a[next_cell], momentum[next_cell],
             decay[next_cell], c[next_cell],
         )  # fmt: skip
         active, next_cell = active + 1, next_cell + 1
@@ -496,22 +521,27 @@ def normalized_tile(  # type: ignore[no-untyped-def]
             eps_a_k = t[_EPS_A, j] * tables[which_a[cell], k]
             exponent = watch[j].exponent
             _prepare_step(t, j, tables[which[cell], k], eps_a_k, heavy, h, energy, mean_eigval, gdnp, eigvals[d - 1])
+            wrong = _follow(t, near, near_mu, near_pull, j, heavy, energy)
             kept = watch[j].next_record
             if kept < record.size and record[kept] == k:
                 _report(t, v, u, j, energy, norms, exponent, out)
                 out[_N_EXCESS] = excess
+                out[_N_MARK] = t[_MARK, j]
                 trace[kept, cell, :] = out
                 watch[j].next_record += 1
             if ended == GOES_ON:
+                if wrong:
+                    t[_MARK, j] = 1.0
                 shift = _shift(t, j, heavy)
                 if shift != 0:
-                    _rescale(t, watch, v, b, j, shift)
+                    _rescale(t, watch, near, v, b, j, shift)
                 watch[j].step += 1
                 j += 1
                 continue
 
             _report(t, v, u, j, energy, norms, exponent, out)
             out[_N_EXCESS] = excess
+            out[_N_MARK] = t[_MARK, j]
             out[_N_RATE] = np.nan
             if steady[cell]:
                 ratio = settled_ratio(watch, samples, j)
@@ -527,8 +557,8 @@ def normalized_tile(  # type: ignore[no-untyped-def]
             if next_cell < n_cells:
                 begin(watch, j, next_cell)
                 _begin_lane(
-                    t, v, b, j, start, beta0, z0, eps[next_cell], eps_a[next_cell], momentum[next_cell],
-                    decay[next_cell], c[next_cell],
+                    t, near, v, b, j, start, near_start, beta0, z0, eps[next_cell], eps_a[next_cell],
+                    momentum[next_cell], decay[next_cell], c[next_cell],
                 )  # fmt: skip
                 next_cell += 1
                 j += 1
@@ -539,6 +569,7 @@ def normalized_tile(  # type: ignore[no-untyped-def]
                 move(v, j, active)
                 move(b, j, active)
                 move(t, j, active)
+                move(near, j, active)
                 watch[j] = watch[active]
                 samples[j, :] = samples[active, :]
 
@@ -568,7 +599,10 @@ def tile(x: SplitStart, params: dict[str, FloatArray], run: Run) -> tuple[dict[s
     run : Run
         How far, and which steps to keep.
     """
-    return _cells(x, params, run, 1.0, params.get("smoothing", np.zeros(params["eps"].size)), x.eigval_exp)
+    found = _cells(x, params, run, 1.0, params.get("smoothing", np.zeros(params["eps"].size)), x.eigval_exp)
+    for part in found:
+        part.setdefault("by_rounding", np.zeros(part["excess"].shape, bool))  # of a start that stays
+    return found
 
 
 def tile_wngd(x: SplitStart, params: dict[str, FloatArray], run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -599,7 +633,10 @@ def _cells(
     """Run cells with ``N = h H + identity I``; `identity` is scaled by 2**identity_exp."""
     n = params["eps"].size
     p = {name: params.get(name, np.full(n, value)) for name, value in _NEUTRAL.items()}
-    counts, numbers, _, trace = out = empty_out(run, n, 3, 7, 7)
+    counts, numbers, _, trace = out = empty_out(run, n, 3, 8, 8)
+    # only of BN do the modes near the top of H* obey their own recursion
+    marked = h == 1.0 and not gdnp
+    fast = x.fastest.arrays(x.eigval_exp, x.w_exp - x.u_exp) if marked else (np.empty(0),) * 3
     scalars = np.array([x.beta0, x.z0, x.kappa0, x.energy, x.mean_eigval, x.u2])
     with np.errstate(all="ignore"):
         eps = np.ldexp(params["eps"], x.eps_exp)
@@ -620,16 +657,20 @@ def _cells(
                 cells = np.flatnonzero(((p["momentum"] != 0) == heavy) & ((c != 0) == norms))
                 if cells.size == 0:
                     continue
-                own = empty_out(run, cells.size, 3, 7, 7)
+                own = empty_out(run, cells.size, 3, 8, 8)
                 normalized_tile(
-                    x.eigvals, x.u, x.v, scalars, h, norms, gdnp, heavy, eps[cells], eps_a[cells],
+                    x.eigvals, x.u, x.v, scalars, fast, h, norms, gdnp, heavy, eps[cells], eps_a[cells],
                     p["momentum"][cells], decay[cells], c[cells], rows, which[cells], which_a[cells], steady[cells],
                     ask(run, x.limit()), own,
                 )  # fmt: skip
                 counts[cells], numbers[cells], trace[:, cells] = own.counts, own.numbers, own.trace
         found = counted(out) | _columns(x, numbers, h) | {"rate_sim": numbers[:, _N_RATE]}
         del found["residual"]
-        return found, _columns(x, trace, h)
+        kept = _columns(x, trace, h)
+        if marked:
+            for columns, values in ((found, numbers), (kept, trace)):
+                columns["by_rounding"] = values[..., _N_MARK] == 1
+        return found, kept
 
 
 def _columns(x: SplitStart, numbers: FloatArray, h: float) -> dict[str, Any]:
