@@ -164,8 +164,8 @@ def run_bngd(
     Notes
     -----
     Iterated in the eigenbasis of H* (above d = 4096 in deflated coordinates), in which nothing cancels: `excess` and
-    `residual` keep full relative precision down to 1e-290. Where a mode fell below rounding before the edge of
-    stability passed it, `by_rounding` says so: only many digits tell when it grows again. The bits are those of the
+    `residual` keep full relative precision down to 1e-290. Where rounding may decide, on the plateau of eps_eff
+    above all, `by_rounding` says so (see `olsbn.kernels.star`): only many digits tell. The bits are those of the
     same cell in `sweep`. Cost: O(d) a step, O(d^2) once for a problem.
 
     Examples

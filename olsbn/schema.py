@@ -69,7 +69,7 @@ VARIABLES = {
         "bool",
         False,
         "by_rounding",
-        "whether rounding decides the excess: only many digits tell when a mode that fell below it bursts",
+        "whether rounding may decide the excess: only many digits tell",
         recorded=True,
     ),
     "rate_sim": Variable(

@@ -16,7 +16,7 @@ from olsbn.kernels.watch import momentum_ratio
 # A mark for a share of rounding that reaches the ninth digit; from which share of V, and of beta, on it is seen;
 # and how far bursts of the fastest mode may multiply it: as in `olsbn.kernels.star`.
 _ROUNDING = 2.0**-52
-_WRONG, _SEEN, _MOVES, _BURSTS = 2.0**-34, 1e-13, 1e-12, 1e7
+_WRONG, _SEEN, _MOVES, _BURSTS, _NEAR = 2.0**-34, 1e-13, 1e-12, 1e7, 1e-3
 
 # What is kept of each lane: for each mode two numbers, and one of all.
 OWN, ERROR = 0, 1
@@ -64,8 +64,10 @@ def follow_fastest(near, mu, pull, j, keep, A, B, momentum, V, beta, far):  # ty
             wrong = True
         if t == 0:
             growth = near[2 * n, j]
-            # not the first step, whose length is given
-            growth = 1.0 if growth < 1.0 else growth * (factor if factor > (1.0 if far else 2.0) else 1.0)
+            if growth >= 1.0:
+                growth *= factor if factor > (1.0 if far else 2.0) else 1.0
+            elif V > _NEAR * beta * beta:  # not the first step, whose length is given, nor the way from a minimiser
+                growth = 1.0
             near[2 * n, j] = growth
             wrong |= growth > _BURSTS
     return wrong

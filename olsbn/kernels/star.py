@@ -99,6 +99,7 @@ _WRONG = 2.0**-34  # a share of rounding in a mode that reaches the ninth digit 
 # What rounding has put into a mode is seen by the others from this share of V on, or of beta.
 _SEEN, _MOVES = 1e-13, 1e-12
 _CHAOS = 1e7  # growth in bursts that brings rounding to the ninth digit
+_NEAR, _AT_MINIMISER = 1e-3, 0.25  # where n begins below this, ROW_GROWTH has that value until it no longer is
 
 
 # -------------------------------------------------------------------- the pass over the modes
@@ -303,18 +304,21 @@ def _write_growth(to: Writer, v: int, _: Any, mu: Any, limit: Any) -> Any:
     """Follow how far the fastest mode has grown in bursts, and mark cells.
 
     Each burst throws eps_eff down by an amount that depends on the mode, and so multiplies what rounding put into it.
-    Counted are factors above 2, and all above 1 while a is far off; not the first step, whose length is given.
+    Counted are factors above 2, and all above 1 while a is far off; not the first step, whose length is given, and not
+    the growth away from a minimiser, which is linear, and keeps relative errors as they are.
     """
-    select, one = to.builder.select, to.constant(1.0)
+    builder, select, one = to.builder, to.builder.select, to.constant(1.0)
     before = to.load(ROW_GROWTH, v)
     least = select(to.less(one, to.abs(to.load(ROW_DELTA, v))), one, to.constant(2.0))
     growth = select(to.less(before, one), one, before)
     for row in range(WATCH):
-        factor = to.abs(to.fma(to.builder.fneg(mu), to.load(ROW_PAST_A + row, v), one))
+        factor = to.abs(to.fma(builder.fneg(mu), to.load(ROW_PAST_A + row, v), one))
         counts = to.less(least, factor)
         if row == 0:
-            counts = to.builder.and_(counts, to.less(to.constant(0.5), before))
+            counts = builder.and_(counts, to.less(to.constant(0.5), before))
         growth = to.mul(growth, select(counts, factor, one))
+    left = select(to.less(to.constant(_NEAR), to.load(ROW_N, v)), one, to.constant(_AT_MINIMISER))
+    growth = select(builder.fcmp_ordered("==", before, to.constant(_AT_MINIMISER)), left, growth)
     to.put(growth, ROW_GROWTH, v)
     to.put(select(to.less(limit, growth), one, to.load(ROW_MARK, v)), ROW_MARK, v)
     return to.less(growth, growth)
@@ -324,6 +328,8 @@ def _write_growth(to: Writer, v: int, _: Any, mu: Any, limit: Any) -> Any:
 def _burst(table, j, mu, past):  # type: ignore[no-untyped-def]
     """Count the steps of lane j since the last look, where its cell ends between two."""
     growth = table[ROW_GROWTH * LANES + j]
+    if growth == _AT_MINIMISER:
+        return
     first = 1 if growth < 1.0 else 0
     growth = max(growth, 1.0)
     least = 1.0 if abs(table[ROW_DELTA * LANES + j]) > 1.0 else 2.0
@@ -493,6 +499,7 @@ def _first_look(table, j, delta0, eps_a):  # type: ignore[no-untyped-def]
     table[ROW_KEEP * LANES + j] = 1.0 - eps_a
     table[ROW_EPS_A * LANES + j] = eps_a
     table[ROW_DELTA * LANES + j] = delta0
+    table[ROW_GROWTH * LANES + j] = 0.0 if table[ROW_N * LANES + j] > _NEAR else _AT_MINIMISER
     table[ROW_EXCESS * LANES + j] = fma(delta0, delta0, table[ROW_N * LANES + j])
 
 

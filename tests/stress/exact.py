@@ -2,6 +2,7 @@
 
     python tests/stress/exact.py                     # 2000 cells of 20 problems, some ten minutes
     python tests/stress/exact.py --kind saddle       # one kind alone
+    python tests/stress/exact.py --kind random       # 160 random problems of all sorts, some minutes
     python tests/stress/exact.py --rates 400000      # that many finite rates against theory, a minute or two
 
 A cell passes if status, steps_to_tol and all numbers agree to 1e-9 with ball arithmetic, or if it carries the mark
@@ -70,10 +71,37 @@ def special_problems():
     yield "one mode", OLSProblem([3.0], [0.7], [-1.3], a0=2.0), 2000
 
 
+def random_problems():
+    """160 random problems: zero u, equal eigenvalues, starts along the gradient, sparse ones, a0 from 1e-8 to 1e4."""
+    for seed in range(160):
+        rng = np.random.default_rng(1000 + seed)
+        d, kind = int(rng.integers(2, 40)), rng.integers(0, 6)
+        eigvals = np.sort(10 ** rng.uniform(0, rng.uniform(0.3, 4), d))
+        u, w = rng.standard_normal((2, d))
+        a0 = None
+        if kind == 1:
+            u[rng.permutation(d)[: 1 + d // 4]] = 0
+        if kind == 2:
+            eigvals[1::2] = eigvals[0 : d - 1 : 2]
+        if kind == 3:
+            w = eigvals * u * (1 + 1e-9 * rng.standard_normal(d))
+        if kind == 4:
+            w *= rng.random(d) < 0.3
+            u *= 10 ** rng.uniform(-12, 0, d)
+        if kind == 5:
+            a0 = rng.standard_normal() * 10 ** rng.uniform(-8, 4)
+        if w.any() and u.any():
+            yield f"seed {seed}", OLSProblem(eigvals, u, w, a0=a0), 800
+
+
 def grid(kind, problem):
-    """Return 20 learning rates and 5 of the scale."""
+    """Return 20 learning rates (of random problems 8, about half the time across the plateau) and 5 of the scale."""
     regimes = olsbn.effective_rate_regimes(problem)
     low, high = regimes.eps_1, regimes.eps_2
+    if kind == "random":
+        scale = (problem.w0 @ problem.w0) / (problem.u @ problem.u) / problem.eigvals[-1]
+        across = np.isfinite([low, high]).all() and low < high and problem.dim % 2
+        return np.geomspace(*((low, high) if across else (1e-4 * scale, 1e8 * scale)), 8), [0.1, 0.7, 1.0, 1.9, 2.05]
     if kind == "plateau" and np.isfinite([low, high]).all() and low < high:
         return np.geomspace(low * 1.01, high / 1.01, 20), [0.3, 0.7, 1.0, 1.3, 1.8]
     scale = np.linalg.norm(problem.w0) ** 2 / np.linalg.norm(problem.u) ** 2 / problem.eigvals[-1]
@@ -255,7 +283,7 @@ def judge(problem, cell):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kind", choices=KINDS, action="append")
+    parser.add_argument("--kind", choices=(*KINDS, "random"), action="append")
     parser.add_argument("--cells", type=int, default=100, help="of each problem")
     parser.add_argument("--rates", type=int, help="compare that many finite rates with theory instead")
     parser.add_argument("--json", help="write the numbers to this file")
