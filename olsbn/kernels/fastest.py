@@ -66,7 +66,7 @@ def follow_fastest(near, mu, pull, j, keep, A, B, momentum, V, beta, far):  # ty
             growth = near[2 * n, j]
             if growth >= 1.0:
                 growth *= factor if factor > (1.0 if far else 2.0) else 1.0
-            elif V > _NEAR * beta * beta:  # not the first step, whose length is given, nor the way from a minimiser
+            elif _NEAR * beta * beta < V:  # not the first step, whose length is given, nor the way from a minimiser
                 growth = 1.0
             near[2 * n, j] = growth
             wrong |= growth > _BURSTS
