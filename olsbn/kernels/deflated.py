@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from olsbn.kernels.compile import LANES, entry, helper
-from olsbn.kernels.fastest import begin_fastest, empty_fastest, follow_fastest, scale_fastest
+from olsbn.kernels.fastest import A_, B_, BETA, FAR, V_, begin_fastest, empty_fastest, follow_fastest, scale_fastest
 from olsbn.kernels.lanes import (
     CANCELLED,
     GOES_ON,
@@ -350,7 +350,7 @@ def deflated_tile(  # type: ignore[no-untyped-def]
     table = np.zeros(ROWS * LANES)
     lanes = np.zeros(LANES, LANE)
     samples = np.zeros((LANES, MAX_SAMPLES))
-    near, marks = empty_fastest(near_mu.size), np.zeros(LANES)
+    near, marks, step, none = empty_fastest(near_mu.size), np.zeros(LANES), np.ones((6, LANES)), np.empty(0)
     x = np.empty(start.size)
 
     for c in range(n_cells):
@@ -431,12 +431,11 @@ def deflated_tile(  # type: ignore[no-untyped-def]
             ends = next_end(lanes, active, now, n_steps)
         if recorded or judged:
             records = next_record(lanes, active, record)
-        for j in range(active):
-            if lanes[j].began <= now:
+        if near_mu.size:
+            for j in range(active):
                 A, P = table[ROW_A * LANES + j], table[ROW_P * LANES + j]
-                V, B = table[ROW_V * LANES + j] - P * P, table[ROW_B * LANES + j] - A * P
-                far = abs(table[ROW_DELTA * LANES + j]) > 1.0
-                beta = table[ROW_BETA * LANES + j]
-                if follow_fastest(near, near_mu, near_pull, j, 1.0, A, B, 0.0, max(V, 0.0), beta, far):
-                    marks[j] = 1.0
+                step[A_, j], step[B_, j] = A, table[ROW_B * LANES + j] - A * P
+                step[V_, j], step[BETA, j] = max(table[ROW_V * LANES + j] - P * P, 0.0), table[ROW_BETA * LANES + j]
+                step[FAR, j] = 1.0 if abs(table[ROW_DELTA * LANES + j]) > 1.0 else 0.0
+            follow_fastest(near, step, none, near_mu, near_pull, active, marks)
         now += 1

@@ -20,6 +20,7 @@ _WRONG, _SEEN, _MOVES, _BURSTS, _NEAR = 2.0**-34, 1e-13, 1e-12, 1e7, 1e-3
 
 # What is kept of each lane: for each mode two numbers, and one of all.
 OWN, ERROR = 0, 1
+KEEP, A_, B_, V_, BETA, FAR = range(6)
 
 
 @helper
@@ -45,29 +46,34 @@ def scale_fastest(near, j, factor):  # type: ignore[no-untyped-def]
 
 
 @helper
-def follow_fastest(near, mu, pull, j, keep, A, B, momentum, V, beta, far):  # type: ignore[no-untyped-def]
-    """Follow lane j over a step with coefficients A and B; return whether rounding decides from here on.
+def follow_fastest(near, step, momentum, mu, pull, active, marks):  # type: ignore[no-untyped-def]
+    """Follow the first lanes over a step and mark those in which rounding decides from here on.
 
-    `keep` is 1 less the weight decay of the step, V and beta are those before it; `far`: whether a is far off.
+    `step` has in its rows what `KEEP` to `FAR` name: 1 less the weight decay, A, B, and before the step V, beta and
+    whether a is far off; `momentum` is empty where there is none.
     """
-    n = mu.size
-    size = math.sqrt(V)
-    wrong = False
+    n, heavy = mu.size, momentum.size > 0
     for t in range(n):
-        turn, force = abs(A * mu[t]), pull[t] * abs(B)
-        factor = momentum_ratio(A * mu[t] + (1.0 - keep), momentum) if momentum > 0.0 else abs(keep - A * mu[t])
-        own, error = near[2 * t + OWN, j] * factor, near[2 * t + ERROR, j] * factor + (size + force)
-        near[2 * t + OWN, j], near[2 * t + ERROR, j] = own, error
-        rounding = error * _ROUNDING
-        z = max(own, force / turn if turn > 0.0 else 0.0)
-        if rounding > _WRONG * z and (rounding * max(z, rounding) > _SEEN * V or rounding * turn > _MOVES * abs(beta)):
-            wrong = True
-        if t == 0:
-            growth = near[2 * n, j]
-            if growth >= 1.0:
-                growth *= factor if factor > (1.0 if far else 2.0) else 1.0
-            elif _NEAR * beta * beta < V:  # not the first step, whose length is given, nor the way from a minimiser
-                growth = 1.0
-            near[2 * n, j] = growth
-            wrong |= growth > _BURSTS
-    return wrong
+        for j in range(active):
+            A, V, beta = step[A_, j], step[V_, j], abs(step[BETA, j])
+            turn, force = abs(A) * mu[t], pull[t] * abs(step[B_, j])
+            factor = abs(step[KEEP, j] - A * mu[t])
+            if heavy:
+                factor = momentum_ratio(A * mu[t] + (1.0 - step[KEEP, j]), momentum[j])
+            own = near[2 * t + OWN, j] * factor
+            error = near[2 * t + ERROR, j] * factor + (math.sqrt(V) + force)
+            near[2 * t + OWN, j], near[2 * t + ERROR, j] = own, error
+            # the mode is about as large as its own part, or as what forces it over its turn
+            rounding, size = error * _ROUNDING, max(own * turn, force)
+            large = rounding * turn > _WRONG * size
+            seen = rounding * max(size, rounding * turn) > _SEEN * V * turn
+            wrong = large & (seen | (rounding * turn > _MOVES * beta))
+            marks[j] = 1.0 if wrong else marks[j]
+            if t == 0:
+                growth = near[2 * n, j]
+                if growth >= 1.0:
+                    growth *= factor if factor > (1.0 if step[FAR, j] > 0.0 else 2.0) else 1.0
+                elif _NEAR * beta * beta < V:  # not the first step, whose length is given, nor the way from a minimiser
+                    growth = 1.0
+                near[2 * n, j] = growth
+                marks[j] = 1.0 if growth > _BURSTS else marks[j]

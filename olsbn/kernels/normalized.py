@@ -32,7 +32,18 @@ from olsbn._validate import FloatArray
 from olsbn.kernels.asked import ask, counted, empty_out
 from olsbn.kernels.compile import LANES, entry, helper
 from olsbn.kernels.coordinates import LARGEST, in_range, merged, whole_norm
-from olsbn.kernels.fastest import begin_fastest, empty_fastest, follow_fastest, scale_fastest
+from olsbn.kernels.fastest import (
+    A_,
+    B_,
+    BETA,
+    FAR,
+    KEEP,
+    V_,
+    begin_fastest,
+    empty_fastest,
+    follow_fastest,
+    scale_fastest,
+)
 from olsbn.kernels.lanes import CANCELLED, GOES_ON, empty, fill, move, scale
 from olsbn.kernels.run import Run
 from olsbn.kernels.schedules import tables
@@ -299,16 +310,16 @@ def _prepare_step(t, j, factor, eps_a, heavy, h, energy, mean_eigval, gdnp, top_
 
 
 @helper
-def _follow(t, near, mu, pull, j, heavy, energy):  # type: ignore[no-untyped-def]
-    """Return whether rounding decides from the next step of lane j on, whose coefficients stand."""
-    far = abs(t[_GAMMA, j]) > 1.0
-    V, beta = t[_Y, j] / energy, t[_BETA, j]
-    if heavy:
-        f = t[_TABLE, j]
-        A, B = f * t[_C2, j], f * (t[_C3, j] + t[_C2, j] * t[_P, j])
-        return follow_fastest(near, mu, pull, j, 1.0 - f * t[_C1, j], A, B, t[_M, j], V, beta, far)
-    B = t[_C3, j] - t[_C2, j] * t[_P, j]
-    return follow_fastest(near, mu, pull, j, t[_C1, j], t[_C2, j], B, 0.0, V, beta, far)
+def _follow(t, near, step, mu, pull, active, heavy, energy):  # type: ignore[no-untyped-def]
+    """Mark the lanes in which rounding decides from the next step on, whose coefficients stand."""
+    for j in range(active):
+        f = t[_TABLE, j] if heavy else 1.0
+        step[KEEP, j] = 1.0 - f * t[_C1, j] if heavy else t[_C1, j]
+        step[A_, j] = f * t[_C2, j]
+        step[B_, j] = f * (t[_C3, j] + (t[_C2, j] if heavy else -t[_C2, j]) * t[_P, j])
+        step[V_, j], step[BETA, j] = t[_Y, j] / energy, t[_BETA, j]
+        step[FAR, j] = 1.0 if abs(t[_GAMMA, j]) > 1.0 else 0.0
+    follow_fastest(near, step, t[_M] if heavy else t[_M, :0], mu, pull, active, t[_MARK])
 
 
 @helper
@@ -467,7 +478,7 @@ def normalized_tile(  # type: ignore[no-untyped-def]
         lambda_i, u_i, and v_i at step 0.
     scalars : float64[6]
         beta0, z0, kappa0, E, u'H^2u/E, u'u.
-    fast : three float64[at most 8]
+    fast : three float64[at most 4]
         mu, b and the start of the modes of H* to follow for the mark.
     h : float64
         N = h H + c I.
@@ -495,7 +506,7 @@ def normalized_tile(  # type: ignore[no-untyped-def]
     samples = np.zeros((LANES, MAX_SAMPLES))
     x, y, out = np.empty(d), np.empty(d), np.zeros(8)
     near_mu, near_pull, near_start = fast
-    near = empty_fastest(near_mu.size)
+    near, step = empty_fastest(near_mu.size), np.zeros((6, LANES))
     for k in range(n_cells):
         counts[k, 0] = CANCELLED
     active, next_cell = 0, 0
@@ -521,7 +532,6 @@ def normalized_tile(  # type: ignore[no-untyped-def]
             eps_a_k = t[_EPS_A, j] * tables[which_a[cell], k]
             exponent = watch[j].exponent
             _prepare_step(t, j, tables[which[cell], k], eps_a_k, heavy, h, energy, mean_eigval, gdnp, eigvals[d - 1])
-            wrong = _follow(t, near, near_mu, near_pull, j, heavy, energy)
             kept = watch[j].next_record
             if kept < record.size and record[kept] == k:
                 _report(t, v, u, j, energy, norms, exponent, out)
@@ -530,8 +540,6 @@ def normalized_tile(  # type: ignore[no-untyped-def]
                 trace[kept, cell, :] = out
                 watch[j].next_record += 1
             if ended == GOES_ON:
-                if wrong:
-                    t[_MARK, j] = 1.0
                 shift = _shift(t, j, heavy)
                 if shift != 0:
                     _rescale(t, watch, near, v, b, j, shift)
@@ -572,6 +580,8 @@ def normalized_tile(  # type: ignore[no-untyped-def]
                 move(near, j, active)
                 watch[j] = watch[active]
                 samples[j, :] = samples[active, :]
+        if near_mu.size:  # a lane that has just begun does not move
+            _follow(t, near, step, near_mu, near_pull, active, heavy, energy)
 
 
 # -------------------------------------------------------------------- faces

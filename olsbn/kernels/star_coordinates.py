@@ -41,6 +41,7 @@ _PARALLEL = (
 )  # two vectors of float64 that differ by less are parallel: the difference is that of the arithmetic
 # Modes that are watched (`olsbn.kernels.star`): the fastest, and those with eigenvalues near theirs.
 _WATCHED, _NEAR_TOP = 8, 0.4
+_FOLLOWED = 4  # by kernels in other coordinates, where each costs as much as some modes
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,10 +154,10 @@ def fastest(problem: OLSProblem) -> Fastest:
     """Return the modes that a kernel follows to tell where rounding decides: O(d)."""
     x = _divide(problem)
     n_roots = int(x.loud.sum()) - 1
-    mu, b, z = x.modes(np.arange(max(0, n_roots - _WATCHED), n_roots), threads=1)
+    mu, b, z = x.modes(np.arange(max(0, n_roots - _FOLLOWED), n_roots), threads=1)
     silent = x.across != 0
     mu = np.concatenate([mu, x.lam[silent]])
-    which = _watched(mu)
+    which = _watched(mu)[:_FOLLOWED]
     pull, start = np.concatenate([b, np.zeros(silent.sum())]), np.abs(np.concatenate([z, x.across[silent]]))
     return Fastest(mu[which], pull[which], start[which], x.eigval_exp, x.w_exp, x.u_exp)
 
