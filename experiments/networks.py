@@ -24,7 +24,7 @@ BEGIN, END = "<!-- networks: begin -->", "<!-- networks: end -->"  # around the 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--full", action="store_true", help="ten times the steps, all rates at width 1000: a day or more")
+    size.add_argument("--full", action="store_true", help="ten times the steps, sharpness at width 1000 too")
     size.add_argument("--smoke", action="store_true", help="a minute's version, written into the current directory")
     parser.add_argument("--collect", action="store_true", help="run no more tiles: data and figure of those there are")
     parser.add_argument("--draw", action="store_true", help="draw figure and table from the data, run nothing")

@@ -99,11 +99,8 @@ def studies(size="default"):
     found = []
 
     def add(name, n_steps, network, method="gd", points=None, **how):
-        few = network.width == 1000 and not full
-        if points is None and network.norm == "none":
-            points = at(decades(-4, 2, 2) if few else PLAIN)
-        elif points is None:
-            points = at(decades(-3, 7, 1 if few else 2))
+        if points is None:
+            points = at(PLAIN if network.norm == "none" else decades(-3, 7, 2))
         found.append(Study(name, network, method, points, n_steps * more, seeds, **how))
 
     def grid(name, width, depth, n_steps, methods=("gd", "sgd")):
@@ -122,15 +119,15 @@ def studies(size="default"):
     add("hidden", 1000, replace(one, norm="hidden"))
     grid("digits", 1000, 1, 300)
     add("zero", 100, replace(one, scale0=0.0, width=1000))
-    grid("digits", 100, 2, 300)
-    grid("digits", 10, 2, 300)
-    for width, depth, n_steps in ((100, 1, 1000), (10, 1, 1000), (100, 2, 300), (10, 2, 300), (1000, 1, 100)):
+    grid("digits", 100, 2, 1000)
+    grid("digits", 10, 2, 1000)
+    for width, depth, n_steps in ((100, 1, 1000), (10, 1, 1000), (100, 2, 1000), (10, 2, 1000), (1000, 1, 300)):
         grid("mnist_5k", width, depth, n_steps)
     for norm in ("bn", "none"):
         add("xent", 1000, replace(one, norm=norm, loss="xent"))
     add("rates", 1000, one, points=at(decades(-3, 7, 1), SLOW))
     for name in ("digits", "mnist_5k"):
-        grid(name, 1000, 2, 30)
+        grid(name, 1000, 2, 100)
     return found
 
 
