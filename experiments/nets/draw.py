@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from nets.results import read
-from nets.table import COMMON, Numbers, last_sharpness, networks, rows
+from nets.table import COMMON, Numbers, last_sharpness, left_out, networks, rows
 from olsbn.plotting import save, style
 
 BLUE, ORANGE, GREEN, RED = "#1f5fa8", "#c46a00", "#3f8f8b", "#d6005f"
@@ -26,7 +26,7 @@ def draw(folder):
     for kind in ("png", "pdf"):
         save(figure, folder / f"networks.{kind}", about)
     found = rows(numbers)
-    text = table(found) + missing(results)
+    text = table(found) + left_out(numbers) + missing(results)
     (folder / "table.md").write_text(text)
     facts = {"limit": numbers.limit, "table": [vars(row) for row in found], "networks": networks(numbers)}
     (folder / "numbers.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False).replace("NaN", "null") + "\n")
@@ -52,7 +52,7 @@ def missing(results):
 
 def make_figure(numbers):
     """Return the figure: least squares above, the network below, the same axes."""
-    figure = Figure(figsize=(11, 6), layout="constrained")
+    figure = Figure(figsize=(9.6, 5.8), layout="constrained")
     axes = figure.subplots(2, 4, sharex="col", sharey="col")
     ls, limit = numbers.ls, numbers.limit
     main = {norm: numbers.main(norm) for norm in ("bn", "none")}
@@ -100,7 +100,7 @@ def make_figure(numbers):
     keys.append(
         Line2D([], [], color="#444444", linewidth=0.9, linestyle=(0, (2, 2)), label=f"to be reached: {limit:g}")
     )
-    figure.legend(handles=keys, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(handles=keys, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
 
     for arm in ("zero", "bn"):
         result, color, _ = grid[arm]
@@ -125,8 +125,8 @@ def make_figure(numbers):
         if there:
             found = [numbers.network_ends(r)[..., numbers.steps(r).index(steps)] for r in there.values()]
             band(axes[1, 3], list(there), np.stack(found, -1), color)
-    axes[0, 3].set(xscale="log", yscale="log", title="good rates over the width")
-    axes[1, 3].set_xlabel("width of the hidden layer")
+    axes[0, 3].set(xscale="log", yscale="log", title="good rates over width")
+    axes[1, 3].set_xlabel("width of hidden layer")
     for ax in axes[1, ::2]:
         ax.set_xlabel(r"learning rate $\varepsilon$")
     for ax in axes[:, 1::2].ravel():
@@ -136,7 +136,7 @@ def make_figure(numbers):
         ax.grid(alpha=0.25, linewidth=0.5)
         ax.minorticks_off()
     for row, name in enumerate(("least squares", "network")):
-        axes[row, 0].annotate(name, (-0.4, 0.5), xycoords="axes fraction", rotation=90, va="center", ha="center",
+        axes[row, 0].annotate(name, (-0.52, 0.5), xycoords="axes fraction", rotation=90, va="center", ha="center",
                               fontsize=11, fontweight="bold")  # fmt: skip
     return figure
 

@@ -12,6 +12,7 @@ XENT_LIMIT = 0.01  # of cross-entropy, which falls faster
 ACCURACY = 0.8  # share of test rows right
 STEPS = (10, 30, 100, 300, 1000, 3000, 10_000)
 NARROW = 0.5  # decades; where a range is narrower, at few steps, its ends do not yet follow the laws
+ENOUGH = 3  # numbers of steps with a range that wide: a line through two, of which one is just open, says little
 COMMON = {"bn": 300, "none": 300, "zero": 100}  # steps at which widths are compared: those that all of them ran
 NEAR = 0.25  # an exponent this close to the theory's, or within two errors, is the theory's
 PINNED = (1.5, 2.75)  # what counts as at the edge of stability, 2
@@ -81,9 +82,13 @@ class Numbers:
         Only where the mean range is at least NARROW wide: a law of wide ranges.
         """
         x = np.log10(steps)
-        wide = np.isfinite(ends).all((0, 1)) & ((ends[1] - ends[0]).mean(0) >= NARROW)
-        ends = np.where(wide, ends, np.nan)
+        ends = np.where(wide(ends), ends, np.nan)
         return [cliff(slope(x, y), x, y, grid) for y in (*ends, ends[1] - ends[0])]
+
+
+def wide(ends):
+    """Return at which steps all seeds have a range, on the mean at least NARROW wide, (steps,)."""
+    return np.isfinite(ends).all((0, 1)) & ((ends[1] - ends[0]).mean(0) >= NARROW)
 
 
 def cliff(found, x, y, grid):
@@ -102,20 +107,21 @@ def agrees(found, theory):
 
 
 def verdict(main, theory, others):
-    """Yes: the main network and all others have it. In part: some have it. No: none. A dash: not measured."""
+    """Yes: the main network and all others have it. In part: so many of so many. No: none. A dash: not measured."""
     known = [found for found in (main, *others) if np.isfinite(found.value)]
     have = [agrees(found, theory) for found in known]
     if not known:
         return "–"
-    return "yes" if all(have) else "in part" if any(have) else "no"
+    return "yes" if all(have) else f"in part ({sum(have)} of {len(have)})" if any(have) else "no"
 
 
 def spread(others):
-    """Return lowest and highest value of the other networks, and how many there are."""
+    """Return lowest value, median and highest value of the other networks, and how many there are."""
     values = [found.value for found in others if np.isfinite(found.value)]
     if not values:
         return "–"
-    return f"{min(values):.2f} … {max(values):.2f} ({len(values)})".replace("-", "−")
+    shown = (min(values), float(np.median(values)), max(values)) if len(values) > 1 else values
+    return f"{' … '.join(f'{value:.2f}' for value in shown)} ({len(values)})".replace("-", "−")
 
 
 def spacing(result):
@@ -124,27 +130,52 @@ def spacing(result):
     return float(np.median(np.diff(x)))
 
 
+PARTS = ("lower end", "upper end", "range, upper over lower end")
+
+
+def in_steps(numbers, norm):
+    """Return the exponents in K of the main network, and of the others a list of (wide ranges, exponents)."""
+    main, found = numbers.find(norm=norm, width=100), []
+    if main is None:
+        return [Estimate(np.nan, np.nan)] * 3, []
+    for result in (main, *(r for r in numbers.results if r.facts["name"] == "grid" and r is not main)):
+        if result.facts["norm"] == norm:
+            ends, grid = numbers.network_ends(result), spacing(result) if norm == "none" else 0
+            found.append((int(wide(ends).sum()), numbers.exponents(ends, numbers.steps(result), grid)))
+    return found[0][1], found[1:]
+
+
 def rows(numbers):
     """Return the rows of the table."""
     found = []
     for norm, arm, theory in (("bn", "bn", (-1, 1, 2)), ("none", "none", (-1, 0, 1))):
         name = "BN" if norm == "bn" else "GD"
-        main = numbers.find(norm=norm, width=100)
-        grids = [r for r in numbers.results if r.facts["name"] == "grid" and r.facts["norm"] == norm and r is not main]
-        grids = [r for r in grids if len(numbers.steps(r)) > 2]
-        step = 0 if norm == "bn" else 1
-        every = [
-            numbers.exponents(numbers.network_ends(r), numbers.steps(r), step * spacing(r)) for r in (main, *grids)
-        ] if main else [[Estimate(np.nan, np.nan)] * 3]  # fmt: skip
-        ls = numbers.exponents(numbers.ls_ends(arm, 100), numbers.ls["n_steps"].values, 0.125 * step)
-        parts = ("lower end", "upper end", "range, upper over lower end")
-        for j, part in enumerate(parts):
-            others = [e[j] for e in every[1:] if np.isfinite(e[2].value)]
+        main, every = in_steps(numbers, norm)
+        grid = 0.125 if norm == "none" else 0
+        ls = numbers.exponents(numbers.ls_ends(arm, 100), numbers.ls["n_steps"].values, grid)
+        for j, part in enumerate(PARTS):
+            others = [exponents[j] for count, exponents in every if count >= ENOUGH]
             found.append(
                 Row(f"{name}: exponent in K of the {part}", f"{theory[j]}".replace("-", "−"), str(ls[j]),
-                    str(every[0][j]), spread(others), verdict(every[0][j], theory[j], others))
+                    str(main[j]), spread(others), verdict(main[j], theory[j], others))
             )  # fmt: skip
     return found + widths(numbers) + edges(numbers) + regimes(numbers) + variants(numbers)
+
+
+def left_out(numbers):
+    """Say what the networks have whose range is wide at fewer than ENOUGH numbers of steps, and how many agree then."""
+    text = ""
+    for name, norm, theory in (("BN", "bn", (-1, 1, 2)), ("GD", "none", (-1, 0, 1))):
+        main, every = in_steps(numbers, norm)
+        two = [exponents for count, exponents in every if count == 2]
+        known = [main] + [exponents for count, exponents in every if count >= 2]
+        if two:
+            shown = "; ".join(f"{part} {spread([e[j] for e in two])}" for j, part in enumerate(PARTS))
+            agree = ", ".join(str(sum(agrees(e[j], theory[j]) for e in known)) for j in range(3))
+            text += f" {name}, wide at two K: {shown}. With these {agree} of {len(known)} agree with the theory."
+            text += f" {sum(count < 2 for count, _ in every)} more are wide at one K or none."
+    head = "\nNot in the rows on K are networks whose range is wide enough at fewer than three K."
+    return f"{head}{text}\n" if text else ""
 
 
 def widths(numbers):
@@ -162,7 +193,7 @@ def widths(numbers):
         for j, result in enumerate(parts.values()):
             if result and COMMON[arm] in numbers.steps(result):
                 net[..., j] = numbers.network_ends(result)[..., numbers.steps(result).index(COMMON[arm])]
-        grid = 0.5 if theory == 0 else 0
+        grid = max(spacing(result) for result in parts.values() if result) if theory == 0 and any(parts.values()) else 0
         for part, y, z in (
             ("lower end", net[0], ls[0]), ("upper end", net[1], ls[1]), ("range", net[1] - net[0], ls[1] - ls[0]),
         ):  # fmt: skip
@@ -261,11 +292,9 @@ def bracket(rates, grows):
 
 
 def pinned(eps, edge):
-    """Return the decades of learning rates with the effective rate at the edge, (seeds,), and the level there."""
+    """Return the decades of learning rates with the effective rate at the edge, (seeds,)."""
     inside = (edge >= PINNED[0]) & (edge <= PINNED[1])
-    step = np.median(np.diff(np.log10(eps)))
-    level = np.array([np.median(e[i]) if i.any() else np.nan for e, i in zip(edge.T, inside.T, strict=True)])
-    return inside.sum(0) * step, level
+    return inside.sum(0) * np.median(np.diff(np.log10(eps)))
 
 
 def regimes(numbers):
@@ -287,22 +316,12 @@ def regimes(numbers):
                 Row(f"BN, {name}: slope of (effective rate × sharpness) in ε, {part} two decades",
                     f"{theory}".replace("-", "−"), str(two), str(one), "–", verdict(one, theory, []))
             )  # fmt: skip
-        (wide, level), (ls_wide, ls_level) = pinned(result.eps, net), pinned(ls_eps, ls)
         marks = [np.log10(numbers.ls[f"eps_{j}_{arm}"].sel(width=100).values) for j in (1, 2)]
         theory = float(np.median(np.maximum(marks[1] - marks[0], 0)))
-        one, two = average(wide), average(ls_wide)
+        one, two = average(pinned(result.eps, net)), average(pinned(ls_eps, ls))
         found.append(
             Row(f"BN, {name}: decades of ε in which it is pinned at the edge of stability", f"{theory:.1f}",
                 str(two), str(one), "–", "yes" if agrees(one, two.value) else "in part" if one.value else "no")
-        )  # fmt: skip
-        others = [r for r in numbers.results if r.sharpness.size and r is not result and r.facts["name"] == study]
-        others = [
-            average(level) for r in others if r.run.all() and np.isfinite(r.sharpness).any()
-            for _, level in [pinned(r.eps, r.eps[:, None] * last_sharpness(r))]
-        ]  # fmt: skip
-        found.append(
-            Row(f"BN, {name}: the level there", "2", str(average(ls_level)), str(average(level)), spread(others),
-                verdict(average(level), 2, others))
         )  # fmt: skip
     return found
 
@@ -371,7 +390,7 @@ def networks(numbers):
         steps = numbers.steps(result)
         row = {k: facts[k] for k in ("name", "data", "depth", "width", "norm", "method", "loss", "scale0")}
         row |= {"steps": steps, "complete": bool(result.run.all()), "seeds": facts["seeds"]}
-        step = spacing(result) if facts["norm"] == "none" else 0
+        step = spacing(result) if facts["norm"] != "bn" else 0
         for label, how in (
             ("loss 0.5", {"limit": 0.5}), ("loss 0.3", {"limit": 0.3}), ("loss 0.2", {"limit": 0.2}),
             ("loss 0.1", {"limit": 0.1}), ("loss 0.01", {"limit": 0.01}), (f"accuracy {ACCURACY}", {"accuracy": True}),
