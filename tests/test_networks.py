@@ -2,14 +2,15 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "experiments"))
@@ -17,7 +18,7 @@ pytest.importorskip("flax", reason="the extra nn (JAX, Flax) is not installed")
 
 import jax  # noqa: E402
 from jax.flatten_util import ravel_pytree  # noqa: E402
-from nets import bridge, measure, model, plan, results, table, tiles  # noqa: E402
+from nets import bridge, measure, model, plan, results, table  # noqa: E402
 
 
 @contextlib.contextmanager
@@ -33,10 +34,32 @@ def command(folder, *args):
             process.kill()
 
 
-def test_killed_half_way_it_goes_on_and_draws_the_same_bytes(tmp_path):
+FILES = ("networks.png", "networks.pdf", "table.md", "numbers.json")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The folder of a small run that nothing has interrupted."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with command(folder) as process:
+        printed = process.communicate()[0]
+    assert process.returncode == 0, printed
+    assert "| BN: exponent in K of the lower end |" in printed
+    return folder / "networks"
+
+
+def arrays(path):
+    """Return {name: (kind, shape, bytes)} of a store."""
+    members = dict(zarr.open_group(path, mode="r").members(max_depth=None))
+    found = {name: array[...] for name, array in members.items() if isinstance(array, zarr.Array)}
+    assert all(np.isfinite(values).any() for values in found.values())
+    return {name: (values.dtype, values.shape, values.tobytes()) for name, values in found.items()}
+
+
+def test_killed_half_way_it_goes_on_to_the_same_bits(tmp_path, undisturbed):
     with command(tmp_path) as first:
         for line in first.stdout:
-            if line.lstrip().startswith("1/"):  # a tile is committed
+            if line.lstrip().startswith("1/"):  # a tile is committed, the second is under way
                 break
     assert first.returncode == -signal.SIGKILL
     store = tmp_path / "networks" / "networks.zarr"
@@ -48,20 +71,32 @@ def test_killed_half_way_it_goes_on_and_draws_the_same_bytes(tmp_path):
     assert second.returncode == 0, printed
     assert printed.startswith("1 of 2 tiles are there")
     assert done == {f: f.stat().st_mtime_ns for f in done}  # what was there is not computed again
-    study = plan.studies("smoke")[0]
-    found = results.read(tmp_path / "networks")[0][0]
-    again = tiles.run_tile(study, slice(None), threading.Event())
-    np.testing.assert_allclose(found.loss, again["loss"], rtol=1e-3)  # stored to 2e-4
-    assert "| BN: exponent in K of the lower end |" in printed
+    found = arrays(store)
+    assert {name.rpartition("/")[2] for name in found} == {"status", "loss", "accuracy", "sharpness"}
+    assert found == arrays(undisturbed / "networks.zarr")
+    for name in FILES:
+        assert (store.parent / name).read_bytes() == (undisturbed / name).read_bytes(), name
 
-    figures = [tmp_path / "networks" / name for name in ("networks.png", "networks.pdf", "table.md", "numbers.json")]
-    before = [file.read_bytes() for file in figures]
-    for file in figures:
-        file.unlink()
-    with command(tmp_path, "--draw") as third:
-        third.communicate()
-    assert third.returncode == 0
-    assert before == [file.read_bytes() for file in figures]
+
+def test_it_is_drawn_again_from_the_small_files_to_the_same_bytes(tmp_path, undisturbed):
+    folder = tmp_path / "networks"
+    folder.mkdir()
+    for name in (results.NETWORKS, results.LEAST_SQUARES):
+        shutil.copy(undisturbed / name, folder)
+    with command(tmp_path, "--draw") as process:
+        process.communicate()
+    assert process.returncode == 0
+    for name in FILES:
+        assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
+
+
+def test_the_small_file_holds_what_the_store_does(undisturbed):
+    group = zarr.open_group(undisturbed / "networks.zarr", mode="r")
+    for study, found in zip(plan.studies("smoke"), results.read(undisturbed)[0], strict=True):
+        np.testing.assert_array_equal(found.eps, [eps for eps, _ in study.points])
+        for name in ("loss", "accuracy"):
+            values = group[f"{study.path}/{name}"][...]
+            np.testing.assert_allclose(getattr(found, name), values, rtol=1e-3)  # kept to 2e-4
 
 
 def test_one_neuron_with_batch_norm_gives_the_numbers_of_run_bngd():
@@ -91,7 +126,7 @@ def test_sharpness_is_the_largest_eigenvalue_and_falls_with_the_square_of_the_no
     def loss(w):
         return NET.loss_of(NET.outputs(model.merge(unflatten(w), norm), arrays[0]), arrays[1])
 
-    dense = np.linalg.eigvalsh(np.asarray(jax.hessian(loss)(flat), float))[-1]
+    dense = np.linalg.eigvalsh(np.asarray(jax.jit(jax.hessian(loss))(flat), float))[-1]
     found = np.asarray(NET.sharpness(arrays, params))
     assert found[1] == pytest.approx(dense, rel=1e-2)
     longer, same = model.split(params)
@@ -155,11 +190,20 @@ def test_exponents_and_their_errors():
     assert wide.error > 0.05 and wide.value == found.value
 
 
+def test_a_range_counts_where_it_is_half_a_decade_wide_for_all_seeds():
+    lower = np.array([[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, np.nan, 0.0]])
+    upper = np.array([[0.4, 0.7, 1.0, 2.0], [0.4, 0.5, np.nan, 2.0]])
+    assert table.wide(np.stack([lower, upper])).tolist() == [False, True, False, True]
+
+
 def test_verdicts():
     one, off, none = measure.Estimate(1.1, 0.05), measure.Estimate(1.6, 0.1), measure.Estimate(np.nan, np.nan)
     assert table.verdict(one, 1, [one, none]) == "yes"
-    assert table.verdict(one, 1, [off]) == "in part"
+    assert table.verdict(one, 1, [off, none, one]) == "in part (2 of 3)"
     assert table.verdict(off, 1, []) == "no"
     assert table.verdict(none, 1, []) == "–"
+    assert table.spread([off, one, none, one]) == "1.10 … 1.10 … 1.60 (3)"
+    assert table.spread([off, none]) == "1.60 (1)"
+    assert table.spread([none]) == "–"
     assert table.bracket(np.array([1, 1.9, 2.1]), [False, False, True]) == "1.9 … 2.1"
     assert table.bracket(np.array([1, 1.9, 2.1]), [False, False, False]) == "none up to 2.1"
