@@ -181,8 +181,6 @@ def _jax() -> dict[str, Callable[[Work], Any]]:
     import jax
     import jax.numpy as jnp
 
-    jax.config.update("jax_enable_x64", True)
-
     def printed(eps: Any, x: Any, steps: int) -> Any:
         def sums(w: Any) -> Any:
             return w @ x["g"], w @ (x["eigvals"] * w)
@@ -221,12 +219,14 @@ def _jax() -> dict[str, Callable[[Work], Any]]:
     def jax_printed(work: Work) -> Any:
         p = work.problem
         x = {"eigvals": p.eigvals, "g": p.eigvals * p.u, "w0": p.w0, "a0": p.a0, "E": p.explained_var}
-        return np.asarray(run_printed(work.eps, x, work.steps))
+        with jax.enable_x64(True):  # here alone: it is a setting of the whole process
+            return np.asarray(run_printed(work.eps, x, work.steps))
 
     def jax_star(work: Work) -> Any:
         p = _star(work.dim)
         x = {"mu": p.modes[::2], "b": p.modes[1::2], "z": p.start, "beta": p.beta0, "a": p.alpha0, "L": p.mean_eigval}
-        return np.asarray(run_star(np.ldexp(work.eps, p.eps_exp), x, work.steps))
+        with jax.enable_x64(True):
+            return np.asarray(run_star(np.ldexp(work.eps, p.eps_exp), x, work.steps))
 
     return {"JAX jit(vmap(scan)), printed update": jax_printed, "JAX jit(vmap(scan)), eigenbasis of H*": jax_star}
 
