@@ -262,7 +262,7 @@ def contestants(dim: int) -> dict[str, Callable[[Work], Any]]:
     found: dict[str, Callable[[Work], Any]] = {
         ENGINE: engine,
         ENGINE_ONE: lambda work: engine(work, workers=1),
-        "olsbn, deflated coordinates": deflated,
+        "deflated kernel alone, no marks": deflated,
         "plain-coordinates kernel": plain_kernel,
         "NumPy, batched": batched_numpy,
         "NumPy, dense Python loop": dense_loop,
