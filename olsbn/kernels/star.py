@@ -85,7 +85,8 @@ ROW_UNSEEN = ROW_OWN + MAX_WATCHED  # what slaved ones may have of their own
 ROW_SIZE = ROW_UNSEEN + MAX_WATCHED  # bounds of their sizes
 ROW_ERROR = ROW_SIZE + MAX_WATCHED  # and what rounding may have put into them
 ROW_GROWTH = ROW_ERROR + MAX_WATCHED  # of the fastest mode in bursts
-ROW_PAST_A = ROW_GROWTH + 1
+ROW_SLAVED = ROW_GROWTH + 1  # whether the mode looked at is to be slaved
+ROW_PAST_A = ROW_SLAVED + 1
 ROW_PAST_B = ROW_PAST_A + WATCH
 STAR_ROWS = ROW_PAST_B + WATCH
 
@@ -280,6 +281,7 @@ def _write_watched(to: Writer, v: int, mode: Any, t: Any, mu: Any, pull: Any) ->
     own = select(to.less(own, to.constant(4.0 * _TRACE)), to.constant(4.0 * _TRACE), own)
     share = to.mul(z, to.constant(_SLAVED))
     slaved = builder.and_(to.less(own, share), to.less(to.constant(1.9), turn))
+    to.put(select(slaved, one, zero), ROW_SLAVED, v)
     unseen = select(builder.and_(slaved, to.less(unseen, share)), share, unseen)
     error = to.add(error, to.constant(16.0 * _TRACE / _ROUNDING))
     rounding = to.mul(error, to.constant(_ROUNDING))
@@ -361,12 +363,10 @@ def _watch(table, state, silent_state, modes, silent_modes, watched, n_lanes):  
             alone = _watched_half(table, of, k, t, mu, pull)
         if alone and not silent:
             for j in range(n_lanes):
-                fast = abs(table[ROW_A * LANES + j]) * mu > 1.9
-                # what is kept has the pending step in it
-                pending = abs(fma(-mu, table[ROW_A * LANES + j], 1.0))
-                if fast and table[(ROW_OWN + t) * LANES + j] < _SLAVED * abs(state[i, j]) * pending:
-                    found, slaved = _slaved(table, j, mu, pull)
-                    if slaved:
+                if table[ROW_SLAVED * LANES + j] > 0.0:
+                    found, converged = _slaved(table, j, mu, pull)
+                    if converged:
+                        pending = abs(fma(-mu, table[ROW_A * LANES + j], 1.0))
                         state[i, j] = found
                         table[(ROW_ERROR + t) * LANES + j] = _SERIES / _ROUNDING * abs(found) * pending
         if t == 0:
