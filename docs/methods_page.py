@@ -8,9 +8,9 @@ import olsbn
 PAGE = Path(__file__).with_name("methods.md")
 
 
-def bound(value):
-    """Return an end of a range as text."""
-    return "∞" if value == math.inf else f"{value:g}"
+def upper(value):
+    """Return the upper end of a range as text: inf itself is not allowed, and large whole numbers are powers of two."""
+    return "∞)" if value == math.inf else f"2^{math.log2(value):g}]" if value > 1e6 else f"{value:g}]"
 
 
 def text():
@@ -36,7 +36,7 @@ def text():
             neutral = "must be given" if p.default is None else f"{p.default:g}"
             kind = ", whole" if p.kind == "count" else ""
             parts.append(
-                f"| `{p.name}` | {p.symbol} | {p.meaning} | {neutral} | [{bound(p.low)}, {bound(p.high)}]{kind} |"
+                f"| `{p.name}` | {p.symbol} | {p.meaning} | {neutral} | [{p.low:g}, {upper(p.high)}{kind} |"
             )
         for option in method.options:
             allowed = ", ".join(option.choices) or "a whole number"
