@@ -12,12 +12,13 @@ import click
 from olsbn import __version__
 from olsbn.cli.shell import main
 
-_NEEDED = ("numpy", "scipy", "numba", "llvmlite", "xarray", "zarr", "h5netcdf", "matplotlib")
+_NEEDED = ("numpy", "scipy", "numba", "llvmlite", "xarray", "zarr", "h5netcdf", "h5py", "matplotlib")
 # extra -> (module, package) of what it brings
 _EXTRAS = {
     "data": (("sklearn", "scikit-learn"), ("mlxtend", "mlxtend"), ("pandas", "pandas")),
     "dask": (("dask", "dask"), ("distributed", "distributed")),
     "certify": (("flint", "python-flint"),),
+    "parquet": (("pyarrow", "pyarrow"),),
     "bench": (("jax", "jax"),),
     "nn": (("jax", "jax"), ("flax", "flax")),
 }
