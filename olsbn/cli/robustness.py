@@ -19,7 +19,7 @@ _ROWS = 12
 @click.argument("result", metavar="RESULT")
 @problem_options
 @click.option("--default", "rate", type=float, default=0.1, show_default=True, metavar="EPS", help="A usual choice.")
-@click.option("--out", metavar="FILE", help="A .csv, .nc or .npz table, or a .png or .pdf picture.")
+@click.option("--out", metavar="FILE", help="A .csv, .nc, .npz or .parquet table, or a .png or .pdf picture.")
 def robustness_command(result: str, rate: float, out: str | None, **named: Any) -> None:
     r"""Measure how wide the range of learning rates is that reach the tolerance.
 
