@@ -331,7 +331,7 @@ def _rate_line(method: Method, problem: OLSProblem, ds: xr.Dataset) -> str:
     best, attained, why = method.theory.best_rates(problem)
     if math.isnan(best) or not has_laws(ds, method):
         theory = "no prediction"
-    elif attained > best:
+    elif schema.ratio(attained) != schema.ratio(best):
         theory = (
             f"theory{_scale(method)}: not below {schema.ratio(attained)}, for {why}; "
             f"{schema.ratio(best)} would be the best over all eps_hat"
