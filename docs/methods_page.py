@@ -35,9 +35,7 @@ def text():
         for p in method.params:
             neutral = "must be given" if p.default is None else f"{p.default:g}"
             kind = ", whole" if p.kind == "count" else ""
-            parts.append(
-                f"| `{p.name}` | {p.symbol} | {p.meaning} | {neutral} | [{p.low:g}, {upper(p.high)}{kind} |"
-            )
+            parts.append(f"| `{p.name}` | {p.symbol} | {p.meaning} | {neutral} | [{p.low:g}, {upper(p.high)}{kind} |")
         for option in method.options:
             allowed = ", ".join(option.choices) or "a whole number"
             parts.append(f"| `{option.name}` | | {option.meaning} | {option.default} | {allowed} |")

@@ -98,13 +98,18 @@ def run_command(method: str, steps: int, tol: float, out: str | None, **named: A
         to_tol = ds.attrs["steps_to_tol"]
         reached = f"{to_tol} steps to" if to_tol >= 0 else f"in {steps} steps not down to"
         head = f"{name.upper():<11} {ds.attrs['status'].replace('_', ' ')}, {reached} a relative excess of {tol:g}"
-        click.echo(f"{head} ({', '.join(at)})")
+        click.echo(f"{head} ({', '.join(at)})" if at else head)
         if notes.get(name):
             click.echo(f"{'':<11} {notes[name]}")
         if to_tol < 0 and ds.attrs["status"] == "max_steps":
             click.echo(f"{'':<11} {how_many(problem, name, given[name], ds)}")
-        measured = "none" if math.isnan(ds.attrs["rate_sim"]) else f"{ds.attrs['rate_sim']:.15g}"
-        click.echo(f"{'':<11} contraction ratio a step: measured {measured}, theory {ds.attrs['rate_theory']:.15g}")
+        if "by_rounding" in ds and ds["by_rounding"].values[-1]:
+            first = int(ds["step"].values[ds["by_rounding"].values.argmax()])
+            click.echo(f"{'':<11} rounding may decide from step {first} on (by_rounding): only many digits tell")
+        measured, theory = (
+            "none" if math.isnan(ds.attrs[key]) else f"{ds.attrs[key]:.15g}" for key in ("rate_sim", "rate_theory")
+        )
+        click.echo(f"{'':<11} contraction ratio a step: measured {measured}, theory {theory}")
     click.echo(f"results     {path}/ ({', '.join(['run.png', 'run.pdf', *(f'{name}.nc' for name in names)])})")
 
 
