@@ -311,7 +311,7 @@ def _width_line(method: Method, problem: OLSProblem, ds: xr.Dataset) -> str:
     elif window.reliable:
         theory = f"theory: {window.decades:.2f} decades{_scale(method)}"
     else:
-        theory = "theory: no reliable prediction so near to the plateau or the solution, or for so few steps"
+        theory = "theory: not reliable near the plateau or the solution, or for few steps"
     return f"  {method.title:<9} {measured}{' at ' if where else ''}{', '.join(where)} ({theory})"
 
 

@@ -173,6 +173,15 @@ def test_a_method_parameter_that_another_has():
     assert "one number here" in call("run", *RANDOM, "--eps", "1:2:3", code=2)
 
 
+def test_run_says_where_rounding_may_decide_and_what_theory_does_not_give():
+    data = ("run", "--data", "diabetes", "--standardize")
+    marked = call(*data, "--method", "bngd", "--eps", "4.4e-4", "--steps", "1500")
+    assert re.search(r"rounding may decide from step \d+ on \(by_rounding\)", marked)
+    plain = call(*data, "--method", "bngd", "--eps", "1e-3", "--weight-decay", "0.1", "--steps", "20")
+    assert "by_rounding" not in plain and "theory none" in plain
+    assert "()" not in call(*data, "--method", "gdnp", "--steps", "20")
+
+
 def test_doctor_names_versions_and_the_cache():
     out = call("doctor")
     assert f"olsbn       {olsbn.__version__} on Python" in out and "numba" in out and "processors" in out

@@ -34,7 +34,9 @@ _LOOK, _LONGER = 20_000, 1e8
     "--steps", type=int, default=2000, show_default=True, metavar="K", help="Number of steps; up to 20000 are recorded."
 )
 @click.option("--tol", type=float, default=1e-10, show_default=True, help="Relative excess that counts as converged.")
-@click.option("--out", metavar="DIR", help="Where the results go (default: results/run-NAME).")
+@click.option(
+    "--out", metavar="DIR", help="Where the results go (default: results/run-NAME, run-M-NAME of one method)."
+)
 def run_command(method: str, steps: int, tol: float, out: str | None, **named: Any) -> None:
     r"""Run GD and BNGD, or any method, once and draw every step.
 
@@ -72,7 +74,11 @@ def run_command(method: str, steps: int, tol: float, out: str | None, **named: A
                 SweepSpec.checked(problem, name, {"eps": 1.0} | given[name], n_steps=steps, tol=tol)
                 given[name]["eps"], notes[name] = default_eps(problem, name, tol, steps, given[name])
             SweepSpec.checked(problem, name, given[name], n_steps=steps, tol=tol)
-        path = Path(out) if out is not None else results_name("run", problem.label)
+        path = (
+            Path(out)
+            if out is not None
+            else results_name("run" if method == "both" else f"run-{method}", problem.label)
+        )
     with output_directory(path, tuple(f"{name}.nc" for name in names)) as publish:
         with may_fail("the run"):
             record = max(1, -(-steps // 20_000))
