@@ -46,6 +46,13 @@ def test_an_amplitude_that_comes_back_below_the_edge():
     assert 0 < marked < right
 
 
+def test_a_scale_that_outlives_the_modes():
+    """Forced over hundreds of steps, delta has nothing of its own but rounding, and decays slower than the mode."""
+    problem = olsbn.OLSProblem([1, 7e5], [-0.3, 0.07], [0.35, 0.25])
+    right, marked = check(problem, np.geomspace(0.02, 0.03, 12), [1.0, 1.9], 800)
+    assert right >= 12 and marked <= 12
+
+
 def test_bursts_multiply_rounding():
     rng = np.random.default_rng(1025)
     h, u = np.geomspace(1, 100, 12), 10 ** rng.uniform(-10, 0, 12)

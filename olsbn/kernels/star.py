@@ -21,8 +21,10 @@ the differences of the last values of A and B (`_slaved`).
 
 Marks. A cell is marked `by_rounding` where what a slaved mode may have of its own, and only many digits know, has had
 the time to grow; where the bound of the rounding in a watched mode, carried along with it, has become a share of it
-that the others see; and where bursts of the fastest mode, each of which multiplies what rounding put into it, have
-grown too far (`_write_growth`). That is no proof: not all modes are watched, and the last is a rule of thumb.
+that the others see; where bursts of the fastest mode, each of which multiplies what rounding put into it, have grown
+too far (`_write_growth`); and where delta, which also followed from the others while the part of its own fell below
+their rounding, outlives them (`_write_scale`). That is no proof: not all modes are watched, and bursts are counted by a
+rule of thumb.
 
 Execution as in `olsbn.kernels.deflated`, with fused multiply-adds where they are written. Cells begin at steps of the
 block that are divisible by `WATCH`, so that all lanes are watched at once, and each at its own steps WATCH - 1,
@@ -86,7 +88,9 @@ ROW_SIZE = ROW_UNSEEN + MAX_WATCHED  # bounds of their sizes
 ROW_ERROR = ROW_SIZE + MAX_WATCHED  # and what rounding may have put into them
 ROW_GROWTH = ROW_ERROR + MAX_WATCHED  # of the fastest mode in bursts
 ROW_SLAVED = ROW_GROWTH + 1  # whether the mode looked at is to be slaved
-ROW_PAST_A = ROW_SLAVED + 1
+ROW_DELTA_SIZE = ROW_SLAVED + 1  # what delta is made of, at the last look
+ROW_DELTA_ERROR = ROW_DELTA_SIZE + 1  # and what rounding may have put into it
+ROW_PAST_A = ROW_DELTA_ERROR + 1
 ROW_PAST_B = ROW_PAST_A + WATCH
 STAR_ROWS = ROW_PAST_B + WATCH
 
@@ -99,6 +103,7 @@ _ROUNDING = 2.0**-52  # of a mode in a step
 _WRONG = 2.0**-34  # a share of rounding in a mode that reaches the ninth digit of the excess within some 1e4 steps
 # What rounding has put into a mode is seen by the others from this share of V on, or of beta.
 _SEEN, _MOVES = 1e-13, 1e-12
+_OFF = 2e-10  # a share of the excess
 _CHAOS = 1e7  # growth in bursts that brings rounding to the ninth digit
 _NEAR, _AT_MINIMISER = 1e-3, 0.25  # where n begins below this, ROW_GROWTH has that value until it no longer is
 
@@ -326,6 +331,29 @@ def _write_growth(to: Writer, v: int, _: Any, mu: Any, limit: Any) -> Any:
     return to.less(growth, growth)
 
 
+def _write_scale(to: Writer, v: int, _: Any, __: Any, ___: Any) -> Any:
+    """Follow over the last `WATCH` steps what rounding has put into delta, and mark cells whose excess it is part of.
+
+    ``error <- |1 - eps_a| error + size``, in units of one rounding: delta is what is left of it and differences of n.
+    Between two looks the size falls or grows about evenly, so no term is larger than the first or the last.
+    """
+    keep = to.abs(to.load(ROW_KEEP, v))
+    kept = keep
+    for _ in range(WATCH.bit_length() - 1):
+        kept = to.mul(kept, kept)
+    delta = to.abs(to.load(ROW_DELTA, v))
+    size = to.add(delta, to.load(ROW_N, v))
+    first = to.mul(kept, to.load(ROW_DELTA_SIZE, v))
+    most = to.builder.select(to.less(first, size), size, first)
+    error = to.fma(kept, to.load(ROW_DELTA_ERROR, v), to.mul(to.constant(float(WATCH)), most))
+    rounding = to.mul(error, to.constant(_ROUNDING))
+    wrong = to.less(to.mul(to.constant(_OFF), to.load(ROW_EXCESS, v)), to.mul(rounding, delta))
+    to.put(size, ROW_DELTA_SIZE, v)
+    to.put(error, ROW_DELTA_ERROR, v)
+    to.put(to.builder.select(wrong, to.constant(1.0), to.load(ROW_MARK, v)), ROW_MARK, v)
+    return to.less(error, error)
+
+
 @helper
 def _burst(table, j, mu, past):  # type: ignore[no-untyped-def]
     """Count the steps of lane j since the last look, where its cell ends between two."""
@@ -344,6 +372,7 @@ def _burst(table, j, mu, past):  # type: ignore[no-untyped-def]
 
 _watched_all, _watched_half, _watched_one = (one_mode_pass(_write_watched, n) for n in WIDTHS)
 _growth_all, _growth_half, _growth_one = (lane_pass(_write_growth, n) for n in WIDTHS)
+_scale_all, _scale_half, _scale_one = (lane_pass(_write_scale, n) for n in WIDTHS)
 
 
 @helper
@@ -376,6 +405,12 @@ def _watch(table, state, silent_state, modes, silent_modes, watched, n_lanes):  
                 _growth_one(table, 0, mu, _CHAOS)
             else:
                 _growth_half(table, 0, mu, _CHAOS)
+    if n_lanes == LANES:
+        _scale_all(table, 0, 0.0, 0.0)
+    elif n_lanes == VECTOR:
+        _scale_one(table, 0, 0.0, 0.0)
+    else:
+        _scale_half(table, 0, 0.0, 0.0)
 
 
 @helper
@@ -499,6 +534,7 @@ def _first_look(table, j, delta0, eps_a):  # type: ignore[no-untyped-def]
     table[ROW_KEEP * LANES + j] = 1.0 - eps_a
     table[ROW_EPS_A * LANES + j] = eps_a
     table[ROW_DELTA * LANES + j] = delta0
+    table[ROW_DELTA_SIZE * LANES + j] = abs(delta0) + table[ROW_N * LANES + j]
     table[ROW_GROWTH * LANES + j] = 0.0 if table[ROW_N * LANES + j] > _NEAR else _AT_MINIMISER
     table[ROW_EXCESS * LANES + j] = fma(delta0, delta0, table[ROW_N * LANES + j])
 
