@@ -462,7 +462,10 @@ def _gd(
             step = 1 - Fraction(eps) * Fraction(h)
             shrunk = _power(arb(flint.fmpq(step.numerator, step.denominator)), k)
             norm2 += _square(arb(u) + shrunk * (arb(w) - arb(u)))
-        trace[k] = excess(k), arb(eps), arb.nan(), norm2.sqrt()
+        norm = norm2.sqrt()
+        if not norm.is_finite():  # w far below u is a difference of numbers near u
+            raise Undecided(k)
+        trace[k] = excess(k), arb(eps), arb.nan(), norm
     lost = max(_bits_lost(found, bits) for found in trace.values())
     last = trace[end]
     if end not in record:

@@ -59,6 +59,18 @@ def test_gd_is_the_printed_update(problem, eps):
             assert inside(exact.trace[k][3], twin.w_norm[k])
 
 
+@pytest.mark.parametrize(("scale", "eps"), [(1e-40, 1e-3), (0.0, 1e-50)])
+def test_gd_far_below_the_solution(scale, eps):
+    """The weights are a small difference of numbers near u: with too few bits no norm would be proved."""
+    problem = OLSProblem([1.0, 3.0], [1.0, -2.0], np.array([3.0, 4.0]) * scale)
+    n_steps = 0 if scale else 5
+    exact = exact_cell(problem, "gd", eps, 1.0, n_steps, 1e-10)
+    expected = 5 * scale if scale else 5 * eps * np.sqrt(37)
+    assert float(exact.w_norm) == pytest.approx(expected, rel=1e-14)
+    ds = olsbn.sweep(problem, method="gd", eps=eps, n_steps=n_steps, progress=False)
+    assert olsbn.certify(ds, 1, problem=problem).agrees.all()
+
+
 def test_roots_of_a_tiny_gap_and_of_a_tiny_signal():
     """0 = tr H* - (tr H - sum p lambda): the roots' sum is known, to every digit."""
     from olsbn.balls import _modes, _precision
