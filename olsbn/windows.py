@@ -124,6 +124,11 @@ def measured_window(
     tol, n_steps, accuracy = as_real("tol", tol), as_count("n_steps", n_steps, minimum=1), as_real("accuracy", accuracy)
     if not 1e-9 <= accuracy <= 1:
         raise ValueError(f"accuracy must lie in [1e-9, 1], got {accuracy!r}")
+    for name, value in params.items():
+        if name == "eps":
+            raise ValueError("eps must be left out: its window is what is measured")
+        if np.ndim(value):
+            raise ValueError(f"{name} must be a number, got an array of shape {np.shape(value)}")
     low, high = default_eps(problem, n_steps, tol)[[0, -1]] if span is None else as_vector("span", span, size=2)
     if not _LIMITS[0] <= low < high <= _LIMITS[1]:
         raise ValueError(f"span must be LO < HI in [{_LIMITS[0]:g}, {_LIMITS[1]:g}], got {low:g} and {high:g}")

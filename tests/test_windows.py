@@ -139,3 +139,9 @@ def test_robustness_says_whether_its_width_is_reliable():
     np.testing.assert_array_equal(found.window_reliable, expected)
     assert 0 < np.mean(expected) < 1
     assert (olsbn.robustness(olsbn.sweep(family, method="gd", **options)).window_reliable == 1).all()
+
+
+@pytest.mark.parametrize(("more", "why"), [({"eps": 0.1}, "left out"), ({"momentum": [0.1]}, "number")])
+def test_a_measured_window_is_of_one_value_of_each_other_parameter(more, why):
+    with pytest.raises(ValueError, match=why):
+        olsbn.measured_window(olsbn.OLSProblem([1, 2], [1, 1], [1, 0]), 1e-3, 50, **more)
