@@ -11,12 +11,8 @@ import math
 import numpy as np
 
 from olsbn.kernels.compile import LANES, helper
+from olsbn.kernels.rules import BURSTS, MOVES, NEAR, ROUNDING, SEEN, WRONG
 from olsbn.kernels.watch import momentum_ratio
-
-# A mark for a share of rounding that reaches the ninth digit; from which share of V, and of beta, on it is seen;
-# and how far bursts of the fastest mode may multiply it: as in `olsbn.kernels.star`.
-_ROUNDING = 2.0**-52
-_WRONG, _SEEN, _MOVES, _BURSTS, _NEAR = 2.0**-34, 1e-13, 1e-12, 1e7, 1e-3
 
 # What is kept of each lane: for each mode two numbers, and one of all.
 OWN, ERROR = 0, 1
@@ -64,16 +60,16 @@ def follow_fastest(near, step, momentum, mu, pull, active, marks):  # type: igno
             error = near[2 * t + ERROR, j] * factor + (math.sqrt(V) + force)
             near[2 * t + OWN, j], near[2 * t + ERROR, j] = own, error
             # the mode is about as large as its own part, or as what forces it over its turn
-            rounding, size = error * _ROUNDING, max(own * turn, force)
-            large = rounding * turn > _WRONG * size
-            seen = rounding * max(size, rounding * turn) > _SEEN * V * turn
-            wrong = large & (seen | (rounding * turn > _MOVES * beta))
+            rounding, size = error * ROUNDING, max(own * turn, force)
+            large = rounding * turn > WRONG * size
+            seen = rounding * max(size, rounding * turn) > SEEN * V * turn
+            wrong = large & (seen | (rounding * turn > MOVES * beta))
             marks[j] = 1.0 if wrong else marks[j]
             if t == 0:
                 growth = near[2 * n, j]
                 if growth >= 1.0:
                     growth *= factor if factor > (1.0 if step[FAR, j] > 0.0 else 2.0) else 1.0
-                elif _NEAR * beta * beta < V:  # not the first step, whose length is given, nor the way from a minimiser
+                elif NEAR * beta * beta < V:  # not the first step, whose length is given, nor the way from a minimiser
                     growth = 1.0
                 near[2 * n, j] = growth
-                marks[j] = 1.0 if growth > _BURSTS else marks[j]
+                marks[j] = 1.0 if growth > BURSTS else marks[j]

@@ -24,6 +24,7 @@ Execution as in `olsbn.kernels.deflated`, with plain loops over the lanes, of wh
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,12 @@ class SplitStart:
     a0: float  # these three in the problem's own units
     w0_norm: float
     alpha0: float  # a0/sqrt(E)
-    fastest: Fastest  # modes of H* to follow
+    problem: OLSProblem
+
+    @cached_property
+    def fastest(self) -> Fastest:
+        """The modes of H* to follow, which only BN asks for."""
+        return fastest(self.problem)
 
     @property
     def eps_exp(self) -> int:
@@ -142,7 +148,7 @@ def prepare(problem: OLSProblem) -> SplitStart:
             a0=problem.a0,
             w0_norm=float(whole_norm(np.array(math.fsum(w * w)), w_exp, problem.w0_null_norm)),
             alpha0=problem.a0 / math.sqrt(problem.explained_var),
-            fastest=fastest(problem),
+            problem=problem,
         )
 
 

@@ -14,6 +14,12 @@ ROW_BETA, ROW_NEXT_BETA, ROW_DELTA, ROW_COS, ROW_N, ROW_EXCESS, ROW_PREVIOUS, RO
 )
 ROWS = 16
 
+# When a cell is marked `by_rounding` (`olsbn.kernels.star` has the account): for a share of rounding in a mode that
+# reaches the ninth digit of the excess within some 1e4 steps, where the others see it, by its share of V or of beta;
+# and for growth in bursts that brings rounding there. Where n, or V/beta^2, begins below NEAR, growth is linear first.
+ROUNDING = 2.0**-52  # of a mode in a step
+WRONG, SEEN, MOVES, BURSTS, NEAR = 2.0**-34, 1e-13, 1e-12, 1e7, 1e-3
+
 HUGE = 2.0**300  # a step this long would overflow the sums: the lane is rescaled by a power of two
 MAX_SAMPLES = 128
 _LEVEL_RATIO = 1e-3  # the contraction ratio is sampled each time the excess has fallen by this

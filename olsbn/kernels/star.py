@@ -53,7 +53,11 @@ from olsbn.kernels.lanes import (
     scale,
 )
 from olsbn.kernels.rules import (
+    BURSTS,
     HUGE,
+    MOVES,
+    NEAR,
+    ROUNDING,
     ROW_A,
     ROW_B,
     ROW_BETA,
@@ -69,6 +73,8 @@ from olsbn.kernels.rules import (
     ROW_S,
     ROW_V,
     ROWS,
+    SEEN,
+    WRONG,
     begin_table,
     empty_table,
     judge,
@@ -99,13 +105,8 @@ _SETTLED = 2e-11  # what the other modes may change of the ratio
 _TRACE = 2.0**-1000  # too small to change anything but what would underflow
 _SLAVED = 1e-20  # an own amplitude below this share of the mode is no part of it
 _SERIES = 1e-13  # to this share the series of a slaved mode has to converge
-_ROUNDING = 2.0**-52  # of a mode in a step
-_WRONG = 2.0**-34  # a share of rounding in a mode that reaches the ninth digit of the excess within some 1e4 steps
-# What rounding has put into a mode is seen by the others from this share of V on, or of beta.
-_SEEN, _MOVES = 1e-13, 1e-12
 _OFF = 2e-10  # a share of the excess
-_CHAOS = 1e7  # growth in bursts that brings rounding to the ninth digit
-_NEAR, _AT_MINIMISER = 1e-3, 0.25  # where n begins below this, ROW_GROWTH has that value until it no longer is
+_AT_MINIMISER = 0.25  # the value of ROW_GROWTH while n, which began below NEAR, has not passed it
 
 
 # -------------------------------------------------------------------- the pass over the modes
@@ -288,14 +289,14 @@ def _write_watched(to: Writer, v: int, mode: Any, t: Any, mu: Any, pull: Any) ->
     slaved = builder.and_(to.less(own, share), to.less(to.constant(1.9), turn))
     to.put(select(slaved, one, zero), ROW_SLAVED, v)
     unseen = select(builder.and_(slaved, to.less(unseen, share)), share, unseen)
-    error = to.add(error, to.constant(16.0 * _TRACE / _ROUNDING))
-    rounding = to.mul(error, to.constant(_ROUNDING))
+    error = to.add(error, to.constant(16.0 * _TRACE / ROUNDING))
+    rounding = to.mul(error, to.constant(ROUNDING))
     rounding = select(to.less(rounding, unseen), unseen, rounding)
     seen = builder.or_(
-        to.less(to.mul(to.constant(_SEEN), to.load(ROW_V, v)), to.mul(rounding, z)),
-        to.less(to.mul(to.constant(_MOVES), to.abs(to.load(ROW_BETA, v))), to.mul(rounding, turn)),
+        to.less(to.mul(to.constant(SEEN), to.load(ROW_V, v)), to.mul(rounding, z)),
+        to.less(to.mul(to.constant(MOVES), to.abs(to.load(ROW_BETA, v))), to.mul(rounding, turn)),
     )
-    wrong = builder.and_(seen, to.less(to.mul(z, to.constant(_WRONG)), rounding))
+    wrong = builder.and_(seen, to.less(to.mul(z, to.constant(WRONG)), rounding))
     to.put(select(wrong, one, to.load(ROW_MARK, v)), ROW_MARK, v)
     # the steps from here to the next look begin with the one that is pending
     factor = to.abs(to.fma(minus, A, one))
@@ -307,7 +308,7 @@ def _write_watched(to: Writer, v: int, mode: Any, t: Any, mu: Any, pull: Any) ->
     return builder.not_(slaved)
 
 
-def _write_growth(to: Writer, v: int, _: Any, mu: Any, limit: Any) -> Any:
+def _write_growth(to: Writer, v: int, mu: Any) -> None:
     """Follow how far the fastest mode has grown in bursts, and mark cells.
 
     Each burst throws eps_eff down by an amount that depends on the mode, and so multiplies what rounding put into it.
@@ -324,14 +325,13 @@ def _write_growth(to: Writer, v: int, _: Any, mu: Any, limit: Any) -> Any:
         if row == 0:
             counts = builder.and_(counts, to.less(to.constant(0.5), before))
         growth = to.mul(growth, select(counts, factor, one))
-    left = select(to.less(to.constant(_NEAR), to.load(ROW_N, v)), one, to.constant(_AT_MINIMISER))
+    left = select(to.less(to.constant(NEAR), to.load(ROW_N, v)), one, to.constant(_AT_MINIMISER))
     growth = select(builder.fcmp_ordered("==", before, to.constant(_AT_MINIMISER)), left, growth)
     to.put(growth, ROW_GROWTH, v)
-    to.put(select(to.less(limit, growth), one, to.load(ROW_MARK, v)), ROW_MARK, v)
-    return to.less(growth, growth)
+    to.put(select(to.less(to.constant(BURSTS), growth), one, to.load(ROW_MARK, v)), ROW_MARK, v)
 
 
-def _write_scale(to: Writer, v: int, _: Any, __: Any, ___: Any) -> Any:
+def _write_scale(to: Writer, v: int) -> None:
     """Follow over the last `WATCH` steps what rounding has put into delta, and mark cells whose excess it is part of.
 
     ``error <- |1 - eps_a| error + size``, in units of one rounding: delta is what is left of it and differences of n.
@@ -346,12 +346,18 @@ def _write_scale(to: Writer, v: int, _: Any, __: Any, ___: Any) -> Any:
     first = to.mul(kept, to.load(ROW_DELTA_SIZE, v))
     most = to.builder.select(to.less(first, size), size, first)
     error = to.fma(kept, to.load(ROW_DELTA_ERROR, v), to.mul(to.constant(float(WATCH)), most))
-    rounding = to.mul(error, to.constant(_ROUNDING))
+    rounding = to.mul(error, to.constant(ROUNDING))
     wrong = to.less(to.mul(to.constant(_OFF), to.load(ROW_EXCESS, v)), to.mul(rounding, delta))
     to.put(size, ROW_DELTA_SIZE, v)
     to.put(error, ROW_DELTA_ERROR, v)
     to.put(to.builder.select(wrong, to.constant(1.0), to.load(ROW_MARK, v)), ROW_MARK, v)
-    return to.less(error, error)
+
+
+def _write_cell(to: Writer, v: int, _: Any, mu: Any, __: Any) -> Any:
+    """Follow what belongs to a cell as a whole; `mu` is the fastest mode's, 0 without one."""
+    _write_growth(to, v, mu)
+    _write_scale(to, v)
+    return to.less(to.constant(0.0), to.constant(1.0))  # nothing more to do
 
 
 @helper
@@ -366,13 +372,12 @@ def _burst(table, j, mu, past):  # type: ignore[no-untyped-def]
     for row in range(first, past + 1):
         factor = abs(fma(-mu, table[(ROW_PAST_A + row) * LANES + j], 1.0))
         growth *= factor if factor > least else 1.0
-    if growth > _CHAOS:
+    if growth > BURSTS:
         table[ROW_MARK * LANES + j] = 1.0
 
 
 _watched_all, _watched_half, _watched_one = (one_mode_pass(_write_watched, n) for n in WIDTHS)
-_growth_all, _growth_half, _growth_one = (lane_pass(_write_growth, n) for n in WIDTHS)
-_scale_all, _scale_half, _scale_one = (lane_pass(_write_scale, n) for n in WIDTHS)
+_cell_all, _cell_half, _cell_one = (lane_pass(_write_cell, n) for n in WIDTHS)
 
 
 @helper
@@ -397,20 +402,14 @@ def _watch(table, state, silent_state, modes, silent_modes, watched, n_lanes):  
                     if converged:
                         pending = abs(fma(-mu, table[ROW_A * LANES + j], 1.0))
                         state[i, j] = found
-                        table[(ROW_ERROR + t) * LANES + j] = _SERIES / _ROUNDING * abs(found) * pending
-        if t == 0:
-            if n_lanes == LANES:
-                _growth_all(table, 0, mu, _CHAOS)
-            elif n_lanes == VECTOR:
-                _growth_one(table, 0, mu, _CHAOS)
-            else:
-                _growth_half(table, 0, mu, _CHAOS)
+                        table[(ROW_ERROR + t) * LANES + j] = _SERIES / ROUNDING * abs(found) * pending
+    mu = _mode(modes, silent_modes, watched[0])[0] if watched.size else 0.0
     if n_lanes == LANES:
-        _scale_all(table, 0, 0.0, 0.0)
+        _cell_all(table, 0, mu, 0.0)
     elif n_lanes == VECTOR:
-        _scale_one(table, 0, 0.0, 0.0)
+        _cell_one(table, 0, mu, 0.0)
     else:
-        _scale_half(table, 0, 0.0, 0.0)
+        _cell_half(table, 0, mu, 0.0)
 
 
 @helper
@@ -535,7 +534,7 @@ def _first_look(table, j, delta0, eps_a):  # type: ignore[no-untyped-def]
     table[ROW_EPS_A * LANES + j] = eps_a
     table[ROW_DELTA * LANES + j] = delta0
     table[ROW_DELTA_SIZE * LANES + j] = abs(delta0) + table[ROW_N * LANES + j]
-    table[ROW_GROWTH * LANES + j] = 0.0 if table[ROW_N * LANES + j] > _NEAR else _AT_MINIMISER
+    table[ROW_GROWTH * LANES + j] = 0.0 if table[ROW_N * LANES + j] > NEAR else _AT_MINIMISER
     table[ROW_EXCESS * LANES + j] = fma(delta0, delta0, table[ROW_N * LANES + j])
 
 
