@@ -39,6 +39,13 @@ def test_beyond_the_edge_of_the_scale(seed):
     assert right >= 15
 
 
+@pytest.mark.parametrize("n_steps", range(24, 34))
+def test_a_cell_may_end_between_two_looks(n_steps):
+    """What rounding put into a doubles at every step with eps_a = 3, and may be seen after the last look only."""
+    right, marked = check(normal(7, np.geomspace(1, 20, 5)), [1e-9, 1e-6], [2.5, 3.0], n_steps)
+    assert right >= 2 and marked >= 1
+
+
 def test_an_amplitude_that_comes_back_below_the_edge():
     """Forced far above its own amplitude, the top mode is damped slowest in the end: what it then is, rounding made."""
     problem = normal(6, np.geomspace(1, 50, 6), a0=0.3)

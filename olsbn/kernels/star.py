@@ -263,6 +263,12 @@ def _mode(modes, silent_modes, i):  # type: ignore[no-untyped-def]
     return (modes[2 * i], modes[2 * i + 1]) if i < m else (silent_modes[2 * (i - m)], 0.0)
 
 
+@inline
+def _fastest(modes, silent_modes, watched):  # type: ignore[no-untyped-def]
+    """Return mu of the fastest mode, 0 where there is none."""
+    return _mode(modes, silent_modes, watched[0])[0] if watched.size else 0.0
+
+
 def _write_watched(to: Writer, v: int, mode: Any, t: Any, mu: Any, pull: Any) -> Any:
     """Follow watched mode number t over the last `WATCH` steps and mark cells; return where it need not be slaved.
 
@@ -361,18 +367,22 @@ def _write_cell(to: Writer, v: int, _: Any, mu: Any, __: Any) -> Any:
 
 
 @helper
-def _burst(table, j, mu, past):  # type: ignore[no-untyped-def]
-    """Count the steps of lane j since the last look, where its cell ends between two."""
+def _last_look(table, j, mu, past):  # type: ignore[no-untyped-def]
+    """Do as `_write_growth` and `_write_scale` for lane j, whose cell ends `past` + 1 steps after its last look."""
     growth = table[ROW_GROWTH * LANES + j]
-    if growth == _AT_MINIMISER:
-        return
-    first = 1 if growth < 1.0 else 0
-    growth = max(growth, 1.0)
-    least = 1.0 if abs(table[ROW_DELTA * LANES + j]) > 1.0 else 2.0
-    for row in range(first, past + 1):
-        factor = abs(fma(-mu, table[(ROW_PAST_A + row) * LANES + j], 1.0))
-        growth *= factor if factor > least else 1.0
-    if growth > BURSTS:
+    first, least = 1 if growth < 1.0 else 0, 1.0 if abs(table[ROW_DELTA * LANES + j]) > 1.0 else 2.0
+    if growth != _AT_MINIMISER:
+        growth = max(growth, 1.0)
+        for row in range(first, past + 1):
+            factor = abs(fma(-mu, table[(ROW_PAST_A + row) * LANES + j], 1.0))
+            growth *= factor if factor > least else 1.0
+    kept = 1.0
+    for _ in range(past + 1):
+        kept *= abs(table[ROW_KEEP * LANES + j])
+    delta = abs(table[ROW_DELTA * LANES + j])
+    most = max(kept * table[ROW_DELTA_SIZE * LANES + j], delta + table[ROW_N * LANES + j])
+    rounding = (kept * table[ROW_DELTA_ERROR * LANES + j] + (past + 1) * most) * ROUNDING
+    if growth > BURSTS or rounding * delta > _OFF * table[ROW_EXCESS * LANES + j]:
         table[ROW_MARK * LANES + j] = 1.0
 
 
@@ -403,7 +413,7 @@ def _watch(table, state, silent_state, modes, silent_modes, watched, n_lanes):  
                         pending = abs(fma(-mu, table[ROW_A * LANES + j], 1.0))
                         state[i, j] = found
                         table[(ROW_ERROR + t) * LANES + j] = _SERIES / ROUNDING * abs(found) * pending
-    mu = _mode(modes, silent_modes, watched[0])[0] if watched.size else 0.0
+    mu = _fastest(modes, silent_modes, watched)
     if n_lanes == LANES:
         _cell_all(table, 0, mu, 0.0)
     elif n_lanes == VECTOR:
@@ -652,8 +662,8 @@ def star_tile(  # type: ignore[no-untyped-def]
                         _rescale(table, lanes, state, silent_state, j, shift)
                     continue
                 counts[c, 0], counts[c, 1], counts[c, 2] = ended, lanes[j].hit, now - lanes[j].began
-                if watched.size:
-                    _burst(table, j, _mode(modes, silent_modes, watched[0])[0], past)
+                if past != WATCH - 1:
+                    _last_look(table, j, _fastest(modes, silent_modes, watched), past)
                 _keep(table, lanes, j, state, silent_state, modes, silent_modes, u_norm2, explained, numbers[c])
                 numbers[c, 7] = _rate(table, state, silent_state, modes, silent_modes, j)
                 _vacate(table, lanes, state, silent_state, j)
