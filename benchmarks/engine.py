@@ -30,12 +30,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from olsbn.kernels import bngd
-from olsbn.kernels.compile import LANES
-from olsbn.kernels.coordinates import deflate
-from olsbn.kernels.run import Run
-from olsbn.kernels.star_coordinates import LARGEST_DIM
-from olsbn.kernels.vectors import VECTOR, Writer, mode_pass
+from olsbn.engine import bngd
+from olsbn.engine.compile import LANES
+from olsbn.engine.coordinates import deflate
+from olsbn.engine.run import Run
+from olsbn.engine.star_coordinates import LARGEST_DIM
+from olsbn.engine.vectors import VECTOR, Writer, mode_pass
 from olsbn.problems import OLSProblem
 from olsbn.sweeps.pool import processors
 from olsbn.sweeps.running import sweep
@@ -47,7 +47,7 @@ ENGINE, ENGINE_ONE, LIMIT = "olsbn", "olsbn, 1 thread", "limit"
 _REST = 0.1
 
 # The instructions that a mode of a group of lanes costs a step: four fused multiply-adds and a multiplication, see
-# `olsbn.kernels.star._write_modes`.
+# `olsbn.engine.star._write_modes`.
 _MIX = "fmfff"
 
 

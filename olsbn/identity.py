@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # What a module imports from these takes part in its identity: how code is compiled changes no number.
-_NUMERICS, _NOT = ("olsbn.kernels", "olsbn.linalg"), ("olsbn.kernels.compile",)
+_NUMERICS, _NOT = ("olsbn.engine", "olsbn.linalg"), ("olsbn.engine.compile",)
 _THEORY = "olsbn.theory"  # of theory alone: a method's file has the way to both
 
 

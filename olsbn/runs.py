@@ -165,7 +165,7 @@ def run_bngd(
     -----
     Iterated in the eigenbasis of H* (above d = 4096 in deflated coordinates), in which nothing cancels: `excess` and
     `residual` keep full relative precision down to 1e-290. Where rounding may decide, on the plateau of eps_eff
-    above all, `by_rounding` says so (see `olsbn.kernels.star`): only many digits tell. The bits are those of the
+    above all, `by_rounding` says so (see `olsbn.engine.star`): only many digits tell. The bits are those of the
     same cell in `sweep`. Cost: O(d) a step, O(d^2) once for a problem.
 
     Examples

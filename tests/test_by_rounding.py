@@ -5,8 +5,8 @@ import pytest
 
 import olsbn
 from olsbn.balls import exact_cell
-from olsbn.kernels import bngd
-from olsbn.kernels.run import Run
+from olsbn.engine import bngd
+from olsbn.engine.run import Run
 
 
 def normal(seed, eigvals, u_zero=0, start=None, **more):

@@ -16,11 +16,11 @@ import tolerances as tol
 import olsbn
 from olsbn import schema
 from olsbn.balls import exact_cell
-from olsbn.kernels import bngd, gd, lanes
-from olsbn.kernels.compile import LANES
-from olsbn.kernels.coordinates import decouple, deflate
-from olsbn.kernels.run import Run
-from olsbn.kernels.star_coordinates import diagonalise
+from olsbn.engine import bngd, gd, lanes
+from olsbn.engine.compile import LANES
+from olsbn.engine.coordinates import decouple, deflate
+from olsbn.engine.run import Run
+from olsbn.engine.star_coordinates import diagonalise
 
 ROOT = Path(olsbn.__file__).parent
 
@@ -40,8 +40,8 @@ for stop in ("steps", "tol"):
 FURTHER = """
 import hashlib
 import numpy as np, olsbn
-from olsbn.kernels import bngd
-from olsbn.kernels.run import Run
+from olsbn.engine import bngd
+from olsbn.engine.run import Run
 from olsbn.sweeps.running import digest
 rng = np.random.default_rng(0)
 X = rng.standard_normal((40, 7)) * np.geomspace(1, 10, 7)
@@ -126,7 +126,7 @@ def test_second_process_reuses_compiled_code(tmp_path):
     files = cache_files(tmp_path)
     stamps = [(tmp_path / f).stat().st_mtime_ns for f in files]
     assert files
-    code = SMALL + "\nfrom olsbn.kernels import star; print(sum(star.star_tile.stats.cache_hits.values()))"
+    code = SMALL + "\nfrom olsbn.engine import star; print(sum(star.star_tile.stats.cache_hits.values()))"
     assert int(python(code, OLSBN_CACHE_DIR=str(tmp_path))) == 1
     assert [(tmp_path / f).stat().st_mtime_ns for f in cache_files(tmp_path)] == stamps
 

@@ -8,8 +8,8 @@ import pytest
 from naive_methods import minibatch_run, minibatch_run_mp
 
 from olsbn import OLSProblem
-from olsbn.kernels import bngd, minibatch
-from olsbn.kernels.run import Run
+from olsbn.engine import bngd, minibatch
+from olsbn.engine.run import Run
 from olsbn.schema import Status
 
 NEUTRAL = {"eps_a": [1.0], "batch_size": [8], "replicate": [0]}

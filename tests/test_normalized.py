@@ -9,9 +9,9 @@ import pytest
 import tolerances as tol
 
 from olsbn import OLSProblem
-from olsbn.kernels import bngd, gd, gd_steps, normalized
-from olsbn.kernels.run import Run
-from olsbn.kernels.schedules import schedule
+from olsbn.engine import bngd, gd, gd_steps, normalized
+from olsbn.engine.run import Run
+from olsbn.engine.schedules import schedule
 from olsbn.schema import EXCESS_FLOOR, Status
 from olsbn.theory import gd_momentum_contraction_ratio, normalized_contraction_ratio
 

@@ -6,8 +6,8 @@ import tolerances as tol
 
 import olsbn
 from olsbn import OLSProblem
-from olsbn.kernels import bngd, gd
-from olsbn.kernels.run import Run
+from olsbn.engine import bngd, gd
+from olsbn.engine.run import Run
 
 PROBLEM = OLSProblem.from_spectrum("logspace", 12, 10.0, seed=2)
 EPS = np.geomspace(1e-2, 1e2, 9)

@@ -140,7 +140,7 @@ def test_the_first_run_on_a_machine_says_that_it_compiles(tmp_path, monkeypatch)
 
     monkeypatch.setenv("OLSBN_CACHE_DIR", str(tmp_path))
     assert "| 0 of 10 cells, compiling the engine for this machine, once [" in shown()
-    from olsbn.kernels.compile import cache_folder
+    from olsbn.engine.compile import cache_folder
 
     (cache_folder() / "kernel.nbc").touch()
     assert "0 of 10 cells" in shown() and "compiling" not in shown()

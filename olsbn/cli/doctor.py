@@ -30,7 +30,7 @@ def doctor_command() -> None:
     click.echo(f"olsbn       {__version__} on Python {platform.python_version()} ({sys.executable})")
     click.echo(f"system      {platform.platform()}")
     click.echo(f"packages    {', '.join(f'{name} {_version(name)}' for name in _NEEDED)}")
-    from olsbn.kernels import compile as compiled
+    from olsbn.engine import compile as compiled
     from olsbn.sweeps.pool import processors
 
     click.echo(f"processors  {processors()} for this process, {platform.machine()}; as many threads unless --workers")

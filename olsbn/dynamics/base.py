@@ -13,7 +13,7 @@ from olsbn._validate import FloatArray, as_count, as_floats, one_of, shortened
 from olsbn.dynamics.predictions import Theory
 
 if TYPE_CHECKING:
-    from olsbn.kernels.run import Run
+    from olsbn.engine.run import Run
 
 Arrays = dict[str, np.ndarray]
 

@@ -24,7 +24,7 @@ from olsbn.dynamics.groups import (
 from olsbn.dynamics.predictions import BestRates, Ending, Mark, Theory
 
 if TYPE_CHECKING:
-    from olsbn.kernels.run import Run
+    from olsbn.engine.run import Run
     from olsbn.problems import OLSProblem
 
 _FURTHER = (MOMENTUM, WEIGHT_DECAY, EPS_POWER, EPS_FACTOR, EPS_A_POWER, SMOOTHING)
@@ -132,7 +132,7 @@ METHOD = Method(
     ),
     prepare=lambda problem: OnTwoKernels(problem, "bngd", "normalized"),
     tile=_tile,
-    numbers=("olsbn.kernels.bngd", "olsbn.kernels.normalized"),
+    numbers=("olsbn.engine.bngd", "olsbn.engine.normalized"),
     theory=Theory(
         rate=_rate,
         modules=("olsbn.theory.rates", "olsbn.theory.normalizers"),

@@ -22,7 +22,7 @@ from olsbn.dynamics.groups import (
 from olsbn.dynamics.predictions import BestRates, Ending, Mark, Theory
 
 if TYPE_CHECKING:
-    from olsbn.kernels.run import Run
+    from olsbn.engine.run import Run
     from olsbn.problems import OLSProblem
 
 _FURTHER = (MOMENTUM, WEIGHT_DECAY, EPS_POWER, EPS_FACTOR)
@@ -81,7 +81,7 @@ METHOD = Method(
     columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
     prepare=lambda problem: OnTwoKernels(problem, "gd", "gd_steps"),
     tile=_tile,
-    numbers=("olsbn.kernels.gd", "olsbn.kernels.gd_steps"),
+    numbers=("olsbn.engine.gd", "olsbn.engine.gd_steps"),
     theory=Theory(
         rate=_rate,
         modules=("olsbn.theory.rates", "olsbn.theory.normalizers"),

@@ -26,7 +26,7 @@ METHOD = Method(
     columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
     prepare=kernel("normalized", "prepare"),
     tile=kernel("normalized", "tile_gdnp"),
-    numbers=("olsbn.kernels.normalized", "olsbn.dynamics.gdnp"),
+    numbers=("olsbn.engine.normalized", "olsbn.dynamics.gdnp"),
     theory=Theory(
         rate=_rate, modules=("olsbn.theory.rates",), edge=("eps_eff_max", r"$\hat\varepsilon = 2/\lambda^*_d$")
     ),

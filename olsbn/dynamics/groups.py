@@ -13,7 +13,7 @@ import numpy as np
 from olsbn.dynamics.base import Arrays, Param
 
 if TYPE_CHECKING:
-    from olsbn.kernels.run import Run
+    from olsbn.engine.run import Run
     from olsbn.problems import OLSProblem
 
 EPS = Param("eps", "eps", "learning rate of w", spacing="log")
@@ -29,10 +29,10 @@ BATCH_SIZE = Param("batch_size", "m", "rows of a batch", default=32.0, low=3.0, 
 
 
 def kernel(module: str, name: str) -> Callable[..., Any]:
-    """Return a function of `olsbn.kernels.<module>`, imported when it is first called: compilers take time to load."""
+    """Return a function of `olsbn.engine.<module>`, imported when it is first called: compilers take time to load."""
 
     def call(*args: Any, **options: Any) -> Any:
-        return getattr(import_module(f"olsbn.kernels.{module}"), name)(*args, **options)
+        return getattr(import_module(f"olsbn.engine.{module}"), name)(*args, **options)
 
     return call
 

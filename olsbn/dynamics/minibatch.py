@@ -14,7 +14,7 @@ METHOD = Method(
     columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
     prepare=kernel("minibatch", "prepare"),
     tile=kernel("minibatch", "tile"),
-    numbers=("olsbn.kernels.minibatch",),
+    numbers=("olsbn.engine.minibatch",),
     step="a <- a - eps_a d/da J_B,  w <- w - eps d/dw J_B,  J_B = mean_B (y - a (z - mean_B z)/sd_B z)^2/2,  z = x'w",
     sources=("Ioffe, Szegedy 2015", "Arora, Li, Lyu 2019"),
     # both are those of the whole sample

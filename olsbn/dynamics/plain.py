@@ -11,7 +11,7 @@ from olsbn.dynamics.base import Arrays
 from olsbn.schema import EXCESS_LIMIT, Status
 
 if TYPE_CHECKING:
-    from olsbn.kernels.run import Run
+    from olsbn.engine.run import Run
 
 State = TypeVar("State")
 
@@ -30,7 +30,7 @@ def iterate(
     measure : callable
         ``measure(state)`` returns the columns of a state by name, each over the cells: `excess` and whatever else the
         method has.
-    run : olsbn.kernels.run.Run
+    run : olsbn.engine.run.Run
         How far, and what to record.
 
     Notes

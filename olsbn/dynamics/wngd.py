@@ -35,7 +35,7 @@ METHOD = Method(
     columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
     prepare=kernel("normalized", "prepare"),
     tile=kernel("normalized", "tile_wngd"),
-    numbers=("olsbn.kernels.normalized", "olsbn.dynamics.wngd"),
+    numbers=("olsbn.engine.normalized", "olsbn.dynamics.wngd"),
     # at a minimiser the effective rate is eps/beta^2 for any normaliser
     theory=Theory(rate=_rate, modules=("olsbn.theory.normalizers",), first_eps=first_eps),
     step="a <- a + eps_a w'r/||w||,  w <- w + eps (a/||w||) (r - (w'r/||w||^2) w),  r = g - a H w/||w||",

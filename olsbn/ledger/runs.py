@@ -45,8 +45,8 @@ def iterated(
     problem: OLSProblem, kernel: str, eps: Any, eps_a: Any, n_steps: int, record: Any = ()
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run cells of BNGD by one of the `KERNELS`; return their columns at the end and at recorded steps."""
-    from olsbn.kernels import bngd
-    from olsbn.kernels.run import Run
+    from olsbn.engine import bngd
+    from olsbn.engine.run import Run
 
     eps, eps_a = (np.array(x, float) for x in np.broadcast_arrays(np.atleast_1d(eps), eps_a))
     run = Run(n_steps, record=np.asarray(record, np.int64))

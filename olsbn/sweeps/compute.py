@@ -44,7 +44,7 @@ def simulate(
 
     `in_run` are the method's arguments of that name.
     """
-    from olsbn.kernels.run import Run
+    from olsbn.engine.run import Run
 
     if in_run:
         x = spec.method.prepare(problem, **spec.options, **in_run)

@@ -62,6 +62,6 @@ class meter:
 
 def _first_time() -> str:
     """Say what the first seconds are for where nothing is compiled yet."""
-    from olsbn.kernels.compile import is_cached
+    from olsbn.engine.compile import is_cached
 
     return "" if is_cached() else ", compiling the engine for this machine, once"

@@ -172,7 +172,7 @@ def results(
         time.monotonic(),
     )
     if tiles and _log.isEnabledFor(logging.INFO):
-        from olsbn.kernels.compile import is_cached
+        from olsbn.engine.compile import is_cached
 
         if not is_cached():
             _log.info("compiling the engine for this machine, once")

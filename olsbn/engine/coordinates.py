@@ -18,7 +18,7 @@ LARGEST = 1e308  # a finite limit, so that infinity is always above it
 
 @dataclass(frozen=True)
 class Coordinates:
-    """A problem in deflated coordinates (see `olsbn.kernels.deflated`).
+    """A problem in deflated coordinates (see `olsbn.engine.deflated`).
 
     The units are powers of two, so that no digit changes: eigenvalues times ``2**eigval_exp``, weights times
     ``2**w_exp``, learning rates times ``2**eps_exp``.
@@ -41,10 +41,10 @@ class Coordinates:
     scale: float  # sqrt(E) in the problem's own units: a = scale * alpha
     a0: float  # these two in the problem's own units
     w0_norm: float
-    fastest: Any = None  # modes of H* to follow (`olsbn.kernels.star_coordinates.Fastest`)
+    fastest: Any = None  # modes of H* to follow (`olsbn.engine.star_coordinates.Fastest`)
 
     def kernel_arguments(self) -> tuple[Any, ...]:
-        """Return the leading arguments of `olsbn.kernels.deflated.deflated_tile`."""
+        """Return the leading arguments of `olsbn.engine.deflated.deflated_tile`."""
         arrays = self.modes, self.silent_modes, self.start, self.silent_start, self.u
         near = (np.empty(0),) * 3 if self.fastest is None else self.fastest.arrays()
         return *arrays, self.beta0, self.alpha0, self.mean_eigval, *near

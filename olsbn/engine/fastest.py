@@ -1,6 +1,6 @@
 """Where rounding decides, in kernels that see no single mode of H*: a bound of it in the fastest ones.
 
-`olsbn.kernels.star` has every mode in sight, and there the bound is of its own rounding. Elsewhere each mode gets
+`olsbn.engine.star` has every mode in sight, and there the bound is of its own rounding. Elsewhere each mode gets
 the rounding of all others, and its amplitude is not known: what is known is the part that began at step 0,
 ``own <- |c| own``, and what forces it, ``b |B|``. Here c is the mode's factor in one step, 1 - A mu, with weight decay
 D - A mu; with momentum the modulus of its slower root.
@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from olsbn.kernels.compile import LANES, helper
-from olsbn.kernels.rules import BURSTS, MOVES, NEAR, ROUNDING, SEEN, WRONG
-from olsbn.kernels.watch import momentum_ratio
+from olsbn.engine.compile import LANES, helper
+from olsbn.engine.rules import BURSTS, MOVES, NEAR, ROUNDING, SEEN, WRONG
+from olsbn.engine.watch import momentum_ratio
 
 # What is kept of each lane: for each mode two numbers, and one of all.
 OWN, ERROR = 0, 1

@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from olsbn.kernels.run import Run
+from olsbn.engine.run import Run
 
 
 class Ask(NamedTuple):
-    """How far the cells of a tile run, in the order in which `judge` of `olsbn.kernels.watch` takes it."""
+    """How far the cells of a tile run, in the order in which `judge` of `olsbn.engine.watch` takes it."""
 
     n_steps: int
     tol: float

@@ -2,7 +2,7 @@
 
 In the order of PyTorch's SGD, with e = w - u: ``b <- momentum b + H e + weight_decay (u + e)``, ``e <- e - eps_k b``.
 The excess ``sum_i lambda_i e_i^2 / E`` is not convex in k with momentum or decay, so the first step within a tolerance
-is found by looking at each; plain GD has its closed form in `olsbn.kernels.gd`.
+is found by looking at each; plain GD has its closed form in `olsbn.engine.gd`.
 """
 
 import math
@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from olsbn._validate import FloatArray
-from olsbn.kernels.asked import ask, counted, empty_out
-from olsbn.kernels.compile import LANES, entry, helper
-from olsbn.kernels.coordinates import LARGEST, in_range
-from olsbn.kernels.lanes import CANCELLED, GOES_ON, empty, fill, move
-from olsbn.kernels.run import Run
-from olsbn.kernels.schedules import tables
-from olsbn.kernels.watch import MAX_SAMPLES, WATCH, begin, judge, momentum_ratio, settled_ratio
+from olsbn.engine.asked import ask, counted, empty_out
+from olsbn.engine.compile import LANES, entry, helper
+from olsbn.engine.coordinates import LARGEST, in_range
+from olsbn.engine.lanes import CANCELLED, GOES_ON, empty, fill, move
+from olsbn.engine.run import Run
+from olsbn.engine.schedules import tables
+from olsbn.engine.watch import MAX_SAMPLES, WATCH, begin, judge, momentum_ratio, settled_ratio
 from olsbn.problems import OLSProblem
 from olsbn.schema import EXCESS_LIMIT
 
@@ -196,7 +196,7 @@ def steps_tile(  # type: ignore[no-untyped-def]
 
 
 def tile(x: ErrorStart, params: dict[str, FloatArray], run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Run GD with momentum, weight decay and schedules; see `olsbn.kernels.bngd.tile` for what comes back.
+    """Run GD with momentum, weight decay and schedules; see `olsbn.engine.bngd.tile` for what comes back.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from olsbn.kernels.lanes import DEGENERATE
+from olsbn.engine.lanes import DEGENERATE
 
 
 def degenerate_cells(x: Any, n: int, n_recorded: int) -> tuple[dict[str, Any], dict[str, Any]]:

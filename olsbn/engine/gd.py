@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from olsbn._validate import FloatArray
-from olsbn.kernels.compile import entry, helper, inline
-from olsbn.kernels.coordinates import Modes, decouple
-from olsbn.kernels.lanes import CANCELLED, CONVERGED, DIVERGED, MAX_STEPS, NON_FINITE
-from olsbn.kernels.run import Run
+from olsbn.engine.compile import entry, helper, inline
+from olsbn.engine.coordinates import Modes, decouple
+from olsbn.engine.lanes import CANCELLED, CONVERGED, DIVERGED, MAX_STEPS, NON_FINITE
+from olsbn.engine.run import Run
 from olsbn.problems import OLSProblem
 
 # -------------------------------------------------------------------- the kernel's face
@@ -20,7 +20,7 @@ def prepare(problem: OLSProblem) -> Modes:
 
 
 def tile(x: Modes, params: dict[str, FloatArray], run: Run) -> tuple[dict[str, np.ndarray], dict[str, FloatArray]]:
-    """Run GD on cells with the learning rates ``params["eps"]``; see `olsbn.kernels.bngd.tile` for what comes back.
+    """Run GD on cells with the learning rates ``params["eps"]``; see `olsbn.engine.bngd.tile` for what comes back.
 
     A trace goes on after a cell's end, for no step depends on the ones before it.
     """
@@ -216,7 +216,7 @@ def gd_tile(eigvals, weight, u, start, error, eps, n_steps, tol, stop_at_tol, fl
     eps : float64[cells]
         Learning rates in the units of `eigvals`.
     n_steps, tol, stop_at_tol, floor, limit, cancel
-        As in `olsbn.kernels.deflated.deflated_tile`.
+        As in `olsbn.engine.deflated.deflated_tile`.
     counts : int64[cells, 3], written
         status, first step with excess <= tol (-1: none), last step.
     numbers : float64[cells, 3], written

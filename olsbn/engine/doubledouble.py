@@ -6,7 +6,7 @@ from typing import Any
 from numba.core import types
 from numba.extending import intrinsic
 
-from olsbn.kernels.compile import inline
+from olsbn.engine.compile import inline
 
 
 def _fma(_typing: Any, x: Any, y: Any, z: Any) -> Any:

@@ -6,7 +6,7 @@ needs now and then is a record of type `LANE`. Which lane a cell is on, and besi
 
 import numpy as np
 
-from olsbn.kernels.compile import LANES, helper
+from olsbn.engine.compile import LANES, helper
 
 # Status codes; `olsbn.schema.Status` gives them names (a test holds the two together).
 CONVERGED, MAX_STEPS, DIVERGED, NON_FINITE, DEGENERATE, CANCELLED = 0, 1, 2, 3, 4, -1

@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from olsbn.kernels.compile import LANES, inline
+from olsbn.engine.compile import LANES, inline
 
 VECTOR = min(8, LANES)  # lanes a vector holds
 WIDTHS = (LANES, LANES // 2 if LANES > VECTOR else VECTOR, VECTOR)  # how many lanes a pass may advance

@@ -1,6 +1,6 @@
 r"""BNGD in deflated coordinates: O(d) to set up, so that it serves any dimension.
 
-Coordinates (see `olsbn.kernels.coordinates`). Along the modes with ``u_i != 0`` the weights are
+Coordinates (see `olsbn.engine.coordinates`). Along the modes with ``u_i != 0`` the weights are
 ``w_i = u_i (beta + s_i)`` with ``sum_i p_i s_i = 0``, ``p_i = lambda_i u_i^2 / E``; along the modes with ``u_i = 0``
 they are ``w_i`` itself. (Equal eigenvalues are one mode along u and one across it.) In units where ``sum p = 1``::
 
@@ -14,9 +14,9 @@ The differences that vanish at a minimiser (s, n, delta) are the variables, so n
 its relative precision down to 1e-290. Drift of s along u has eigenvalue 1 and is projected out at each step
 (``P = sum p_i s_i``, folded into the next update).
 
-Execution. The lanes of a tile are grid cells, `LANES` at a time (`olsbn.kernels.lanes`); the loop over modes runs
+Execution. The lanes of a tile are grid cells, `LANES` at a time (`olsbn.engine.lanes`); the loop over modes runs
 inside, with the three running sums and the three coefficients of every lane in vector registers
-(`olsbn.kernels.vectors`). Each lane's arithmetic is + - * / sqrt in a fixed order and never depends on its neighbours:
+(`olsbn.engine.vectors`). Each lane's arithmetic is + - * / sqrt in a fixed order and never depends on its neighbours:
 so the bits depend on neither lanes, threads, tiles nor processor. No fused multiply-add is formed, because none is
 asked for.
 """
@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from olsbn.kernels.compile import LANES, entry, helper
-from olsbn.kernels.fastest import A_, B_, BETA, FAR, V_, begin_fastest, empty_fastest, follow_fastest, scale_fastest
-from olsbn.kernels.lanes import (
+from olsbn.engine.compile import LANES, entry, helper
+from olsbn.engine.fastest import A_, B_, BETA, FAR, V_, begin_fastest, empty_fastest, follow_fastest, scale_fastest
+from olsbn.engine.lanes import (
     CANCELLED,
     GOES_ON,
     LANE,
@@ -42,7 +42,7 @@ from olsbn.kernels.lanes import (
     next_record,
     scale,
 )
-from olsbn.kernels.rules import (
+from olsbn.engine.rules import (
     HUGE,
     MAX_SAMPLES,
     ROW_A,
@@ -69,7 +69,7 @@ from olsbn.kernels.rules import (
     rescale_table,
     rescaling,
 )
-from olsbn.kernels.vectors import VECTOR, WIDTHS, Writer, mode_pass, width
+from olsbn.engine.vectors import VECTOR, WIDTHS, Writer, mode_pass, width
 
 _LINEAR = 1e-24  # beta, and so the ratio, still moves like the root of the excess: by less than 1e-12 from here on
 _TRACE = 2.0**-1000  # too small to change anything but what would underflow

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from olsbn.kernels.compile import helper
-from olsbn.kernels.lanes import CONVERGED, DIVERGED, GOES_ON, MAX_STEPS, NON_FINITE
+from olsbn.engine.compile import helper
+from olsbn.engine.lanes import CONVERGED, DIVERGED, GOES_ON, MAX_STEPS, NON_FINITE
 
 MAX_SAMPLES = 128
 LINEAR = 1e-24  # the effective learning rate still moves like the root of the excess: by less than 1e-12 from here on

@@ -19,7 +19,7 @@ all numbers keep their precision, relative to the error, down to 1e-290. Where g
 
 GDNP [Kohler] is the case ``a = w'g/sigma`` (gamma = -Y/nu^2) with the learning rate that makes eps_eff 1/lambda_max.
 
-Execution as in `olsbn.kernels.deflated`, with plain loops over the lanes, of which each counts its own steps.
+Execution as in `olsbn.engine.deflated`, with plain loops over the lanes, of which each counts its own steps.
 """
 
 import math
@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 
 from olsbn._validate import FloatArray
-from olsbn.kernels.asked import ask, counted, empty_out
-from olsbn.kernels.compile import LANES, entry, helper
-from olsbn.kernels.coordinates import LARGEST, in_range, merged, whole_norm
-from olsbn.kernels.fastest import (
+from olsbn.engine.asked import ask, counted, empty_out
+from olsbn.engine.compile import LANES, entry, helper
+from olsbn.engine.coordinates import LARGEST, in_range, merged, whole_norm
+from olsbn.engine.fastest import (
     A_,
     B_,
     BETA,
@@ -45,12 +45,12 @@ from olsbn.kernels.fastest import (
     follow_fastest,
     scale_fastest,
 )
-from olsbn.kernels.lanes import CANCELLED, GOES_ON, empty, fill, move, scale
-from olsbn.kernels.run import Run
-from olsbn.kernels.schedules import tables
-from olsbn.kernels.standing import degenerate_cells
-from olsbn.kernels.star_coordinates import Fastest, fastest
-from olsbn.kernels.watch import MAX_SAMPLES, WATCH, begin, judge, momentum_ratio, settled_ratio
+from olsbn.engine.lanes import CANCELLED, GOES_ON, empty, fill, move, scale
+from olsbn.engine.run import Run
+from olsbn.engine.schedules import tables
+from olsbn.engine.standing import degenerate_cells
+from olsbn.engine.star_coordinates import Fastest, fastest
+from olsbn.engine.watch import MAX_SAMPLES, WATCH, begin, judge, momentum_ratio, settled_ratio
 from olsbn.problems import OLSProblem
 from olsbn.schema import EXCESS_LIMIT
 
@@ -603,7 +603,7 @@ _NEUTRAL = {
 
 
 def tile(x: SplitStart, params: dict[str, FloatArray], run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Run BNGD with momentum, weight decay, schedules and smoothing; see `olsbn.kernels.bngd.tile` for what comes back.
+    """Run BNGD with momentum, weight decay, schedules and smoothing; see `olsbn.engine.bngd.tile` for what comes back.
 
     Parameters
     ----------

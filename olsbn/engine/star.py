@@ -1,6 +1,6 @@
 r"""BNGD in the eigenbasis of H*: no mode sees another but through two sums, and each one's own ratio is in sight.
 
-Coordinates (see `olsbn.kernels.star_coordinates`): ``w ~ beta u + sum_i z_i e_i``, e_i the H-orthonormal eigenvectors
+Coordinates (see `olsbn.engine.star_coordinates`): ``w ~ beta u + sum_i z_i e_i``, e_i the H-orthonormal eigenvectors
 of H* with eigenvalues mu_i; E = 1. One step is::
 
     V = sum z_i^2          S = sum b_i z_i      sigma^2 = beta^2 + V    cos = beta/sigma    n = V/sigma^2 = sin^2
@@ -26,7 +26,7 @@ too far (`_write_growth`); and where delta, which also followed from the others 
 their rounding, outlives them (`_write_scale`). That is no proof: not all modes are watched, and bursts are counted by a
 rule of thumb.
 
-Execution as in `olsbn.kernels.deflated`, with fused multiply-adds where they are written. Cells begin at steps of the
+Execution as in `olsbn.engine.deflated`, with fused multiply-adds where they are written. Cells begin at steps of the
 block that are divisible by `WATCH`, so that all lanes are watched at once, and each at its own steps WATCH - 1,
 2 WATCH - 1, ...
 """
@@ -36,9 +36,9 @@ from typing import Any
 
 import numpy as np
 
-from olsbn.kernels.compile import LANES, entry, helper, inline
-from olsbn.kernels.doubledouble import fma
-from olsbn.kernels.lanes import (
+from olsbn.engine.compile import LANES, entry, helper, inline
+from olsbn.engine.doubledouble import fma
+from olsbn.engine.lanes import (
     CANCELLED,
     GOES_ON,
     LANE,
@@ -52,7 +52,7 @@ from olsbn.kernels.lanes import (
     next_record,
     scale,
 )
-from olsbn.kernels.rules import (
+from olsbn.engine.rules import (
     BURSTS,
     HUGE,
     MOVES,
@@ -80,13 +80,13 @@ from olsbn.kernels.rules import (
     judge,
     last_ratio,
 )
-from olsbn.kernels.vectors import VECTOR, WIDTHS, Writer, lane_pass, mode_pass, one_mode_pass, width
+from olsbn.engine.vectors import VECTOR, WIDTHS, Writer, lane_pass, mode_pass, one_mode_pass, width
 
 WATCH = 16  # steps between two looks at the modes near the top, and values of A and B that are remembered
 MAX_WATCHED = 8
 _TERMS = 8  # of the series of a slaved mode
 
-# Rows of the table beyond those of `olsbn.kernels.rules`.
+# Rows of the table beyond those of `olsbn.engine.rules`.
 ROW_ALPHA, ROW_EPS_A, ROW_MARK = ROWS, ROWS + 1, ROWS + 2
 ROW_OWN = ROWS + 3  # own amplitudes of the watched modes
 ROW_UNSEEN = ROW_OWN + MAX_WATCHED  # what slaved ones may have of their own

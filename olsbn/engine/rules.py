@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from olsbn.kernels.compile import LANES, helper, inline
-from olsbn.kernels.lanes import CONVERGED, DIVERGED, GOES_ON, MAX_STEPS, NON_FINITE, clear_table
+from olsbn.engine.compile import LANES, helper, inline
+from olsbn.engine.lanes import CONVERGED, DIVERGED, GOES_ON, MAX_STEPS, NON_FINITE, clear_table
 
 # Rows of the table of lanes. The first six are the coefficients and sums of the pass over the modes.
 ROW_A, ROW_B, ROW_C, ROW_V, ROW_S, ROW_P = range(6)
@@ -14,7 +14,7 @@ ROW_BETA, ROW_NEXT_BETA, ROW_DELTA, ROW_COS, ROW_N, ROW_EXCESS, ROW_PREVIOUS, RO
 )
 ROWS = 16
 
-# When a cell is marked `by_rounding` (`olsbn.kernels.star` has the account): for a share of rounding in a mode that
+# When a cell is marked `by_rounding` (`olsbn.engine.star` has the account): for a share of rounding in a mode that
 # reaches the ninth digit of the excess within some 1e4 steps, where the others see it, by its share of V or of beta;
 # and for growth in bursts that brings rounding there. Where n, or V/beta^2, begins below NEAR, growth is linear first.
 ROUNDING = 2.0**-52  # of a mode in a step

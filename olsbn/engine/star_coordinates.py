@@ -1,4 +1,4 @@
-r"""The eigenbasis of H*: what the kernel `olsbn.kernels.star` iterates, made from a problem in O(d^2).
+r"""The eigenbasis of H*: what the kernel `olsbn.engine.star` iterates, made from a problem in O(d^2).
 
 With ``q_i = sqrt(lambda_i/E) u_i`` (a unit vector) and ``x_i = sqrt(lambda_i/E) w_i``, the H-inner product is the plain
 one, H is ``diag(lambda)``, and H* on the complement of u is ``P diag(lambda) P``, ``P = 1 - q q'``. Its eigenvalues are
@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from olsbn._validate import FloatArray
-from olsbn.kernels.compile import entry
-from olsbn.kernels.coordinates import LARGEST, in_range, whole_norm
-from olsbn.kernels.doubledouble import dd_add, dd_div, dd_mul, dd_sqrt, fma, two_sum
+from olsbn.engine.compile import entry
+from olsbn.engine.coordinates import LARGEST, in_range, whole_norm
+from olsbn.engine.doubledouble import dd_add, dd_div, dd_mul, dd_sqrt, fma, two_sum
 from olsbn.linalg import map_blocks, secular_roots
 from olsbn.problems import MACHEPS, OLSProblem
 from olsbn.schema import EXCESS_LIMIT
@@ -39,14 +39,14 @@ _ROUNDING = 16 * MACHEPS  # a part of w that is smaller is no part of it
 _PARALLEL = (
     2.0**-95
 )  # two vectors of float64 that differ by less are parallel: the difference is that of the arithmetic
-# Modes that are watched (`olsbn.kernels.star`): the fastest, and those with eigenvalues near theirs.
+# Modes that are watched (`olsbn.engine.star`): the fastest, and those with eigenvalues near theirs.
 _WATCHED, _NEAR_TOP = 8, 0.4
 _FOLLOWED = 4  # by kernels in other coordinates, where each costs as much as some modes
 
 
 @dataclass(frozen=True, eq=False)
 class StarCoordinates:
-    """A problem in the eigenbasis of H* (see above); units as in `olsbn.kernels.coordinates.Coordinates`."""
+    """A problem in the eigenbasis of H* (see above); units as in `olsbn.engine.coordinates.Coordinates`."""
 
     modes: FloatArray  # mu_i, b_i in turn
     silent_modes: FloatArray  # lambda_i, 0 in turn
@@ -70,7 +70,7 @@ class StarCoordinates:
     w0_norm: float
 
     def kernel_arguments(self) -> tuple[Any, ...]:
-        """Return the leading arguments of `olsbn.kernels.star.star_tile`."""
+        """Return the leading arguments of `olsbn.engine.star.star_tile`."""
         arrays = self.modes, self.silent_modes, self.start, self.silent_start, self.watched
         numbers = self.beta0, self.alpha0, self.delta0, self.mean_eigval, self.u_norm2, self.explained
         return *arrays, *numbers

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from olsbn._validate import FloatArray
-from olsbn.kernels.coordinates import Coordinates, deflate
-from olsbn.kernels.deflated import deflated_tile
-from olsbn.kernels.run import Run
-from olsbn.kernels.standing import degenerate_cells
-from olsbn.kernels.star import star_tile
-from olsbn.kernels.star_coordinates import LARGEST_DIM, StarCoordinates, diagonalise, fastest
+from olsbn.engine.coordinates import Coordinates, deflate
+from olsbn.engine.deflated import deflated_tile
+from olsbn.engine.run import Run
+from olsbn.engine.standing import degenerate_cells
+from olsbn.engine.star import star_tile
+from olsbn.engine.star_coordinates import LARGEST_DIM, StarCoordinates, diagonalise, fastest
 from olsbn.problems import OLSProblem
 
 Columns = dict[str, Any]
@@ -45,7 +45,7 @@ def tile(x: StarCoordinates | Coordinates, params: dict[str, FloatArray], run: R
     cells : dict of ndarray, each of shape (cells,)
         ``status`` (a code of `olsbn.schema.Status`), ``steps_to_tol``, ``n_steps_run``, ``excess``, ``eps_eff``,
         ``w_norm``, ``a``, ``rate_sim``, ``by_rounding``: as in a sweep, at the step where the cell ended. In deflated
-        coordinates the mark rests on a coarser bound (`olsbn.kernels.fastest`).
+        coordinates the mark rests on a coarser bound (`olsbn.engine.fastest`).
     trace : dict of ndarray, each of shape (r, cells)
         ``excess``, ``residual``, ``a``, ``w_norm``, ``eps_eff``, ``by_rounding`` at the steps of `run.record`, NaN
         (and False) after a cell's end.

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 
 from olsbn._validate import FloatArray, as_count, one_of
-from olsbn.kernels.asked import ask, counted, empty_out
-from olsbn.kernels.compile import LANES, entry, helper
-from olsbn.kernels.coordinates import LARGEST, in_range
-from olsbn.kernels.lanes import CANCELLED, DEGENERATE, GOES_ON, move
-from olsbn.kernels.run import Run
-from olsbn.kernels.schedules import tables
-from olsbn.kernels.watch import MAX_SAMPLES, WATCH, begin, judge
+from olsbn.engine.asked import ask, counted, empty_out
+from olsbn.engine.compile import LANES, entry, helper
+from olsbn.engine.coordinates import LARGEST, in_range
+from olsbn.engine.lanes import CANCELLED, DEGENERATE, GOES_ON, move
+from olsbn.engine.run import Run
+from olsbn.engine.schedules import tables
+from olsbn.engine.watch import MAX_SAMPLES, WATCH, begin, judge
 from olsbn.problems import OLSProblem
 from olsbn.schema import EXCESS_LIMIT
 
@@ -477,7 +477,7 @@ def minibatch_block(  # type: ignore[no-untyped-def]
 
 
 def tile(x: SampleStart, params: dict[str, FloatArray], run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Run stochastic BNGD on cells of one problem; see `olsbn.kernels.bngd.tile` for what comes back.
+    """Run stochastic BNGD on cells of one problem; see `olsbn.engine.bngd.tile` for what comes back.
 
     Parameters
     ----------
