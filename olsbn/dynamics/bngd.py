@@ -15,23 +15,34 @@ from olsbn.dynamics.groups import (
     EPS_FACTOR,
     EPS_POWER,
     MOMENTUM,
+    NESTEROV,
     SMOOTHING,
     WEIGHT_DECAY,
-    OnTwoKernels,
-    is_neutral,
+    InTwoCoordinates,
+    iterate,
     without_a_limit,
 )
+from olsbn.dynamics.normalizers import NUMBERS, Deflated, Star
 from olsbn.dynamics.predictions import BestRates, Ending, Mark, Theory
 
 if TYPE_CHECKING:
     from olsbn.engine.run import Run
     from olsbn.problems import OLSProblem
 
-_FURTHER = (MOMENTUM, WEIGHT_DECAY, EPS_POWER, EPS_FACTOR, EPS_A_POWER, SMOOTHING)
+_FURTHER = (MOMENTUM, NESTEROV, WEIGHT_DECAY, EPS_POWER, EPS_FACTOR, EPS_A_POWER, SMOOTHING)
 
 
-def _tile(x: OnTwoKernels, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
-    return x.tile(params, run, is_neutral(params, _FURTHER))
+_STAR, _DEFLATED = Star(), Deflated()
+
+
+def prepare(problem: OLSProblem, form: str | None = None) -> InTwoCoordinates:
+    """Return the coordinates that `tile` iterates; `form` is "star" or "deflated" where one of them is wanted."""
+    return InTwoCoordinates(problem, _STAR, _DEFLATED, form)
+
+
+def tile(x: InTwoCoordinates, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
+    """Run cells; see `olsbn.engine.cells.execute` for what comes back."""
+    return iterate(x.step, x.coordinates, params, run, identity=params.get("smoothing"))
 
 
 def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
@@ -130,9 +141,9 @@ METHOD = Method(
         "rate_sim",
         "rate_theory",
     ),
-    prepare=lambda problem: OnTwoKernels(problem, "bngd", "normalized"),
-    tile=_tile,
-    numbers=("olsbn.engine.bngd", "olsbn.engine.normalized"),
+    prepare=prepare,
+    tile=tile,
+    numbers=NUMBERS,
     theory=Theory(
         rate=_rate,
         modules=("olsbn.theory.rates", "olsbn.theory.normalizers"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,22 +15,114 @@ from olsbn.dynamics.groups import (
     EPS_FACTOR,
     EPS_POWER,
     MOMENTUM,
+    NESTEROV,
     WEIGHT_DECAY,
-    OnTwoKernels,
     is_neutral,
+    iterate,
+    kernel,
     without_a_limit,
 )
 from olsbn.dynamics.predictions import BestRates, Ending, Mark, Theory
+from olsbn.engine.describe import INFINITY, fma, is_zero, where
+from olsbn.engine.step import COUPLED, Step
 
 if TYPE_CHECKING:
     from olsbn.engine.run import Run
     from olsbn.problems import OLSProblem
 
-_FURTHER = (MOMENTUM, WEIGHT_DECAY, EPS_POWER, EPS_FACTOR)
+_FURTHER = (MOMENTUM, NESTEROV, WEIGHT_DECAY, EPS_POWER, EPS_FACTOR)
 
 
-def _tile(x: OnTwoKernels, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
-    return x.tile(params, run, is_neutral(params, _FURTHER))
+class Steps(Step):
+    """GD with momentum, weight decay and schedules: every mode of the error e = w - u is a recursion of its own.
+
+    ``g = H e + weight_decay (u + e),  b <- momentum b + g,  step = g + momentum b`` (Nesterov) or b, ``e <- e - eps_k
+    step``; ``excess = sum_i lambda_i e_i^2/E``. The buffers hold eps times the gradients.
+    """
+
+    numbers = {COUPLED: ("lam", "share", "u")}
+    state = ("e", "y")
+    sums = ("X",)
+    params = {"eps": None, "momentum": 0.0, "nesterov": 0.0, "decay": 0.0, "factor": 1.0}
+    variants = (("momentum", "nesterov"), ())
+    units = {
+        "lam": (0, 1), "share": (-2, 0), "u": (1, 0), "e": (1, 0), "eps": (0, -1), "decay": (0, 1), "norm2": (2, 0),
+    }  # fmt: skip
+    settles = ("decay", "factor")
+    may_return = ("momentum",)
+
+    def modes(self, group: str, p: Any, x: Any, c: Any) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
+        """See `olsbn.engine.step.Step.modes`."""
+        gradient = fma(fma(c.A, p.lam, c.R), x.e, c.R * p.u)
+        y = step = gradient
+        if not is_zero(c.momentum):
+            y = fma(c.momentum, x.y, gradient)
+            step = where(c.nesterov > 0.5, fma(c.momentum, y, gradient), y)
+        e = fma(-c.F, step, x.e)
+        return {"e": e, "y": y}, {"X": (p.share * e, e)}
+
+    def lanes(self, x: Any) -> dict[str, Any]:
+        """See `olsbn.engine.step.Step.lanes`."""
+        step = pull = x.eps * x.decay * x.null
+        y_null = 0.0
+        if not is_zero(x.momentum):
+            y_null = fma(x.momentum, x.y_null, pull)
+            step = where(x.nesterov > 0.5, fma(x.momentum, y_null, pull), y_null)
+        return {
+            "A": x.eps, "R": x.eps * x.decay, "F": x.factor, "y_null": y_null, "null": x.null - x.factor * step,
+            "null_now": x.null, "excess": x.X, "size": 0.0, "peak": INFINITY,
+        }  # fmt: skip
+
+    def reported_terms(self, group: str, p: Any, x: Any, c: Any) -> dict[str, tuple[Any, Any]]:
+        """See `olsbn.engine.step.Step.reported_terms`."""
+        w = p.u + x.e
+        return {"Q_now": (w, w)}
+
+    def report(self, x: Any) -> dict[str, Any]:
+        """See `olsbn.engine.step.Step.report`."""
+        turn = x.eps * x.factor
+        return {
+            "residual2": x.X, "a": math.nan, "eps_eff": turn, "norm2": x.Q_now, "null": x.null_now, "turn": turn,
+            "momentum": x.momentum, "nesterov": x.nesterov,
+        }  # fmt: skip
+
+
+_STEPS = Steps()
+
+
+class _Prepared:
+    """A problem for the closed form, and for the steps."""
+
+    def __init__(self, problem: OLSProblem) -> None:
+        self._problem = problem
+
+    @cached_property
+    def closed(self) -> Any:
+        """What the closed form needs."""
+        return kernel("gd", "prepare")(self._problem)
+
+    @cached_property
+    def steps(self) -> Any:
+        """What the steps need."""
+        return kernel("gd", "errors")(self._problem)
+
+
+def _tile(x: _Prepared, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
+    """Run cells, those of plain GD in closed form."""
+    n = params["eps"].size
+    closed = np.broadcast_to(is_neutral(params, _FURTHER), (n,))
+    found: tuple[Arrays, Arrays] = {}, {}
+    for where_, part in ((closed, kernel("gd", "tile")), (~closed, _by_steps)):
+        if where_.any():
+            own = {name: values[where_] for name, values in params.items()}
+            for whole, columns in zip(found, part(x.closed if where_ is closed else x, own, run), strict=True):
+                for name, values in columns.items():
+                    whole.setdefault(name, np.zeros((*values.shape[:-1], n), values.dtype))[..., where_] = values
+    return found
+
+
+def _by_steps(x: _Prepared, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
+    return iterate(_STEPS, x.steps, params, run)
 
 
 def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
@@ -78,10 +171,21 @@ METHOD = Method(
     name="gd",
     summary="plain gradient descent, in closed form; with momentum, decay or a schedule step by step",
     params=(EPS, *_FURTHER),
-    columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
-    prepare=lambda problem: OnTwoKernels(problem, "gd", "gd_steps"),
+    columns=(
+        "status",
+        "steps_to_tol",
+        "n_steps_run",
+        "excess",
+        "eps_eff",
+        "w_norm",
+        "a",
+        "by_rounding",
+        "rate_sim",
+        "rate_theory",
+    ),
+    prepare=_Prepared,
     tile=_tile,
-    numbers=("olsbn.engine.gd", "olsbn.engine.gd_steps"),
+    numbers=("olsbn.engine.gd", "olsbn.engine.cells", "olsbn.dynamics.groups", "olsbn.dynamics.gd"),
     theory=Theory(
         rate=_rate,
         modules=("olsbn.theory.rates", "olsbn.theory.normalizers"),

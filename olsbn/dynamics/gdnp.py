@@ -5,12 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from olsbn.dynamics.base import Method
-from olsbn.dynamics.groups import kernel
+import numpy as np
+
+from olsbn.dynamics.base import Arrays, Method
+from olsbn.dynamics.groups import InTwoCoordinates, iterate
+from olsbn.dynamics.normalizers import NUMBERS, BestScaleDeflated, BestScaleStar
 from olsbn.dynamics.predictions import Theory
 
 if TYPE_CHECKING:
+    from olsbn.engine.run import Run
     from olsbn.problems import OLSProblem
+
+_STAR, _DEFLATED = BestScaleStar(), BestScaleDeflated()
+
+
+def _prepare(problem: OLSProblem) -> InTwoCoordinates:
+    return InTwoCoordinates(problem, _STAR, _DEFLATED)
+
+
+def _tile(x: InTwoCoordinates, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
+    """Run one cell, and return as many equal ones as any parameter given has."""
+    n = max([1, *(values.size for values in params.values())])
+    cells, trace = iterate(x.step, x.coordinates, {}, run)
+    return (
+        {name: np.repeat(values, n) for name, values in cells.items()},
+        {name: np.repeat(values, n, axis=1) for name, values in trace.items()},
+    )
 
 
 def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
@@ -23,10 +43,21 @@ METHOD = Method(
     name="gdnp",
     summary="gradient descent in normalized parameters, which chooses its own step lengths",
     params=(),
-    columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
-    prepare=kernel("normalized", "prepare"),
-    tile=kernel("normalized", "tile_gdnp"),
-    numbers=("olsbn.engine.normalized", "olsbn.dynamics.gdnp"),
+    columns=(
+        "status",
+        "steps_to_tol",
+        "n_steps_run",
+        "excess",
+        "eps_eff",
+        "w_norm",
+        "a",
+        "by_rounding",
+        "rate_sim",
+        "rate_theory",
+    ),
+    prepare=_prepare,
+    tile=_tile,
+    numbers=(*NUMBERS, "olsbn.dynamics.gdnp"),
     theory=Theory(
         rate=_rate, modules=("olsbn.theory.rates",), edge=("eps_eff_max", r"$\hat\varepsilon = 2/\lambda^*_d$")
     ),

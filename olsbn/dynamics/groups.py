@@ -1,10 +1,8 @@
-"""What methods share: parameters; kernels, a plain one where all further parameters are neutral, else a general one."""
+"""What methods share: parameters, and how cells with parameters in the problem's units are run by the engine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +11,17 @@ import numpy as np
 from olsbn.dynamics.base import Arrays, Param
 
 if TYPE_CHECKING:
+    from olsbn.engine.coordinates import Coordinates
     from olsbn.engine.run import Run
+    from olsbn.engine.step import Step
     from olsbn.problems import OLSProblem
 
 EPS = Param("eps", "eps", "learning rate of w", spacing="log")
 EPS_A = Param("eps_a", "eps_a", "learning rate of the scale a", default=1.0)
 MOMENTUM = Param("momentum", "m", "momentum, of w and of a", default=0.0, high=1.0)
+NESTEROV = Param(
+    "nesterov", "nesterov", "1: Nesterov's momentum, 0: the heavy ball's", default=0.0, high=1.0, kind="count"
+)
 WEIGHT_DECAY = Param("weight_decay", "lambda_wd", "weight decay on w", default=0.0)
 EPS_POWER = Param("eps_power", "alpha", "learning rate of w falls like (k+1)^-eps_power", default=0.0)
 EPS_FACTOR = Param("eps_factor", "q", "learning rate of w is multiplied by this at each step", default=1.0)
@@ -37,43 +40,37 @@ def kernel(module: str, name: str) -> Callable[..., Any]:
     return call
 
 
-class OnTwoKernels:
-    """A problem in the coordinates of two kernels, a plain one and one for any parameter, made when they are needed."""
+class InTwoCoordinates:
+    """A problem in the eigenbasis of H*, or above `LARGEST_DIM` in deflated coordinates, and the step of each."""
 
-    def __init__(self, problem: OLSProblem, plain: str, general: str) -> None:
-        self._problem, self._names = problem, (plain, general)
+    def __init__(self, problem: OLSProblem, star: Step, deflated: Step, form: str | None = None) -> None:
+        """Take `form`, "star" or "deflated", where one of them is asked for: each is a check on the other."""
+        from olsbn.engine import split
 
-    @cached_property
-    def plain(self) -> Any:
-        """Coordinates of the plain kernel."""
-        return kernel(self._names[0], "prepare")(self._problem)
+        in_star = (form or ("star" if problem.dim <= split.LARGEST_DIM else "deflated")) == "star"
+        self.step = star if in_star else deflated
+        self.coordinates = (split.star if in_star else split.deflated)(problem)
 
-    @cached_property
-    def general(self) -> Any:
-        """Coordinates of the general kernel."""
-        return kernel(self._names[1], "prepare")(self._problem)
 
-    def tile(self, params: Arrays, run: Run, neutral: Any) -> tuple[Arrays, Arrays]:
-        """Run cells, those that are `neutral` on the plain kernel.
+def iterate(
+    step: Step, x: Coordinates, params: Mapping[str, Any], run: Run, identity: Any = None, options: Any = None
+) -> tuple[Arrays, Arrays]:
+    """Run cells with parameters in the problem's own units; `identity` is c of ``N = h H + c I``, also in them."""
+    from olsbn.engine.cells import Schedules, execute
+    from olsbn.engine.schedules import tables
 
-        A column that only one of them has is 0, False or NaN in the cells of the other.
-        """
-        n = params["eps"].size
-        neutral = np.broadcast_to(neutral, (n,))
-        plain, general = (kernel(name, "tile") for name in self._names)
-        if neutral.all():
-            return plain(self.plain, params, run)
-        if not neutral.any():
-            return general(self.general, params, run)
-        found: tuple[Arrays, Arrays] = {}, {}
-        for where, tile, x in ((neutral, plain, self.plain), (~neutral, general, self.general)):
-            parts = tile(x, {name: values[where] for name, values in params.items()}, replace(run))
-            for whole, part in zip(found, parts, strict=True):
-                for name, values in part.items():
-                    empty = np.nan if values.dtype.kind == "f" else 0
-                    shape = (*values.shape[:-1], n)
-                    whole.setdefault(name, np.full(shape, empty, values.dtype))[..., where] = values
-        return found
+    n = max([1, *(np.size(values) for values in params.values())])
+    with np.errstate(all="ignore"):
+        own = {"eps": np.ldexp(params.get("eps", np.ones(n)), x.eps_exp), "eps_a": params.get("eps_a", np.ones(n))}
+        own["decay"] = np.ldexp(params.get("weight_decay", np.zeros(n)), -x.eps_exp)
+        own["identity"] = np.ldexp(np.zeros(n) if identity is None else identity, x.eigval_exp)
+        own |= {name: params[name] for name in ("momentum", "nesterov") if name in params}
+        zero, one = np.zeros(n), np.ones(n)
+        powers = [params.get(name, zero) for name in ("eps_power", "eps_a_power")]
+        rows, which = tables(
+            run.n_steps + 1, np.concatenate(powers), np.concatenate([params.get("eps_factor", one), one])
+        )
+        return execute(step, x, own, run, Schedules(rows, np.stack([which[:n], which[n:]], axis=1)))
 
 
 def is_neutral(params: Mapping[str, Any], further: Sequence[Param]) -> Any:

@@ -7,13 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn.dynamics.base import Method
+from olsbn.dynamics.base import Arrays, Method
 from olsbn.dynamics.bngd import first_eps
-from olsbn.dynamics.groups import EPS, EPS_A, kernel
+from olsbn.dynamics.groups import EPS, EPS_A, InTwoCoordinates, iterate
+from olsbn.dynamics.normalizers import NUMBERS, WeightNormalizedDeflated, WeightNormalizedStar
 from olsbn.dynamics.predictions import Theory
 
 if TYPE_CHECKING:
+    from olsbn.engine.run import Run
     from olsbn.problems import OLSProblem
+
+_STAR, _DEFLATED = WeightNormalizedStar(), WeightNormalizedDeflated()
+
+
+def _prepare(problem: OLSProblem) -> InTwoCoordinates:
+    return InTwoCoordinates(problem, _STAR, _DEFLATED)
+
+
+def _tile(x: InTwoCoordinates, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
+    return iterate(x.step, x.coordinates, params, run, identity=np.ones(params["eps"].size))
 
 
 def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
@@ -32,10 +44,21 @@ METHOD = Method(
     name="wngd",
     summary="gradient descent with weight normalization",
     params=(EPS, EPS_A),
-    columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
-    prepare=kernel("normalized", "prepare"),
-    tile=kernel("normalized", "tile_wngd"),
-    numbers=("olsbn.engine.normalized", "olsbn.dynamics.wngd"),
+    columns=(
+        "status",
+        "steps_to_tol",
+        "n_steps_run",
+        "excess",
+        "eps_eff",
+        "w_norm",
+        "a",
+        "by_rounding",
+        "rate_sim",
+        "rate_theory",
+    ),
+    prepare=_prepare,
+    tile=_tile,
+    numbers=(*NUMBERS, "olsbn.dynamics.wngd"),
     # at a minimiser the effective rate is eps/beta^2 for any normaliser
     theory=Theory(rate=_rate, modules=("olsbn.theory.normalizers",), first_eps=first_eps),
     step="a <- a + eps_a w'r/||w||,  w <- w + eps (a/||w||) (r - (w'r/||w||^2) w),  r = g - a H w/||w||",

@@ -11,6 +11,8 @@ import llvmlite
 import numba
 import numpy as np
 from numba import njit
+from numba.core import sigutils
+from numba.core.ccallback import CFunc
 
 # Cells a block advances at once: four 512-bit vectors, so that their sums and coefficients just fit the register file.
 # (Tests set the variable to show that results do not depend on it.)
@@ -19,15 +21,15 @@ LANES = int(os.environ.get("OLSBN_LANES", "32"))
 _HERE = Path(__file__).parent
 
 
-def _cache_dir(source: Path) -> Path | None:
+def _cache_dir(*sources: Path) -> Path | None:
     """Return a writable directory that only this code, compiled by this numba, uses; None if there is none.
 
     numba notices an edited file by time and size only, looks at no file but the function's own, and writes next to the
     source. Keying by the content of all kernels, for they call each other, makes stale code impossible and lets
-    read-only installations work. `source` is the file of the function, which may lie in another package.
+    read-only installations work. `sources` are further files that the code follows from, which may lie elsewhere.
     """
     key = hashlib.sha256()
-    for path in [*sorted(_HERE.glob("*.py")), *([source] if source.parent != _HERE else [])]:
+    for path in [*sorted(_HERE.glob("*.py")), *sorted(path for path in sources if path.parent != _HERE)]:
         text = path.read_bytes()
         key.update(f"{path.name} {len(text)} ".encode() + text)
     key.update(f"{numba.__version__} {llvmlite.__version__} {np.__version__} {LANES}".encode())
@@ -67,6 +69,28 @@ def entry(func: Callable[..., Any]) -> Any:
         finally:
             _config.CACHE_DIR = before
     return dispatcher
+
+
+_alive: list[Any] = []  # functions whose addresses are in use
+
+
+def entry_address(func: Callable[..., Any], signature: str, sources: list[Path]) -> int:
+    """Return the address of a compiled function of numbers, which the engine's loop calls; kept on disk like `entry`.
+
+    `sources` are the files, besides those here, that its code follows from.
+    """
+    function = CFunc(func, sigutils.normalize_signature(signature), {}, {})
+    folder = _cache_dir(*sources)
+    if folder is not None:
+        before = _config.CACHE_DIR
+        _config.CACHE_DIR = str(folder)
+        try:
+            function.enable_caching()
+        finally:
+            _config.CACHE_DIR = before
+    function.compile()
+    _alive.append(function)
+    return int(function.address)
 
 
 inline = njit(nogil=True, error_model="numpy", inline="always")

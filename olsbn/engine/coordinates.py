@@ -1,175 +1,119 @@
-"""Deflated coordinates: what the kernels iterate, made from a problem and scaled by powers of two to stay in range."""
+"""A problem as the engine iterates it: numbers of the modes, a start, facts; scaled by powers of two to stay in range."""
+
+from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from olsbn._validate import FloatArray
-from olsbn.problems import MACHEPS, OLSProblem
+from olsbn.engine.step import Step
+from olsbn.problems import OLSProblem
 from olsbn.schema import EXCESS_LIMIT
 
-# Modes with a smaller share of E are carried like those with u_i = 0: their pull on the rest is below one rounding.
-_SILENT_SHARE = 1e-290
-_ROUNDING = 16 * MACHEPS  # a part of w that is smaller is no part of it
 LARGEST = 1e308  # a finite limit, so that infinity is always above it
 
+Numbers = Mapping[str, FloatArray]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Coordinates:
-    """A problem in deflated coordinates (see `olsbn.engine.deflated`).
+    """A problem in some coordinates.
 
     The units are powers of two, so that no digit changes: eigenvalues times ``2**eigval_exp``, weights times
-    ``2**w_exp``, learning rates times ``2**eps_exp``.
+    ``2**w_exp``, learning rates of w times ``2**eps_exp``.
+
+    Attributes
+    ----------
+    numbers : dict of str to dict of str to ndarray
+        The numbers of the modes of each group, by name.
+    start : dict of str to dict of str to ndarray
+        The state of each group at step 0; what is left out is 0.
+    begin : dict of str to float
+        What a lane carries before step 0, where it is not 0.
+    facts : dict of str to float
+        Numbers of the problem that steps read.
+    mu, b : dict of str to ndarray
+        For each group the eigenvalues of the step's linear part, as far as they are known, and what couples them.
+    tracked : ndarray of int64
+        Modes that may be slaved.
+    top : float
+        The largest eigenvalue.
     """
 
-    modes: FloatArray
-    silent_modes: FloatArray
-    start: FloatArray
-    silent_start: FloatArray
-    u: FloatArray
-    beta0: float
-    alpha0: float
-    mean_eigval: float
-    w_null_norm: float  # in the problem's own units
-    eigval_exp: int
-    w_exp: int
-    eps_exp: int
-    degenerate: bool
-    saddle: bool  # if degenerate: the start has an output, but no step changes anything
-    scale: float  # sqrt(E) in the problem's own units: a = scale * alpha
-    a0: float  # these two in the problem's own units
-    w0_norm: float
-    fastest: Any = None  # modes of H* to follow (`olsbn.engine.star_coordinates.Fastest`)
+    numbers: Mapping[str, Numbers]
+    start: Mapping[str, Numbers]
+    begin: Mapping[str, float]
+    facts: Mapping[str, float]
+    mu: Mapping[str, FloatArray]
+    b: Mapping[str, FloatArray]
+    top: float
+    scale: float  # of `a` in the problem's own units
+    limit: float  # relative excess past which a run has diverged
+    norm_scale: float  # the square of a norm of w is this times what is reported, times 4**-(w_exp + exponent)
+    w_null_norm: float  # in the problem's own units, like the rest
+    eigval_exp: int = 0
+    w_exp: int = 0
+    eps_exp: int = 0
+    eps_eff_scale: float = 1.0  # the same for eps_eff, besides 2**eigval_exp
+    tracked: Any = field(default_factory=lambda: np.empty(0, np.int64))
+    degenerate: bool = False
+    saddle: bool = False  # if degenerate: the start has an output, but no step changes anything
+    a0: float = math.nan
+    w0_norm: float = math.nan
 
-    def kernel_arguments(self) -> tuple[Any, ...]:
-        """Return the leading arguments of `olsbn.engine.deflated.deflated_tile`."""
-        arrays = self.modes, self.silent_modes, self.start, self.silent_start, self.u
-        near = (np.empty(0),) * 3 if self.fastest is None else self.fastest.arrays()
-        return *arrays, self.beta0, self.alpha0, self.mean_eigval, *near
+    def norm(self, squared: FloatArray, exponent: Any, null: FloatArray) -> FloatArray:
+        """Return the norm of w in the problem's units, from the kernel's squared norm, exponents and null part."""
+        begun = self.begin.get("null", 0.0)
+        left = self.w_null_norm * (null / begun) if begun else 0.0
+        return whole_norm(self.norm_scale * squared, self.w_exp + exponent, left)
 
-    def limit(self) -> float:
-        """Return the relative excess past which a run has diverged, scaled with a start far off."""
-        return min(EXCESS_LIMIT * (1 + self.alpha0 * self.alpha0), LARGEST)
+    def in_other_units(self, step: Step, f: float, t: float) -> Coordinates:
+        """Return the same problem with w multiplied by f and H by t: every rounding falls differently."""
 
-    def norm(self, squared: FloatArray, exponent: Any) -> FloatArray:
-        """Return the norm of w in the problem's units from the kernel's squared norm and rescaling exponents."""
-        return whole_norm(squared, self.w_exp + exponent, self.w_null_norm)
+        def scaled(named: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: value * unit_of(step, name, f, t) for name, value in named.items()}
 
-
-def deflate(problem: OLSProblem) -> Coordinates:
-    """Return `problem` in deflated coordinates. Sums are correctly rounded, so no bit depends on the machine."""
-    eigval_exp = -math.frexp(problem.eigvals[-1])[1]
-    with np.errstate(under="ignore"):
-        eigvals = np.ldexp(problem.eigvals, eigval_exp)
-        roots = np.sqrt(eigvals)
-        u, u_exp = in_range(problem.u, roots)
-        w, w_exp = in_range(problem.w0, roots)
-        eigvals, u, w = merged(eigvals, u, w)
-        omega = eigvals * u * u
-        explained = math.fsum(omega)
-        share = omega / explained
-        loud = share > _SILENT_SHARE
-        p, lam, u, w_loud = share[loud], eigvals[loud], u[loud], w[loud]
-        ratio = w_loud / u
-        beta0 = math.fsum(p * ratio)
-        start = ratio - beta0
-        drift = math.fsum(p * start)
-        start, beta0 = start - drift, beta0 + drift
-        silent = ~loud & (w != 0)  # without a start as well such a mode stays 0
-        silent_modes = np.stack([eigvals[silent], eigvals[silent] / explained], axis=1)
-        scale = math.sqrt(problem.explained_var)
-        return Coordinates(
-            modes=np.stack([lam, p], axis=1).ravel(),
-            silent_modes=silent_modes.ravel(),
-            start=start,
-            silent_start=w[silent],
-            u=u,
-            beta0=beta0,
-            alpha0=problem.a0 / scale,
-            mean_eigval=math.fsum(p * lam),
-            w_null_norm=problem.w0_null_norm,
-            eigval_exp=eigval_exp,
-            w_exp=w_exp,
-            eps_exp=2 * w_exp - 2 * u_exp - eigval_exp,
-            degenerate=not w.any() or (problem.a0 == 0 and beta0 == 0),
-            saddle=bool(problem.w0.any()),
-            scale=scale,
-            a0=problem.a0,
-            w0_norm=math.hypot(float(np.linalg.norm(problem.w0)), problem.w0_null_norm),
+        return replace(
+            self,
+            numbers={group: scaled(numbers) for group, numbers in self.numbers.items()},
+            start={group: scaled(start) for group, start in self.start.items()},
+            begin=scaled(self.begin),
+            facts=scaled(self.facts),
+            mu={group: mu * t for group, mu in self.mu.items()},
+            b={group: b * t for group, b in self.b.items()},
+            norm_scale=self.norm_scale / unit_of(step, "norm2", f, t),
+            eps_eff_scale=self.eps_eff_scale * t,
         )
 
 
-def merged(eigvals: FloatArray, u: FloatArray, w: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Rotate within each group of equal eigenvalues, so that u has one component there, and w at most one beside it.
-
-    The dynamics do not notice, and the part of w across u then is a number of its own: as a difference of numbers it
-    would be lost to rounding once it is small, and could never grow again.
-    """
-    starts = np.flatnonzero(np.concatenate([[True], eigvals[1:] != eigvals[:-1]]))
-    if starts.size == eigvals.size:
-        return eigvals, u, w
-    rows = []
-    for first, last in zip(starts, np.append(starts[1:], eigvals.size), strict=True):
-        part, target = w[first:last], u[first:last]
-        if last - first > 1:
-            size = _length(target)
-            direction = target / size if size else target
-            along = math.fsum(direction * part)
-            across = _length(part - along * direction)
-            if across > _ROUNDING * _length(part):
-                rows.append((eigvals[first], 0.0, across))
-            part, target = np.array([along]), np.array([size])
-        rows.append((eigvals[first], target[0], part[0]))
-    merged = np.array(rows)
-    return merged[:, 0], merged[:, 1], merged[:, 2]
+def unit_of(step: Step, name: str, f: float, t: float) -> float:
+    """Return by what a number is multiplied when w is multiplied by f and H by t."""
+    i, j = step.units.get(name, (0.0, 0.0))
+    return _power(f, i) * _power(t, j)
 
 
-def _length(vector: FloatArray) -> float:
-    """Return the Euclidean norm; a power of two keeps the squares in range."""
-    exponent = math.frexp(float(np.abs(vector).max()))[1]
-    scaled = np.ldexp(vector, -exponent)
-    return math.ldexp(math.sqrt(math.fsum(scaled * scaled)), exponent)
+def _power(x: float, power: float) -> float:
+    """Return a power, a multiple of 1/2, by products and roots: the bits of others are the C library's."""
+    x = x if power >= 0 else 1 / x
+    product = math.sqrt(x) if power % 1 else 1.0
+    for _ in range(math.floor(abs(power))):
+        product *= x
+    return product
 
 
-@dataclass(frozen=True)
-class Modes:
-    """A problem as GD sees it: ``w_i - u_i = error_i (1 - eps lambda_i)^k``; units as in `Coordinates`."""
-
-    eigvals: FloatArray
-    weight: FloatArray  # lambda_i error_i^2 / E
-    u: FloatArray
-    start: FloatArray  # w0
-    error: FloatArray  # w0 - u
-    eps_exp: int
-    w_exp: int
-    w_null_norm: float
-
-    def limit(self) -> float:
-        """Return the relative excess past which a run has diverged."""
-        return min(EXCESS_LIMIT * max(1.0, float(self.weight.max())), LARGEST)
-
-    def norm(self, squared: FloatArray) -> FloatArray:
-        """Return the norm of w in the problem's units from the kernel's squared norm."""
-        return whole_norm(squared, self.w_exp, self.w_null_norm)
+def limit_of(alpha0: float) -> float:
+    """Return the relative excess past which a run has diverged, scaled with a start far off."""
+    return min(EXCESS_LIMIT * (1 + alpha0 * alpha0), LARGEST)
 
 
-def decouple(problem: OLSProblem) -> Modes:
-    """Return `problem` in the coordinates of plain GD."""
-    eigval_exp = -math.frexp(problem.eigvals[-1])[1]
-    with np.errstate(under="ignore", over="ignore"):
-        eigvals = np.ldexp(problem.eigvals, eigval_exp)
-        u, w_exp = in_range(problem.u, np.sqrt(eigvals))
-        start, error = np.ldexp(problem.w0, w_exp), np.ldexp(problem.w0 - problem.u, w_exp)
-        weight = (eigvals * error) * error / math.fsum(eigvals * u * u)
-    return Modes(eigvals, weight, u, start, error, -eigval_exp, w_exp, problem.w0_null_norm)
-
-
-def whole_norm(squared: FloatArray, exponent: Any, null_norm: float) -> FloatArray:
+def whole_norm(squared: FloatArray, exponent: Any, null_norm: Any) -> FloatArray:
     """Return the norm of w from its scaled square on the range of H, and its norm on the null space."""
     norm = np.ldexp(np.sqrt(squared), -exponent)
-    if not null_norm:
+    if not np.any(null_norm):
         return norm
     size = np.frexp(np.fmax(norm, null_norm))[1]  # not np.hypot, whose bits depend on the C library
     x, y = np.ldexp(norm, -size), np.ldexp(null_norm, -size)
@@ -184,3 +128,8 @@ def in_range(vector: FloatArray, roots: FloatArray) -> tuple[FloatArray, int]:
         return np.zeros_like(vector), 0
     exponent = -int(exponents[present].max())
     return np.ldexp(vector, exponent), exponent
+
+
+def w0_norm(problem: OLSProblem) -> float:
+    """Return the norm of the start."""
+    return math.hypot(float(np.linalg.norm(problem.w0)), problem.w0_null_norm)

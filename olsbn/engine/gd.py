@@ -1,15 +1,75 @@
 """Plain GD in closed form: ``w_i - u_i = (w0 - u)_i (1 - eps lambda_i)^k``, by double-double powers."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.engine.compile import entry, helper, inline
-from olsbn.engine.coordinates import Modes, decouple
-from olsbn.engine.lanes import CANCELLED, CONVERGED, DIVERGED, MAX_STEPS, NON_FINITE
+from olsbn.engine.coordinates import LARGEST, Coordinates, in_range, whole_norm
+from olsbn.engine.ending import CANCELLED, CONVERGED, DIVERGED, MAX_STEPS, NON_FINITE
 from olsbn.engine.run import Run
+from olsbn.engine.step import COUPLED
 from olsbn.problems import OLSProblem
+from olsbn.schema import EXCESS_LIMIT
+
+
+@dataclass(frozen=True)
+class Modes:
+    """A problem as GD sees it: ``w_i - u_i = error_i (1 - eps lambda_i)^k``; units as in `Coordinates`."""
+
+    eigvals: FloatArray
+    weight: FloatArray  # lambda_i error_i^2 / E
+    u: FloatArray
+    start: FloatArray  # w0
+    error: FloatArray  # w0 - u
+    eps_exp: int
+    w_exp: int
+    w_null_norm: float
+
+    def limit(self) -> float:
+        """Return the relative excess past which a run has diverged."""
+        return min(EXCESS_LIMIT * max(1.0, float(self.weight.max())), LARGEST)
+
+    def norm(self, squared: FloatArray) -> FloatArray:
+        """Return the norm of w in the problem's units from the kernel's squared norm."""
+        return whole_norm(squared, self.w_exp, self.w_null_norm)
+
+
+def decouple(problem: OLSProblem) -> Modes:
+    """Return `problem` in the coordinates of plain GD."""
+    eigval_exp = -math.frexp(problem.eigvals[-1])[1]
+    with np.errstate(under="ignore", over="ignore"):
+        eigvals = np.ldexp(problem.eigvals, eigval_exp)
+        u, w_exp = in_range(problem.u, np.sqrt(eigvals))
+        start, error = np.ldexp(problem.w0, w_exp), np.ldexp(problem.w0 - problem.u, w_exp)
+        weight = (eigvals * error) * error / math.fsum(eigvals * u * u)
+    return Modes(eigvals, weight, u, start, error, -eigval_exp, w_exp, problem.w0_null_norm)
+
+
+def errors(problem: OLSProblem) -> Coordinates:
+    """Return `problem` as GD by steps iterates it: the error w - u of every mode."""
+    x = decouple(problem)
+    with np.errstate(all="ignore"):
+        share = x.eigvals / math.fsum(x.eigvals * x.u * x.u)
+    return Coordinates(
+        numbers={COUPLED: {"lam": x.eigvals, "share": share, "u": x.u}},
+        start={COUPLED: {"e": x.error}},
+        begin={"null": 1.0},
+        facts={},
+        mu={COUPLED: x.eigvals},
+        b={COUPLED: 0 * x.eigvals},
+        top=float(x.eigvals[-1]),
+        scale=math.nan,  # GD has no BN scale
+        limit=x.limit(),
+        norm_scale=1.0,
+        w_null_norm=x.w_null_norm,
+        eigval_exp=-x.eps_exp,
+        w_exp=x.w_exp,
+        eps_exp=x.eps_exp,
+    )
+
 
 # -------------------------------------------------------------------- the kernel's face
 
@@ -43,7 +103,10 @@ def tile(x: Modes, params: dict[str, FloatArray], run: Run) -> tuple[dict[str, n
             "a": np.full(eps.size, np.nan),  # GD has no BN scale
             "rate_sim": numbers[:, 2],
         }
-        return cells, {
+        if run.check_rounding:
+            cells["by_rounding"] = np.zeros(eps.size, bool)
+        kept = {"by_rounding": np.zeros(trace.shape[:2], bool)} if run.check_rounding else {}
+        return cells, kept | {
             "excess": trace[..., 0],
             "residual": np.sqrt(trace[..., 0]),
             "a": np.full(trace.shape[:2], np.nan),

@@ -50,9 +50,25 @@ class Writer:
         """Return the absolute value."""
         return self._call("fabs", x)
 
+    def div(self, x: Any, y: Any) -> Any:
+        """Return the quotient."""
+        return self.builder.fdiv(x, y)
+
+    def neg(self, x: Any) -> Any:
+        """Return -x."""
+        return self.builder.fneg(x)
+
     def less(self, x: Any, y: Any) -> Any:
         """Return where x < y; nowhere beside a NaN."""
         return self.builder.fcmp_ordered("<", x, y)
+
+    def both(self, x: Any, y: Any) -> Any:
+        """Return where both conditions hold."""
+        return self.builder.and_(x, y)
+
+    def select(self, condition: Any, x: Any, y: Any) -> Any:
+        """Return x where the condition holds, else y."""
+        return self.builder.select(condition, x, y)
 
     def _call(self, name: str, *args: Any) -> Any:
         name = f"llvm.{name}.v{VECTOR}f64"
@@ -133,6 +149,10 @@ class Writer:
 
     def _store(self, value: Any, base: Any, offset: Any) -> None:
         self.builder.store(value, self._pointer(base, offset)).align = 8
+
+    def fact(self, which: int) -> Any:
+        """Return a number of the problem, which stand where the numbers of modes do in other passes."""
+        return self._splat(self._modes, _const(which))
 
     def _splat(self, base: Any, offset: Any) -> Any:
         return self.everywhere(self.builder.load(self.builder.gep(base, [offset])))

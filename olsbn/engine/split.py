@@ -1,106 +1,65 @@
-r"""The eigenbasis of H*: what the kernel `olsbn.engine.star` iterates, made from a problem in O(d^2).
+r"""A problem split into its part along u and the rest, from which the coordinates of BN and its relatives are made.
 
 With ``q_i = sqrt(lambda_i/E) u_i`` (a unit vector) and ``x_i = sqrt(lambda_i/E) w_i``, the H-inner product is the plain
 one, H is ``diag(lambda)``, and H* on the complement of u is ``P diag(lambda) P``, ``P = 1 - q q'``. Its eigenvalues are
 the roots mu of ``sum_j q_j^2/(lambda_j - mu) = 0``, its eigenvectors ``e_j = b q_j/(lambda_j - mu)`` with
 ``b^2 = 1/sum_j q_j^2/(lambda_j - mu)^2``. So ``x = beta q + sum_i z_i e_i``, ``beta = q'x``,
 ``z_i = e_i'(x - beta q)``.
-Modes that u does not reach (u_i = 0, and what is across u in the space of a repeated eigenvalue) are eigenvectors of H
-and of H* both, with b = 0.
+Modes that u does not reach (u_i = 0, and what is across u in the space of a repeated eigenvalue) are decoupled: they
+are eigenvectors of H and of H* both, with b = 0.
 
-Roots, b and z are found in double-double arithmetic and rounded once: all ``lambda_j - mu_i`` from offsets of the
-roots, which float64 gives to a few ulp and one Newton step to some 100 bits; ``x - beta q`` from ``w - beta u``, so
-that a start near u keeps its digits; equal eigenvalues are one mode along u and one across it. A mode's own amplitude
-at the start is therefore right to its last bits also where it is small beside the others'.
+Everything is found in double-double arithmetic and rounded once: all ``lambda_j - mu_i`` from offsets of the roots,
+which float64 gives to a few ulp and one Newton step to some 100 bits; ``x - beta q`` from ``w - beta u``, so that a
+start near u keeps its digits; equal eigenvalues are one mode along u and one across it. So a mode's amplitude at the
+start is right to its last bits also where it is small beside the others'.
 """
 
+from __future__ import annotations
+
 import math
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.engine.compile import entry
-from olsbn.engine.coordinates import LARGEST, in_range, whole_norm
+from olsbn.engine.coordinates import Coordinates, in_range, limit_of, w0_norm
 from olsbn.engine.doubledouble import dd_add, dd_div, dd_mul, dd_sqrt, fma, two_sum
+from olsbn.engine.step import COUPLED, DECOUPLED
 from olsbn.linalg import map_blocks, secular_roots
 from olsbn.problems import MACHEPS, OLSProblem
-from olsbn.schema import EXCESS_LIMIT
 
 # Above this dimension O(d^2) is too much to set up, and deflated coordinates serve. A limit on d alone: no bit of a
 # result may depend on anything else.
 LARGEST_DIM = 4096
 
-# Modes with a smaller share of E are carried like those with u_i = 0: their pull on the rest is below one rounding.
-_SILENT_SHARE = 2.0**-900
+# Modes with a smaller share of E are carried like those with u_i = 0: their coupling is below one rounding.
+_DECOUPLED_SHARE = 2.0**-900
 _UP = 900  # eigenvalues stand times two to this power while offsets are found, for some are that small
 _ROUNDING = 16 * MACHEPS  # a part of w that is smaller is no part of it
-_PARALLEL = (
-    2.0**-95
-)  # two vectors of float64 that differ by less are parallel: the difference is that of the arithmetic
-# Modes that are watched (`olsbn.engine.star`): the fastest, and those with eigenvalues near theirs.
-_WATCHED, _NEAR_TOP = 8, 0.4
-_FOLLOWED = 4  # by kernels in other coordinates, where each costs as much as some modes
+# two vectors of float64 that differ by less are parallel: the difference is that of the arithmetic
+_PARALLEL = 2.0**-95
+_TRACKED, _NEAR_TOP = 8, 0.4  # modes that may be slaved: the fastest, and those with eigenvalues near theirs
 
 
-@dataclass(frozen=True, eq=False)
-class StarCoordinates:
-    """A problem in the eigenbasis of H* (see above); units as in `olsbn.engine.coordinates.Coordinates`."""
-
-    modes: FloatArray  # mu_i, b_i in turn
-    silent_modes: FloatArray  # lambda_i, 0 in turn
-    start: FloatArray
-    silent_start: FloatArray
-    watched: Any  # numbers of modes, silent ones counted after the others
-    beta0: float
-    alpha0: float
-    delta0: float  # a/sqrt(E) - beta/sigma at the start, not as a difference of rounded numbers
-    mean_eigval: float
-    u_norm2: float
-    explained: float
-    w_null_norm: float
-    eigval_exp: int
-    w_exp: int
-    eps_exp: int
-    degenerate: bool
-    saddle: bool
-    scale: float
-    a0: float
-    w0_norm: float
-
-    def kernel_arguments(self) -> tuple[Any, ...]:
-        """Return the leading arguments of `olsbn.engine.star.star_tile`."""
-        arrays = self.modes, self.silent_modes, self.start, self.silent_start, self.watched
-        numbers = self.beta0, self.alpha0, self.delta0, self.mean_eigval, self.u_norm2, self.explained
-        return *arrays, *numbers
-
-    def limit(self) -> float:
-        """Return the relative excess past which a run has diverged, scaled with a start far off."""
-        return min(EXCESS_LIMIT * (1 + self.alpha0 * self.alpha0), LARGEST)
-
-    def norm(self, squared: FloatArray, exponent: Any) -> FloatArray:
-        """Return the norm of w in the problem's units from the kernel's squared norm and rescaling exponents."""
-        return whole_norm(squared, self.w_exp + exponent, self.w_null_norm)
-
-
-class _Divided(NamedTuple):
+class Split(NamedTuple):
     """A problem's eigenvalues, u and w in range, and what `_split` makes of them."""
 
+    problem: OLSProblem
     eigval_exp: int
     u_exp: int
     w_exp: int
     moves: bool  # w is not 0
-    lam: FloatArray  # of each group
-    loud: Any
+    lam: FloatArray  # of each group of equal eigenvalues
+    coupled: Any
     q: FloatArray  # of those that u reaches, as pairs
     v: FloatArray
     across: FloatArray
-    facts: FloatArray
+    sums: FloatArray
 
     def modes(self, gaps: Any = None, threads: int | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return mu, b and z of the roots in these gaps, all of them by default."""
-        poles = np.ldexp(self.lam[self.loud], _UP)
+        poles = np.ldexp(self.lam[self.coupled], _UP)
         found = secular_roots(poles, self.q[:, 0] ** 2 / 2, gaps, threads)
         near, offset = found.near.astype(np.int64), found.offset
         m = offset.size
@@ -112,8 +71,46 @@ class _Divided(NamedTuple):
             )  # fmt: skip
         return np.ldexp(out[:, 0], -_UP), np.ldexp(out[:, 1], -_UP), np.ascontiguousarray(out[:, 2])
 
+    def coordinates(self, **own: Any) -> Coordinates:
+        """Return what the coordinates of both kinds share, with those of one of them."""
+        problem, sums = self.problem, self.sums
+        rest = self.across != 0  # without a start a decoupled mode stays 0
+        lam = self.lam[rest]
+        twice = 2 * self.u_exp + self.eigval_exp  # E stands times two to this power
+        energy, alpha0 = float(sums[6]), problem.a0 / math.sqrt(problem.explained_var)
+        with np.errstate(all="ignore"):
+            scaled_a0 = float(np.ldexp(problem.a0, (twice + 1) // 2))
+            delta0 = _start_delta(scaled_a0, 2.0 ** (twice % 2), sums)
+            null = float(np.ldexp(problem.w0_null_norm, self.w_exp)) / math.sqrt(energy)
+            norm2 = float(sums[3]) / energy
+        own["numbers"] = {COUPLED: own["numbers"], DECOUPLED: {"mu": lam, "one_over_mu": 1 / lam}}
+        own["start"] = {COUPLED: own["start"], DECOUPLED: dict.fromkeys(own["start"], self.across[rest])}
+        own["mu"], own["b"] = {COUPLED: own["mu"], DECOUPLED: lam}, {COUPLED: own["b"], DECOUPLED: 0 * lam}
+        return Coordinates(
+            **own,
+            begin={"beta": float(sums[0]), "a": alpha0, "delta": delta0, "n": -1.0, "D": 1.0, "null": null},
+            facts={
+                "L": float(sums[2]),
+                "U2": norm2,
+                "K": float(sums[2]) - 1 / norm2 if norm2 else math.nan,
+                "inverse_top": float(1 / self.lam[-1]),
+            },  # fmt: skip
+            top=max([0.0, *own["mu"][COUPLED][-1:], *lam[-1:]]),
+            scale=math.sqrt(problem.explained_var),
+            limit=limit_of(alpha0),
+            norm_scale=energy,
+            w_null_norm=problem.w0_null_norm,
+            eigval_exp=self.eigval_exp,
+            w_exp=self.w_exp,
+            eps_exp=2 * self.w_exp - 2 * self.u_exp - self.eigval_exp,
+            degenerate=not self.moves or (problem.a0 == 0 and sums[0] == 0),
+            saddle=bool(problem.w0.any()),
+            a0=problem.a0,
+            w0_norm=w0_norm(problem),
+        )
 
-def _divide(problem: OLSProblem) -> _Divided:
+
+def split(problem: OLSProblem) -> Split:
     """Split a problem's groups of equal eigenvalues: O(d)."""
     eigval_exp = -math.frexp(problem.eigvals[-1])[1]
     with np.errstate(under="ignore"):
@@ -124,93 +121,50 @@ def _divide(problem: OLSProblem) -> _Divided:
     starts = np.flatnonzero(np.concatenate([[True], eigvals[1:] != eigvals[:-1]]))
     starts = np.append(starts, eigvals.size)
     n = starts.size - 1
-    q, v, across, facts = np.zeros((n, 2)), np.zeros((n, 2)), np.zeros(n), np.zeros(8)
-    loud = np.zeros(n, np.bool_)
+    q, v, across, sums = np.zeros((n, 2)), np.zeros((n, 2)), np.zeros(n), np.zeros(8)
+    coupled = np.zeros(n, np.bool_)
     with np.errstate(all="ignore"):
-        _split(eigvals, u, w, starts, _SILENT_SHARE, _ROUNDING, _PARALLEL, q, v, across, loud, facts)
+        _split(eigvals, u, w, starts, _DECOUPLED_SHARE, _ROUNDING, _PARALLEL, q, v, across, coupled, sums)
     lam = eigvals[starts[:-1]]
-    return _Divided(eigval_exp, u_exp, w_exp, bool(w.any()), lam, loud, q[loud], v[loud], across, facts)
+    return Split(problem, eigval_exp, u_exp, w_exp, bool(w.any()), lam, coupled, q[coupled], v[coupled], across, sums)
 
 
-@dataclass(frozen=True, eq=False)
-class Fastest:
-    """The modes of H* near the top, for kernels in other coordinates; units as in `StarCoordinates`."""
-
-    mu: FloatArray
-    pull: FloatArray  # b
-    start: FloatArray  # |z| at step 0
-    eigval_exp: int
-    w_exp: int
-    u_exp: int
-
-    def arrays(self, eigval_exp: int | None = None, w_over_u_exp: int | None = None) -> tuple[FloatArray, ...]:
-        """Return mu, b and the start, scaled as in coordinates with other exponents than these."""
-        up = 0 if eigval_exp is None else eigval_exp - self.eigval_exp
-        start = 0 if w_over_u_exp is None else w_over_u_exp - (self.w_exp - self.u_exp)
-        return np.ldexp(self.mu, up), self.pull, np.ldexp(self.start, start)
-
-
-def fastest(problem: OLSProblem) -> Fastest:
-    """Return the modes that a kernel follows to tell where rounding decides: O(d)."""
-    x = _divide(problem)
-    n_roots = int(x.loud.sum()) - 1
-    mu, b, z = x.modes(np.arange(max(0, n_roots - _FOLLOWED), n_roots), threads=1)
-    silent = x.across != 0
-    mu = np.concatenate([mu, x.lam[silent]])
-    which = _watched(mu)[:_FOLLOWED]
-    pull, start = np.concatenate([b, np.zeros(silent.sum())]), np.abs(np.concatenate([z, x.across[silent]]))
-    return Fastest(mu[which], pull[which], start[which], x.eigval_exp, x.w_exp, x.u_exp)
-
-
-def diagonalise(problem: OLSProblem, threads: int | None = None) -> StarCoordinates:
+def star(problem: OLSProblem, threads: int | None = None) -> Coordinates:
     """Return `problem` in the eigenbasis of H*: O(d^2), on threads; no bit depends on their number."""
-    x = _divide(problem)
+    x = split(problem)
     mu, b, z = x.modes(threads=threads)
-    facts, lam = x.facts, x.lam
-    silent = x.across != 0  # without a start such a mode stays 0
-    twice = 2 * x.u_exp + x.eigval_exp  # E stands times two to this power
     with np.errstate(all="ignore"):
-        w0_norm = math.hypot(float(np.linalg.norm(problem.w0)), problem.w0_null_norm)
-        delta0 = _start_delta(float(np.ldexp(problem.a0, (twice + 1) // 2)), 2.0 ** (twice % 2), facts)
-    degenerate = not x.moves or (problem.a0 == 0 and facts[0] == 0)
-    return StarCoordinates(
-        modes=np.stack([mu, b], axis=1).ravel(),
-        silent_modes=np.stack([lam[silent], np.zeros(silent.sum())], axis=1).ravel(),
-        start=z,
-        silent_start=x.across[silent],
-        watched=_watched(np.concatenate([mu, lam[silent]])),
-        beta0=facts[0],
-        alpha0=problem.a0 / math.sqrt(problem.explained_var),
-        delta0=float(delta0),
-        mean_eigval=facts[2],
-        u_norm2=facts[3],
-        explained=facts[6],
-        w_null_norm=problem.w0_null_norm,
-        eigval_exp=x.eigval_exp,
-        w_exp=x.w_exp,
-        eps_exp=2 * x.w_exp - 2 * x.u_exp - x.eigval_exp,
-        degenerate=degenerate,
-        saddle=bool(problem.w0.any()),
-        scale=math.sqrt(problem.explained_var),
-        a0=problem.a0,
-        w0_norm=w0_norm,
+        numbers = {"mu": mu, "b": b, "b_over_mu": b / mu, "one_over_mu": 1 / mu}
+    return x.coordinates(
+        numbers=numbers, start={"z": z}, mu=mu, b=b, tracked=_tracked(np.concatenate([mu, x.lam[x.across != 0]]))
     )
 
 
-def _watched(eigvals: FloatArray) -> Any:
+def deflated(problem: OLSProblem) -> Coordinates:
+    """Return `problem` in the eigenbasis of H, along u and across it: O(d)."""
+    x = split(problem)
+    lam, q = x.lam[x.coupled], x.q[:, 0]
+    n_roots = max(lam.size - 1, 0)
+    mu = x.modes(np.unique([0, n_roots - 1]), threads=1)[0] if n_roots else np.empty(0)  # the slowest and the fastest
+    with np.errstate(all="ignore"):
+        numbers = {"lam": lam, "p": q * q, "u2": q * q / lam}
+        return x.coordinates(numbers=numbers, start={"s": x.v[:, 0] / q}, mu=mu, b=np.empty(0))
+
+
+def _tracked(eigvals: FloatArray) -> Any:
     """Return the numbers of the modes near the top, the fastest first."""
     if not eigvals.size:
         return np.empty(0, np.int64)
-    order = np.argsort(-eigvals, kind="stable")[:_WATCHED]
+    order = np.argsort(-eigvals, kind="stable")[:_TRACKED]
     return order[eigvals[order] >= _NEAR_TOP * eigvals.max()].astype(np.int64)
 
 
 @entry
-def _split(eigvals, u, w, starts, silent_share, rounding, parallel, q, v, across, loud, facts):  # type: ignore[no-untyped-def]
+def _split(eigvals, u, w, starts, decoupled_share, rounding, parallel, q, v, across, coupled, sums):  # type: ignore[no-untyped-def]
     """Split groups of equal eigenvalues into a mode along u and one across it, and w into beta u and the rest.
 
     Writes q and ``x - beta q`` of every group as pairs, the part across u of each (all of x where u has too little
-    there), which groups u reaches, and in `facts`: beta, L, ``||u||^2``, ``sigma^2``, E; all but L and the norm as
+    there), which groups u reaches, and in `sums`: beta, L, ``||u||^2``, ``sigma^2``, E; all but L and the norm as
     pairs.
     """
     n = starts.size - 1
@@ -235,8 +189,8 @@ def _split(eigvals, u, w, starts, silent_share, rounding, parallel, q, v, across
         E, E_low = dd_add(E, E_low, size[g, 0], size[g, 1])
     B, B_low, L, L_low, norm2 = 0.0, 0.0, 0.0, 0.0, 0.0
     for g in range(n):
-        loud[g] = size[g, 0] > silent_share * E
-        if loud[g]:
+        coupled[g] = size[g, 0] > decoupled_share * E
+        if coupled[g]:
             B, B_low = dd_add(B, B_low, along[g, 0], along[g, 1])
             lam = eigvals[starts[g]]
             x, x_low = dd_mul(size[g, 0], size[g, 1], lam, 0.0)
@@ -250,7 +204,7 @@ def _split(eigvals, u, w, starts, silent_share, rounding, parallel, q, v, across
         first, last = starts[g], starts[g + 1]
         lam, lam_low = dd_sqrt(eigvals[first], 0.0)
         lam, lam_low = dd_div(lam, lam_low, root, root_low)
-        if loud[g]:
+        if coupled[g]:
             # sizes of the group's parts in units of |u|: x - beta q = sqrt(lambda/E) (u'w - beta u'u)/|u|
             tt, tt_low = dd_div(size[g, 0], size[g, 1], eigvals[first], 0.0)
             tw, tw_low = dd_div(along[g, 0], along[g, 1], eigvals[first], 0.0)
@@ -281,8 +235,8 @@ def _split(eigvals, u, w, starts, silent_share, rounding, parallel, q, v, across
     if straight:
         v[:, :] = 0.0
     s, s_low = dd_div(s, s_low, E, E_low)
-    facts[0], facts[1], facts[2], facts[3], facts[4], facts[5] = B, B_low, L, norm2, s, s_low
-    facts[6], facts[7] = E, E_low
+    sums[0], sums[1], sums[2], sums[3], sums[4], sums[5] = B, B_low, L, norm2, s, s_low
+    sums[6], sums[7] = E, E_low
 
 
 @entry
@@ -320,12 +274,12 @@ def _refine(poles, q, v, near, offset, first, last, out):  # type: ignore[no-unt
 
 
 @entry
-def _start_delta(a0, factor, facts):  # type: ignore[no-untyped-def]
+def _start_delta(a0, factor, sums):  # type: ignore[no-untyped-def]
     """Return ``a0/sqrt(factor E) - beta/sigma``."""
-    if facts[4] == 0.0:
+    if sums[4] == 0.0:
         return a0
-    x, x_low = dd_sqrt(facts[6] * factor, facts[7] * factor)
+    x, x_low = dd_sqrt(sums[6] * factor, sums[7] * factor)
     x, x_low = dd_div(a0, 0.0, x, x_low)
-    s, s_low = dd_sqrt(facts[4], facts[5])
-    y, y_low = dd_div(facts[0], facts[1], s, s_low)
+    s, s_low = dd_sqrt(sums[4], sums[5])
+    y, y_low = dd_div(sums[0], sums[1], s, s_low)
     return dd_add(x, x_low, -y, -y_low)[0]

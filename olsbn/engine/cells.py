@@ -1,0 +1,308 @@
+"""Cells of one problem, run by a step: variants, the rounding flag, and numbers in the problem's own units.
+
+The rounding flag. A cell whose rounding may have been amplified is run again in other units, (w, eps) -> (f w, f^2 eps)
+and (H, eps) -> (t H, eps/t), which leave the dynamics as they are and make every rounding fall differently. It is
+flagged where the two runs differ by more than `_DIFFERENT`, a tenth of the nine digits that are promised; where they
+differ visibly, but by less, a third run decides. What all runs miss alike is a slaved mode (`olsbn.engine.tile`) whose
+own part, below anything that float64 can show, had the time to grow: such cells are flagged by the tile itself.
+
+No rounding is amplified in a cell none of whose factors |1 - eps_eff mu| exceeded 1 after the first step, nor that of
+the scale, |1 - eps_a|: it is not run again. That is a rule found by trial, not a theorem; `tests/stress/audit.py` tries
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from olsbn._validate import FloatArray
+from olsbn.engine.coordinates import Coordinates, unit_of
+from olsbn.engine.ending import CANCELLED, DEGENERATE
+from olsbn.engine.run import Run
+from olsbn.engine.step import COUPLED, DECOUPLED, REPORTED, Kind, Step
+
+Columns = dict[str, Any]
+
+OTHER_UNITS = (1.3741592653589793, 1.6180339887498949)  # f and t of the second run: no powers of two
+_THIRD_UNITS = (0.8271828182845905, 2.3025850929940455)
+_DIFFERENT, _VISIBLE = 1e-10, 1e-12
+_AMPLIFIES = 1.999999  # eps_eff mu above which a factor exceeds 1 in size
+
+
+@dataclass(frozen=True, eq=False)
+class Schedules:
+    """Factors of the learning rates: `tables` (t, n_steps + 1), and which is that of w, and that of a, for each cell."""
+
+    tables: FloatArray
+    which: np.ndarray  # int64[cells, 2]
+
+    @property
+    def neutral(self) -> np.ndarray:
+        """Whether the tables of w, and of a, are 1 at every step: bool[cells, 2]."""
+        return (self.tables == 1).all(axis=1)[self.which]
+
+    def of(self, cells: np.ndarray) -> Schedules:
+        """Return the schedules of some cells."""
+        return Schedules(self.tables, self.which[cells])
+
+
+def constant_rates(n: int, n_steps: int) -> Schedules:
+    """Return the schedules of n cells whose learning rates stay."""
+    return Schedules(np.ones((1, 1)), np.zeros((n, 2), np.int64))
+
+
+@cache
+def _kind(step: Step, folded: tuple[str, ...]) -> Kind:
+    return Kind(step, folded)
+
+
+def execute(
+    step: Step, x: Coordinates, params: Mapping[str, FloatArray], run: Run, schedules: Schedules | None = None
+) -> tuple[Columns, Columns]:
+    """Run cells of one problem.
+
+    Parameters
+    ----------
+    step : Step
+        The dynamics.
+    x : Coordinates
+        The problem, in the coordinates of the step.
+    params : dict of ndarray, each of shape (cells,)
+        The step's parameters, in the units of the coordinates; neutral ones may be left out.
+    run : Run
+        How far, and which steps to keep.
+    schedules : Schedules, optional
+        Factors of the learning rates.
+
+    Returns
+    -------
+    cells : dict of ndarray, each of shape (cells,)
+        ``status`` (a code of `olsbn.schema.Status`), ``steps_to_tol``, ``n_steps_run``, ``excess``, ``eps_eff``,
+        ``w_norm``, ``a``, ``rate_sim`` and, if asked for, ``by_rounding``: at the step where the cell ended.
+    trace : dict of ndarray, each of shape (r, cells)
+        ``excess``, ``residual``, ``a``, ``w_norm``, ``eps_eff``, ``by_rounding`` at the steps of `run.record`, NaN
+        (and False) after a cell's end.
+    """
+    n = next(iter(params.values())).size
+    schedules = schedules or constant_rates(n, run.n_steps)
+    if x.degenerate:
+        return _degenerate(x, n, run)
+    params = {name: params[name] for name in step.params if name in params}
+    with np.errstate(all="ignore"):
+        found = _runs(step, x, params, run, schedules)
+        if run.check_rounding:
+            _flag(step, x, params, run, schedules, found)
+        return found.columns(x, run)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    counts: np.ndarray
+    numbers: FloatArray
+    trace: FloatArray
+
+    @classmethod
+    def empty(cls, n: int, n_recorded: int, n_numbers: int) -> _Found:
+        counts = np.full((n, 3), CANCELLED)
+        return cls(counts, np.full((n, n_numbers), np.nan), np.full((n_recorded, n, n_numbers), np.nan))
+
+    def put(self, cells: np.ndarray, part: _Found) -> None:
+        self.counts[cells], self.numbers[cells], self.trace[:, cells] = part.counts, part.numbers, part.trace
+
+    def columns(self, x: Coordinates, run: Run) -> tuple[Columns, Columns]:
+        from olsbn.engine.tile import N_RATE
+
+        cells, trace = _in_units(x, self.numbers), _in_units(x, self.trace)
+        del cells["residual"]
+        if not run.check_rounding:
+            del cells["by_rounding"], trace["by_rounding"]
+        counted = {"status": self.counts[:, 0], "steps_to_tol": self.counts[:, 1], "n_steps_run": self.counts[:, 2]}
+        return counted | cells | {"rate_sim": self.numbers[:, N_RATE]}, trace
+
+
+def _in_units(x: Coordinates, numbers: FloatArray) -> Columns:
+    from olsbn.engine.tile import N_EXCESS, N_EXPONENT, N_MARK, N_REPORTED
+
+    told = {name: numbers[..., N_REPORTED + i] for i, name in enumerate(REPORTED)}
+    exponent = np.nan_to_num(numbers[..., N_EXPONENT]).astype(int)
+    return {
+        "excess": numbers[..., N_EXCESS],
+        "residual": np.sqrt(told["residual2"]),
+        "a": x.scale * told["a"],
+        "eps_eff": np.ldexp(x.eps_eff_scale * told["eps_eff"], x.eigval_exp),
+        "w_norm": x.norm(told["norm2"], exponent, np.ldexp(told["null"], -exponent)),
+        "by_rounding": numbers[..., N_MARK] == 1,
+    }
+
+
+def _runs(step: Step, x: Coordinates, params: Mapping[str, FloatArray], run: Run, schedules: Schedules) -> _Found:
+    """Run every cell by the variant of the step that its own parameters ask for."""
+    from olsbn.engine.tile import N_NUMBERS
+
+    n = next(iter(params.values())).size
+    neutral_rates = schedules.neutral
+    neutral = {name: params[name] == value for name, value in step.params.items() if name in params}
+    neutral |= {name: neutral_rates[:, i] for i, name in enumerate(("factor", "factor_a"))}
+    found = _Found.empty(n, run.record.size, N_NUMBERS)
+    left = np.ones(n, bool)
+    for folded in step.variants:
+        mine = left.copy()
+        for name in folded:
+            mine &= neutral.get(name, np.True_)
+        if mine.any():
+            cells = np.flatnonzero(mine)
+            part = {name: values[cells] for name, values in params.items()}
+            found.put(cells, _run_kind(_kind(step, folded), x, part, run, schedules.of(cells)))
+            left &= ~mine
+    return found
+
+
+def _run_kind(kind: Kind, x: Coordinates, params: Mapping[str, FloatArray], run: Run, schedules: Schedules) -> _Found:
+    from olsbn.engine import emit, tile
+
+    step, layout, rows = kind.step, kind.layout, emit.rows(kind)
+    n = next(iter(params.values())).size
+    addresses = emit.compiled(kind)
+    row = {name: rows.row.get(name, -1) for name in ("A", "B", "D", "V", "beta", "factor", "factor_a")}
+    code = tile.Code(*addresses, *row.values(), rows.past_D, kind.slaves)
+    groups = [_group(kind, x, group) for group in (COUPLED, DECOUPLED)]
+    begin, idle, power = np.zeros(rows.n_rows), np.zeros(rows.n_rows), np.zeros(rows.n_rows, np.int64)
+    for name, where in rows.row.items():
+        begin[where], idle[where] = x.begin.get(name, 0.0), step.idle.get(name, 0.0)
+        power[where] = int(step.units.get(name, (0, 0))[0])
+    for first, last in ((emit.OWN, emit.PAST_A), (emit.PAST_B, emit.NAMED)):
+        power[first:last] = 1
+    idle[emit.LEVEL] = -1.0
+    for i, name in enumerate(REPORTED):
+        power[emit.OUT + i] = 0
+    facts = np.array([x.limit, *(x.facts[name] for name in layout.facts)])
+    own = [name for name in layout.params if name in params]
+    missing = [name for name in layout.params if name not in params and name not in ("factor", "factor_a")]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} must be given to {type(step).__name__}, got {', '.join(params)}")
+    values = np.stack([params[name] for name in own], axis=1) if own else np.empty((n, 0))
+    off = np.zeros(n, bool)
+    returns = np.logical_or.reduce([off, *(params[p] != 0 for p in step.may_return if p in params)])
+    moving = np.logical_or.reduce([off, *(params[p] != step.params[p] for p in step.settles if p in params)])
+    decays = params["decay"] != 0 if "decay" in params else off
+    cells = tile.Cells(
+        np.ascontiguousarray(values, float), np.array([rows.row[name] for name in own], np.int64),
+        schedules.tables, schedules.which, ~decays, returns, ~moving & schedules.neutral.all(axis=1),
+    )  # fmt: skip
+    ask = tile.Ask(run.n_steps, run.tol, run.stop_at_tol, run.floor, x.limit, run.cancel)
+    found = _Found.empty(n, run.record.size, tile.N_NUMBERS)
+    tile.run_tile(
+        code, *groups, tile.Lanes(begin, idle, power, facts), cells,
+        x.tracked if kind.slaves else np.empty(0, np.int64), ask,
+        tile.Out(found.counts, found.numbers, run.record, found.trace),
+    )  # fmt: skip
+    return found
+
+
+def _group(kind: Kind, x: Coordinates, group: str) -> Any:
+    from olsbn.engine.tile import Group
+
+    if group not in kind.step.numbers:
+        nothing = np.empty(0)
+        return Group(nothing, nothing, np.empty((0, len(kind.layout.state))), nothing, nothing)
+
+    def packed(names: tuple[str, ...]) -> FloatArray:
+        return np.stack([x.numbers[group][name] for name in names], axis=1).ravel() if names else np.empty(0)
+
+    n = next(iter(x.start[group].values())).size
+    start = np.zeros((n, len(kind.layout.state)))
+    for i, name in enumerate(kind.layout.state):
+        if name in x.start[group]:
+            start[:, i] = x.start[group][name]
+    return Group(
+        packed(kind.layout.numbers[group]), packed(kind.layout.reported_numbers[group]), start, x.mu[group], x.b[group]
+    )
+
+
+# -------------------------------------------------------------------- the rounding flag
+
+
+def _flag(
+    step: Step, x: Coordinates, params: Mapping[str, FloatArray], run: Run, schedules: Schedules, found: _Found
+) -> None:
+    """Flag the cells that rounding decides: in `found`, N_MARK becomes 1."""
+    from olsbn.engine.tile import N_MARK, N_PEAK
+
+    may = found.numbers[:, N_PEAK] * x.top > _AMPLIFIES
+    if "eps_a" in params:
+        may |= params["eps_a"] > 2  # |1 - eps_a| > 1: what rounding puts into the scale grows
+    again = np.flatnonzero(may & (found.numbers[:, N_MARK] != 1))
+    here = _compared(x, found, again, run)
+    for f, t in (OTHER_UNITS, _THIRD_UNITS):
+        if not again.size:
+            return
+        scaled = {name: values[again] * unit_of(step, name, f, t) for name, values in params.items()}
+        other = x.in_other_units(step, f, t)
+        there = _compared(other, _runs(step, other, scaled, run, schedules.of(again)), slice(None), run)
+        if run.cancel[0]:
+            found.counts[again, 0] = CANCELLED  # not known to be right
+            return
+        visible = np.zeros(again.size, bool)
+        for level, (ends, steps) in (
+            (_DIFFERENT, _differ(here, there, _DIFFERENT)),
+            (_VISIBLE, _differ(here, there, _VISIBLE)),
+        ):
+            if level == _DIFFERENT:
+                found.numbers[again[ends], N_MARK] = 1
+                found.trace[:, again, N_MARK] = np.where(steps, 1, found.trace[:, again, N_MARK])
+            else:
+                visible = (ends | steps.any(axis=0)) & (found.numbers[again, N_MARK] != 1)
+        again = again[visible]
+        here = {name: values[..., visible] for name, values in here.items()}
+
+
+_COMPARED = "excess", "eps_eff", "a", "w_norm"
+
+
+def _compared(x: Coordinates, found: _Found, cells: Any, run: Run) -> Columns:
+    """Return what two runs of the same cells are compared by."""
+    ends, steps = found.columns(x, run)
+    kept = {name: ends[name][cells] for name in ("status", "steps_to_tol", *_COMPARED)}
+    kept["excess"] = np.where(kept["excess"] <= run.floor, 0, kept["excess"])
+    return kept | {f"{name} at steps": steps[name][:, cells] for name in _COMPARED}
+
+
+def _differ(here: Columns, there: Columns, level: float) -> tuple[Any, Any]:
+    """Return which cells differ by more than `level` at their ends, and which at the steps recorded."""
+
+    def apart(name: str) -> Any:
+        x, y = here[name], there[name]
+        # where both are 0, infinite or NaN they are the same
+        return (np.abs(x - y) > level * np.abs(x)) | (np.isnan(x) != np.isnan(y))
+
+    ends = (here["status"] != there["status"]) | (here["steps_to_tol"] != there["steps_to_tol"])
+    for name in _COMPARED:
+        ends = ends | apart(name)
+    steps = np.logical_or.reduce([apart(f"{name} at steps") for name in _COMPARED])
+    return ends, steps
+
+
+# -------------------------------------------------------------------- starts that stay
+
+
+def _degenerate(x: Coordinates, n: int, run: Run) -> tuple[Columns, Columns]:
+    """Return what n cells that cannot step have: sigma = 0, or a saddle, where the loss is J(0, w) = c/2."""
+    kept = {
+        "excess": 1.0 if x.saddle else np.nan,
+        "a": x.a0,
+        "w_norm": x.w0_norm,
+        "eps_eff": 0.0 if x.saddle else np.nan,
+    }
+    if run.check_rounding:
+        kept["by_rounding"] = False
+    cells = {"status": DEGENERATE, "steps_to_tol": -1, "n_steps_run": 0, "rate_sim": np.nan, **kept}
+    kept["residual"] = kept["excess"]  # on a saddle w'g = 0, so the residual is all of u
+    return (
+        {name: np.full(n, value) for name, value in cells.items()},
+        {name: np.full((run.record.size, n), value) for name, value in kept.items()},
+    )
