@@ -49,10 +49,10 @@ class _Short(ArithmeticError):
         self.step, self.short = step, short
 
 
-def run(problem, method, params, n_steps, tol, record, first_bits=None):
+def run(problem, method, params, n_steps, tol, record):
     """Run a cell with as many bits as it takes; ArithmeticError if 2^17 do not decide."""
     p = NEUTRAL | params
-    bits = first_bits or 128 + 2 * n_steps
+    bits = 160 + 2 * n_steps
     before = flint.ctx.prec
     try:
         while True:
@@ -97,8 +97,9 @@ def _run(problem, method, p, n_steps, tol, record, bits):
     eps_a = _rates(p["eps_a"], p["eps_a_power"], 1.0, n_steps, bits)
     a = arb(problem.a0)
     b, b_a = [zero] * len(w), zero
-    kappa, limit, sure, tol_ball = one, None, None, arb(tol)
-    above, below, floor_ball = arb(tol) * arb(1 + 1e-9), arb(tol) * arb(1 - 1e-9), arb(EXCESS_FLOOR)
+    kappa, limit, sure = one, None, None
+    level, floor_level = arb(tol) * E, arb(EXCESS_FLOOR) * E
+    above, below = level * arb(1 + 1e-9), level * arb(1 - 1e-9)
     points, hit, near_hit, floor, over, surely_over = {}, -1, False, -1, -1, -1
     prec = bits
     for k in range(n_steps + 1):
@@ -119,42 +120,42 @@ def _run(problem, method, p, n_steps, tol, record, bits):
             if method == "gdnp":
                 a = wg / nu
             kappa = a / nu
-        # --- excess: of the prediction kappa w
-        excess = (E - kappa * (2 * wg - kappa * wHw)) / E
-        if excess.rel_accuracy_bits() < GOOD_BITS + 8:  # the difference of losses cancels near a minimiser
+        # --- loss above its minimum, of the prediction kappa w
+        loss = E - kappa * (wg + wg - kappa * wHw)
+        if loss.rel_accuracy_bits() < GOOD_BITS + 8:  # the difference cancels near a minimiser
             error = [kappa * x - y for x, y in zip(w, u, strict=True)]
-            excess = sum((c * e * e for c, e in zip(h, error, strict=True)), zero) / E
+            loss = sum((c * e * e for c, e in zip(h, error, strict=True)), zero)
         if k == 0:
-            e0 = max(1.0, float(excess))
-            limit, sure = arb(EXCESS_LIMIT * e0), arb(2 * EXCESS_LIMIT * e0) * (1 + arb(problem.a0) ** 2 / E)
+            limit = arb(EXCESS_LIMIT * max(1.0, float(loss / E))) * E
+            sure = 2 * limit * (1 + arb(problem.a0) ** 2 / E)
         # --- endings
-        if hit < 0:
-            near_hit |= not (excess > above or excess < below)
-            if excess <= tol_ball:
+        if hit < 0 and not loss > above:
+            near_hit |= not loss < below
+            if loss <= level:
                 hit = k
-            elif not excess > tol_ball:
+            elif not loss > level:
                 raise _Short(k)
-        if over < 0 and not excess <= limit:
-            if not excess > limit:
+        if not loss <= limit:
+            if not loss > limit:
                 raise _Short(k)
-            over = k
-        if over >= 0 and not excess <= sure:
-            if not excess > sure:
+            over = k if over < 0 else over
+            if loss > sure:
+                surely_over = k
+                break
+            if not loss <= sure:
                 raise _Short(k)
-            surely_over = k
-            break
-        if excess <= floor_ball:
-            floor = k
-            break
-        if not excess > floor_ball:
+        if not loss > floor_level:
+            if loss <= floor_level:
+                floor = k
+                break
             raise _Short(k, bits // 4)
         if k in record:
             null = sum(map(mul, w, w), zero)
-            row = excess, eps[k] * kappa * wg / wHw, a, null.sqrt()
+            row = loss / E, eps[k] * kappa * wg / wHw, a, null.sqrt()
             if not normalized:
-                row = excess, eps[k], arb("nan"), null.sqrt()
+                row = loss / E, eps[k], arb("nan"), null.sqrt()
             if method == "gdnp":
-                row = excess, 1 / h[len(problem.eigvals) - 1], a, null.sqrt()
+                row = loss / E, 1 / h[len(problem.eigvals) - 1], a, null.sqrt()
             short = max(GOOD_BITS - (GOOD_BITS if x.is_nan() else x.rel_accuracy_bits()) for x in row)
             if short > 0:
                 raise _Short(k, short)
