@@ -20,7 +20,7 @@ def test_fixed_cells(case):
     assert not complaints(case)
 
 
-@pytest.mark.parametrize(("i", "group"), enumerate(audit.GROUPS))
+@pytest.mark.parametrize(("i", "group"), list(enumerate(audit.GROUPS)))
 def test_a_sample_of_each_group(i, group):
     assert not audit.unknown_params(group)
     for index in range(5 * i, 5 * i + 5):
