@@ -329,8 +329,7 @@ class WeightNormalizedDeflated(Deflated):
 class _BestScale(Normalized):
     """GDNP [Kohler]: a is the best one and eps_eff is 1/lambda_max, at every step."""
 
-    params = {name: value for name, value in Normalized.params.items() if name != "eps"} | {"eps": 1.0}
-    variants = (tuple(Normalized.params),)
+    variants = Normalized.variants[:1]
 
     def scale(self, x: Any, cos: Number, delta: Number, hat: Number) -> tuple[Number, Number]:
         """See `Normalized.scale`."""

@@ -159,6 +159,8 @@ def _runs(step: Step, x: Coordinates, params: Mapping[str, FloatArray], run: Run
             part = {name: values[cells] for name, values in params.items()}
             found.put(cells, _run_kind(_kind(step, folded), x, part, run, schedules.of(cells)))
             left &= ~mine
+    if left.any():
+        raise ValueError(f"parameters must be neutral for {type(step).__name__} as its variants say")
     return found
 
 
@@ -178,8 +180,6 @@ def _run_kind(kind: Kind, x: Coordinates, params: Mapping[str, FloatArray], run:
     for first, last in ((emit.OWN, emit.PAST_A), (emit.PAST_B, emit.NAMED)):
         power[first:last] = 1
     idle[emit.LEVEL] = -1.0
-    for i, name in enumerate(REPORTED):
-        power[emit.OUT + i] = 0
     facts = np.array([x.limit, *(x.facts[name] for name in layout.facts)])
     own = [name for name in layout.params if name in params]
     missing = [name for name in layout.params if name not in params and name not in ("factor", "factor_a")]

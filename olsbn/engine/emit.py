@@ -97,6 +97,8 @@ class _Pass:
         def load(name: str) -> Number:
             if name in self.rows.fact:
                 return Value(to, facts.fact(self.rows.fact[name]))
+            if name not in self.rows.row:
+                return Value(to, to.constant(0.0))  # nothing depends on it
             return Value(to, to.load(self.rows.row[name], v, further))
 
         return self.kind.known(load)
