@@ -37,7 +37,8 @@ class Steps(Step):
     """GD with momentum, weight decay and schedules: every mode of the error e = w - u is a recursion of its own.
 
     ``g = H e + weight_decay (u + e),  b <- momentum b + g,  step = g + momentum b`` (Nesterov) or b, ``e <- e - eps_k
-    step``; ``excess = sum_i lambda_i e_i^2/E``. The buffers hold eps times the gradients.
+    step``; ``excess = sum_i lambda_i e_i^2/E``. The buffers hold eps times the gradients, and
+    the parameter `decay` is eps times the weight decay.
     """
 
     numbers = {COUPLED: ("lam", "share", "u")}
@@ -46,7 +47,7 @@ class Steps(Step):
     params = {"eps": None, "momentum": 0.0, "nesterov": 0.0, "decay": 0.0, "factor": 1.0}
     variants = (("momentum", "nesterov"), ())
     units = {
-        "lam": (0, 1), "share": (-2, 0), "u": (1, 0), "e": (1, 0), "eps": (0, -1), "decay": (0, 1), "norm2": (2, 0),
+        "lam": (0, 1), "share": (-2, 0), "u": (1, 0), "e": (1, 0), "eps": (0, -1), "norm2": (2, 0),
     }  # fmt: skip
     settles = ("decay", "factor")
     may_return = ("momentum",)
@@ -63,13 +64,13 @@ class Steps(Step):
 
     def lanes(self, x: Any) -> dict[str, Any]:
         """See `olsbn.engine.step.Step.lanes`."""
-        step = pull = x.eps * x.decay * x.null
+        step = pull = x.decay * x.null
         y_null = 0.0
         if not is_zero(x.momentum):
             y_null = fma(x.momentum, x.y_null, pull)
             step = where(x.nesterov > 0.5, fma(x.momentum, y_null, pull), y_null)
         return {
-            "A": x.eps, "R": x.eps * x.decay, "F": x.factor, "y_null": y_null, "null": x.null - x.factor * step,
+            "A": x.eps, "R": x.decay, "F": x.factor, "y_null": y_null, "null": x.null - x.factor * step,
             "null_now": x.null, "excess": x.X, "size": 0.0, "peak": INFINITY,
         }  # fmt: skip
 

@@ -62,7 +62,8 @@ def iterate(
     n = max([1, *(np.size(values) for values in params.values())])
     with np.errstate(all="ignore"):
         own = {"eps": np.ldexp(params.get("eps", np.ones(n)), x.eps_exp), "eps_a": params.get("eps_a", np.ones(n))}
-        own["decay"] = np.ldexp(params.get("weight_decay", np.zeros(n)), -x.eps_exp)
+        # a product, since a run that rescales w would take its factors out of range
+        own["decay"] = params.get("eps", np.ones(n)) * params.get("weight_decay", np.zeros(n))
         own["identity"] = np.ldexp(np.zeros(n) if identity is None else identity, x.eigval_exp)
         own |= {name: params[name] for name in ("momentum", "nesterov") if name in params}
         zero, one = np.zeros(n), np.ones(n)

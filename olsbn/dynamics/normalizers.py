@@ -56,7 +56,7 @@ class Normalized(Step):
         (),
     )
     units = {
-        "eps": (2, -1), "decay": (-2, 1), "identity": (0, 1), "beta": (1, 0), "y_beta": (1, 0), "null": (1, -0.5),
+        "eps": (2, -1), "identity": (0, 1), "beta": (1, 0), "beta_now": (1, 0), "y_beta": (1, 0), "null": (1, -0.5), "null_now": (1, -0.5),
         "y_null": (1, -0.5), "moved": (1, -0.5), "A": (0, -1), "B": (1, -1), "L": (0, 1), "U2": (0, -1),
         "K": (0, 1), "inverse_top": (0, -1), "mu": (0, 1), "V": (2, 0), "S": (1, 1), "peak": (0, -1),
         "norm2": (2, -1),
@@ -110,7 +110,9 @@ class Normalized(Step):
         chi = self.chi(x, base, alpha, cos, root)
         A = (chi * fma(theta, delta, cos)) * root
         B = chi * fma(-theta, delta * cos, n)
-        R = fma(base, x.decay, 0.0 if is_zero(x.identity) else -x.identity * (tau * tau) * (chi * delta * root))
+        R = x.decay if heavy else x.decay * x.factor
+        if not is_zero(x.identity):
+            R = R - x.identity * (tau * tau) * (chi * delta * root)
         along = self._along(A, B, R, S, x.L, beta)
         null = 0.0 if is_zero(R) else R * x.null
         ahead = 1.0  # 1 + m n: how much of the gradient is in the step

@@ -7,8 +7,8 @@ differ visibly, but by less, a third run decides. What all runs miss alike is a 
 own part, below anything that float64 can show, had the time to grow: such cells are flagged by the tile itself.
 
 No rounding is amplified in a cell none of whose factors |1 - eps_eff mu| exceeded 1 after the first step, nor that of
-the scale, |1 - eps_a|: it is not run again. That is a rule found by trial, not a theorem; `tests/stress/audit.py` tries
-it.
+the scale, |1 - eps_a|, and whose excess never fell by a factor of 1e10 in a step: it is not run again. That is a rule
+found by trial, not a theorem; `tests/stress/audit.py` tries it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from olsbn._validate import FloatArray
-from olsbn.engine.coordinates import Coordinates, unit_of
+from olsbn.engine.coordinates import Coordinates, moved, unit_of
 from olsbn.engine.ending import CANCELLED, DEGENERATE
 from olsbn.engine.run import Run
 from olsbn.engine.step import COUPLED, DECOUPLED, REPORTED, Kind, Step
@@ -242,21 +242,18 @@ def _flag(
         if not again.size:
             return
         scaled = {name: values[again] * unit_of(step, name, f, t) for name, values in params.items()}
+        if "decay" in scaled:  # a product, and so a rounded number
+            scaled["decay"] = moved(scaled["decay"], f)
         other = x.in_other_units(step, f, t)
         there = _compared(other, _runs(step, other, scaled, run, schedules.of(again)), slice(None), run)
         if run.cancel[0]:
             found.counts[again, 0] = CANCELLED  # not known to be right
             return
-        visible = np.zeros(again.size, bool)
-        for level, (ends, steps) in (
-            (_DIFFERENT, _differ(here, there, _DIFFERENT)),
-            (_VISIBLE, _differ(here, there, _VISIBLE)),
-        ):
-            if level == _DIFFERENT:
-                found.numbers[again[ends], N_MARK] = 1
-                found.trace[:, again, N_MARK] = np.where(steps, 1, found.trace[:, again, N_MARK])
-            else:
-                visible = (ends | steps.any(axis=0)) & (found.numbers[again, N_MARK] != 1)
+        ends, steps = _differ(here, there, _DIFFERENT)
+        found.numbers[again[ends], N_MARK] = 1
+        found.trace[:, again, N_MARK] = np.where(steps, 1, found.trace[:, again, N_MARK])
+        ends, steps = _differ(here, there, _VISIBLE)
+        visible = ends | steps.any(axis=0)
         again = again[visible]
         here = {name: values[..., visible] for name, values in here.items()}
 

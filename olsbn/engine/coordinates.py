@@ -11,7 +11,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.engine.step import Step
-from olsbn.problems import OLSProblem
+from olsbn.problems import MACHEPS, OLSProblem
 from olsbn.schema import EXCESS_LIMIT
 
 LARGEST = 1e308  # a finite limit, so that infinity is always above it
@@ -72,10 +72,13 @@ class Coordinates:
         return whole_norm(self.norm_scale * squared, self.w_exp + exponent, left)
 
     def in_other_units(self, step: Step, f: float, t: float) -> Coordinates:
-        """Return the same problem with w multiplied by f and H by t: every rounding falls differently."""
+        """Return the same problem with w multiplied by f and H by t: every rounding falls differently.
+
+        So that those of the coordinates do as well, each number is moved by one rounding, up or down.
+        """
 
         def scaled(named: Mapping[str, Any]) -> dict[str, Any]:
-            return {name: value * unit_of(step, name, f, t) for name, value in named.items()}
+            return {name: moved(value * unit_of(step, name, f, t), t) for name, value in named.items()}
 
         return replace(
             self,
@@ -88,6 +91,14 @@ class Coordinates:
             norm_scale=self.norm_scale / unit_of(step, "norm2", f, t),
             eps_eff_scale=self.eps_eff_scale * t,
         )
+
+
+def moved(values: Any, seed: float) -> Any:
+    """Return numbers moved by one rounding, up or down as a fixed function of the place and of `seed` says."""
+    values = np.asarray(values, float)
+    place = np.arange(1, values.size + 1, dtype=np.uint64).reshape(values.shape)
+    bits = place * np.uint64(0x9E3779B97F4A7C15) + np.uint64(int(seed * 2**40))
+    return values * np.where(bits >> np.uint64(63), 1 + MACHEPS, 1 - MACHEPS)
 
 
 def unit_of(step: Step, name: str, f: float, t: float) -> float:

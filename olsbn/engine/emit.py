@@ -38,6 +38,7 @@ PAST_A = UNSEEN + MAX_TRACKED
 PAST_B = PAST_A + CHECK
 NAMED = PAST_B + CHECK
 
+_FELL = 1e-10
 _SLAVED = 1e-20  # a homogeneous part below this share of the mode is no part of it
 # A slaved mode is flagged when what it may have of its own is this share of it, where the sums see it: by its share of
 # V, or of beta
@@ -170,7 +171,12 @@ class _Pass:
         x = self.lane_numbers(to, v)
         made = self.kind.step.lanes(x)
         as_vector = Value(to, None).of
-        to.put(to.load(EXCESS, v), PREVIOUS, v)
+        before = to.load(EXCESS, v)
+        if isinstance(made["peak"], Value):
+            # an excess that falls that far in a step is what is left of a difference
+            fell = Value(to, to.less(as_vector(made["excess"]), to.mul(before, to.constant(_FELL))))
+            made["peak"] = where(fell, INFINITY, made["peak"])
+        to.put(before, PREVIOUS, v)
         to.put(as_vector(made["excess"]), EXCESS, v)
         to.put(as_vector(made["size"]), SIZE, v)
         for name in self.kind.layout.made:
