@@ -13,7 +13,9 @@ from olsbn._validate import FloatArray, as_count, as_floats, one_of, shortened
 from olsbn.dynamics.predictions import Theory
 
 if TYPE_CHECKING:
+    from olsbn.balls import Ask, Exact
     from olsbn.engine.run import Run
+    from olsbn.problems import OLSProblem
 
 Arrays = dict[str, np.ndarray]
 
@@ -127,6 +129,9 @@ class Method:
         Of its curves in figures.
     needs_sample : bool
         Whether it runs on the problem's sample and not on its moments alone.
+    exact : callable or None
+        ``exact(problem, {name: float}, ask)`` proves how a cell runs (`olsbn.balls`), with parameters and options by
+        name; None: there are no proofs of it.
     """
 
     name: str
@@ -146,6 +151,7 @@ class Method:
     in_run: tuple[str, ...] = ()
     color: str = "#5a5a5a"
     needs_sample: bool = False
+    exact: Callable[[OLSProblem, Mapping[str, Any], Ask], Exact] | None = None
 
     @property
     def title(self) -> str:

@@ -19,6 +19,7 @@ from olsbn.dynamics.groups import (
     SMOOTHING,
     WEIGHT_DECAY,
     InTwoCoordinates,
+    exactly,
     iterate,
     without_a_limit,
 )
@@ -161,4 +162,5 @@ METHOD = Method(
     beside="gd",
     reducible=("smoothing",),
     color="#1f5fa8",
+    exact=exactly(_STAR, identity=lambda params: params.get("smoothing", 0)),
 )

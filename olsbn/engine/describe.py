@@ -139,6 +139,18 @@ def where(condition: Number, x: Number, y: Number) -> Number:
     return x if condition else y
 
 
+def same(x: Number, y: Number) -> Number:
+    """Return x, which is y in exact arithmetic; of balls what lies in both."""
+    value = _value(x)
+    if value is not None:
+        return Value(value.to, value.to.same(value.v, value.of(y))) if hasattr(value.to, "same") else x
+    if not hasattr(x, "intersection") or not hasattr(y, "intersection"):
+        return x
+    if x.is_finite() and y.is_finite():
+        return x.intersection(y)
+    return x if x.is_finite() else y
+
+
 def largest(x: Number, y: Number) -> Number:
     """Return the larger of two numbers."""
     return where(x < y, y, x)
