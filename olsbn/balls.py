@@ -38,6 +38,7 @@ from olsbn.schema import Status
 _FIRST_BITS = 128  # precision a cell is begun with
 _MOST_BITS = 2**16  # and given up at
 _WANTED_BITS = 64  # of every number that is handed out: more than float64 can hold
+_TRIM, _TRIM_BITS = 32, 48  # every so many steps digits that the balls do not know are dropped, but for some
 _GUARD_BITS = 64  # more for set-up, where differences of the inputs are taken
 
 Ball = Any  # flint.arb: python-flint is loaded when it is needed
@@ -50,6 +51,7 @@ class Ask(NamedTuple):
     tol: float
     stop_at_tol: bool = False
     record: tuple[int, ...] = ()  # ascending; steps after the end of the run are left out
+    bits: int = _FIRST_BITS  # precision to begin with; what sufficed for a similar cell saves runs that do not suffice
 
 
 class Exact(NamedTuple):
@@ -78,22 +80,21 @@ class Undecided(ArithmeticError):
 # -------------------------------------------------------------------- as many bits as it takes
 
 
-def decided(run: Callable[[int], Exact], n_steps: int) -> Exact:
+def decided(run: Callable[[int], Exact], ask: Ask) -> Exact:
     """Return ``run(bits)`` with as many bits as it takes.
 
     Parameters
     ----------
     run : callable
         Runs a cell with a precision, which is set; raises `Undecided` where that does not suffice.
-    n_steps : int
-        Steps the cell runs at most.
+    ask : Ask
 
     Raises
     ------
     Undecided
         If 65536 bits do not decide, as where an excess equals the tolerance exactly.
     """
-    bits = _FIRST_BITS
+    bits = ask.bits
     while True:
         try:
             with precision(bits):
@@ -107,7 +108,7 @@ def decided(run: Callable[[int], Exact], n_steps: int) -> Exact:
         except Undecided as err:
             if bits >= _MOST_BITS:
                 raise
-            ahead = 1.1 * bits * n_steps / max(err.step, 1)  # if bits are lost at an even rate
+            ahead = 1.1 * bits * ask.n_steps / max(err.step, 1)  # if bits are lost at an even rate
             more = int(min(max(ahead - bits, bits), 3 * bits))
         bits = min(bits + more, _MOST_BITS)
 
@@ -235,7 +236,7 @@ def by_steps(
         factors = [_factors(*moving[name], ask.n_steps, bits) for name in ("factor", "factor_a") if name in moving]
         return _run(Cell(step, own, ball), x, factors, ask, rests, may_return, bits)
 
-    return decided(run, ask.n_steps)
+    return decided(run, ask)
 
 
 def _run(cell: Cell, x: Balls, factors: list[list[Ball]], ask: Ask, rests: bool, may_return: bool, bits: int) -> Exact:
@@ -243,9 +244,13 @@ def _run(cell: Cell, x: Balls, factors: list[list[Ball]], ask: Ask, rests: bool,
     n_steps, record = ask.n_steps, frozenset(ask.record)
     level = max(ask.tol, schema.EXCESS_FLOOR)  # nothing happens to an excess between this and the limit
     trace: dict[int, Any] = {}
+    ctx = _flint().ctx
     hit, previous, before = -1, ball(float("inf")), 0
     for k in range(n_steps + 1):
         cell.advance([table[k] for table in factors])
+        if k % _TRIM == 0:
+            known = (x.rel_accuracy_bits() for x in cell.numbers() if not x.is_exact())
+            ctx.prec = min(ctx.prec, _TRIM_BITS + max(known, default=ctx.prec))
         excess = cell.excess
         ended = GOES_ON
         if not (level < excess < limit and k < n_steps):
@@ -458,11 +463,11 @@ def _root(eigvals: list[Ball], p: list[Ball], i: int) -> tuple[Ball, list[Ball]]
 
 def closed_form(problem: OLSProblem, eps: float, ask: Ask) -> Exact:
     """Run GD: ``w_i - u_i = (1 - eps lambda_i)^k (w_i - u_i)(0)``; see `by_steps`."""
-    return decided(lambda bits: _gd(problem, eps, ask, bits), ask.n_steps)
+    return decided(lambda bits: _gd(problem, eps, ask, bits), ask)
 
 
 def _gd(problem: OLSProblem, eps: float, ask: Ask, bits: int) -> Exact:
-    n_steps, tol, stop_at_tol, record = ask
+    n_steps, tol, stop_at_tol, record, _ = ask
     flint = _flint()
     arb = flint.arb
     zero = arb(0)

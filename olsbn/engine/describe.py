@@ -140,15 +140,13 @@ def where(condition: Number, x: Number, y: Number) -> Number:
 
 
 def same(x: Number, y: Number) -> Number:
-    """Return x, which is y in exact arithmetic; of balls what lies in both."""
-    value = _value(x)
-    if value is not None:
-        return Value(value.to, value.to.same(value.v, value.of(y))) if hasattr(value.to, "same") else x
-    if not hasattr(x, "intersection") or not hasattr(y, "intersection"):
+    """Return x, which is y in exact arithmetic; of balls the one with more good digits."""
+    if isinstance(x, Value):
+        return Value(x.to, x.to.same(x.v, x.of(y))) if hasattr(x.to, "same") else x
+    try:
+        return y if x.rel_accuracy_bits() < y.rel_accuracy_bits() else x
+    except AttributeError:
         return x
-    if x.is_finite() and y.is_finite():
-        return x.intersection(y)
-    return x if x.is_finite() else y
 
 
 def largest(x: Number, y: Number) -> Number:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
-from itertools import repeat
 from operator import mul
 from typing import Any, NamedTuple
 
@@ -83,6 +82,13 @@ class Cell:
         self._sums = sums
         self.excess, self._made = code.lanes(sums, made, self._params, self._rates, self._facts)
 
+    def numbers(self) -> Iterator[Number]:
+        """Yield all numbers that the cell carries to the next step."""
+        yield from self._made
+        for group in self._state:
+            for values in group:
+                yield from values
+
     def report(self) -> dict[str, Number]:
         """Return `residual2`, `a`, `eps_eff`, `norm2` and `null`, in the units of the coordinates."""
         code = self._code
@@ -91,13 +97,6 @@ class Cell:
             sums = run(self._told[i], self._state[i], self._made, self._params, self._rates, sums)
         told = code.report(self._sums, self._made, self._params, self._rates, self._facts, sums)
         return dict(zip(_TOLD, told, strict=True))
-
-
-def walk(cell: Cell, factors: Iterator[Sequence[Number]] | None = None) -> Iterator[int]:
-    """Yield the steps of a cell from 0, each after the cell has got there; `factors` are those of all `Cell.rates`."""
-    for k, now in enumerate(repeat(()) if factors is None else factors):
-        cell.advance(now)
-        yield k
 
 
 # -------------------------------------------------------------------- tracing
@@ -387,9 +386,16 @@ class _Code:
         return _function("sums, made, params, rates, facts, further", lines)
 
 
+def _sqrt(x: Number) -> Number:
+    try:
+        return x.sqrt()
+    except AttributeError:
+        return sqrt(x)
+
+
 def _function(arguments: str, lines: list[str]) -> Callable[..., Any]:
     source = f"def function({arguments}):\n" + "\n".join(f"    {line}" for line in lines)
-    names: dict[str, Any] = {"sqrt": sqrt, "same": same, "mul": mul, "inf": float("inf"), "nan": float("nan")}
+    names: dict[str, Any] = {"sqrt": _sqrt, "same": same, "mul": mul, "inf": float("inf"), "nan": float("nan")}
     exec(source, names)
     names["function"].source = source
     return names["function"]
