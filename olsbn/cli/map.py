@@ -33,7 +33,10 @@ _BYTES_A_CELL = 600
 @click.option("--tol", type=float, default=1e-10, show_default=True, help="Relative excess that counts as converged.")
 @click.option("--out", metavar="DIR", help="Where the results go (default: results/map-NAME).")
 @click.option("--workers", type=int, metavar="N", help="Threads (default: all processors).")
-def map_command(method: str | None, steps: str, tol: float, out: str | None, workers: int | None, **named: Any) -> None:
+@click.option("--resolve", is_flag=True, help="Prove the cells that rounding decides (olsbn resolve); takes minutes.")
+def map_command(
+    method: str | None, steps: str, tol: float, out: str | None, workers: int | None, resolve: bool, **named: Any
+) -> None:
     r"""Draw where BNGD, or any method, converges over (eps, eps_a), BNGD beside GD's range.
 
     Grids are LO:HI:N, with equal ratios for --eps and equal steps for --eps-a unless @log or @lin is appended. A grid
@@ -85,6 +88,10 @@ def map_command(method: str | None, steps: str, tol: float, out: str | None, wor
     with output_directory(path, ("map.nc",)) as publish:
         with may_fail("the sweep"):
             ds = sweep(problem, method=method, workers=workers, **how, **params)
+            if resolve:
+                from olsbn.results.resolution import resolve as resolved
+
+                ds = resolved(ds, problem, workers=workers)
             if other:
                 shared = {name: params[name] for name in METHODS[other].settings if name in params}
                 ds = maps.beside(ds, sweep(problem, method=other, workers=workers, **how, **shared))
