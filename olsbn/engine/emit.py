@@ -241,9 +241,8 @@ class _Pass:
         """
         state = self.builder.select(self.builder.icmp_signed("==", group, _const(0)), *self.states)
         to = self.writer(state, None, n_lanes)
-        return _anywhere(
-            self.builder, [self._track(to, v, i, t, to.everywhere(mu), to.everywhere(b)) for v in to.groups]
-        )
+        mu, b = Value(to, to.everywhere(mu)), Value(to, to.everywhere(b))
+        return _anywhere(self.builder, [self._track(to, v, i, t, mu, b) for v in to.groups])
 
     def _track(self, to: Writer, v: int, i: Any, t: Any, mu: Value, b: Value) -> Any:
         rows = self.rows
