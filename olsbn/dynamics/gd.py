@@ -48,7 +48,7 @@ class Steps(Step):
     state = ("e", "y")
     sums = ("X",)
     params = {"eps": None, "momentum": 0.0, "nesterov": 0.0, "decay": 0.0, "factor": 1.0}
-    variants = (("momentum", "nesterov"), ())
+    folds = ("momentum", "nesterov"), ("factor",)
     units = {
         "lam": (0, 1), "share": (-2, 0), "u": (1, 0), "e": (1, 0), "eps": (0, -1), "norm2": (2, 0),
     }  # fmt: skip

@@ -34,9 +34,6 @@ from olsbn.engine.step import COUPLED, DECOUPLED, Step
 # The modules whose source makes the numbers.
 NUMBERS = "olsbn.dynamics.normalizers", "olsbn.dynamics.groups", "olsbn.engine.cells", "olsbn.engine.split"
 
-_SCHEDULE = ("factor", "factor_a")
-_HEAVY = ("momentum", "nesterov")
-
 
 class Normalized(Step):
     """The part of the step that both systems of coordinates share: all but the modes."""
@@ -45,16 +42,7 @@ class Normalized(Step):
         "eps": None, "eps_a": None, "momentum": 0.0, "nesterov": 0.0, "decay": 0.0, "identity": 0.0, "factor": 1.0,
         "factor_a": 1.0,
     }  # fmt: skip
-    variants = (
-        (*_HEAVY, *_SCHEDULE, "decay", "identity"),
-        (*_HEAVY, *_SCHEDULE, "decay"),
-        (*_HEAVY, "identity"),
-        _HEAVY,
-        ("nesterov", "identity"),
-        ("nesterov",),
-        ("identity",),
-        (),
-    )
+    folds = ("momentum", "nesterov"), ("nesterov",), ("factor", "factor_a", "decay"), ("identity",)
     units = {
         "eps": (2, -1), "identity": (0, 1), "beta": (1, 0), "beta_now": (1, 0), "y_beta": (1, 0), "null": (1, -0.5),
         "null_now": (1, -0.5), "y_null": (1, -0.5), "moved": (1, -0.5), "A": (0, -1), "B": (1, -1), "L": (0, 1),
@@ -331,8 +319,6 @@ class WeightNormalizedDeflated(Deflated):
 
 class _BestScale(Normalized):
     """GDNP [Kohler]: a is the best one and eps_eff is 1/lambda_max, at every step."""
-
-    variants = Normalized.variants[:1]
 
     def scale(self, x: Any, cos: Number, delta: Number, hat: Number) -> tuple[Number, Number]:
         """See `Normalized.scale`."""

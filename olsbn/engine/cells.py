@@ -53,7 +53,7 @@ class Schedules:
 
 def constant_rates(n: int, n_steps: int) -> Schedules:
     """Return the schedules of n cells whose learning rates stay."""
-    return Schedules(np.ones((1, 1)), np.zeros((n, 2), np.int64))
+    return Schedules(np.ones((1, n_steps + 1)), np.zeros((n, 2), np.int64))
 
 
 @cache
@@ -141,28 +141,26 @@ def _in_units(x: Coordinates, numbers: FloatArray) -> Columns:
 
 
 def _runs(step: Step, x: Coordinates, params: Mapping[str, FloatArray], run: Run, schedules: Schedules) -> _Found:
-    """Run every cell by the variant of the step that its own parameters ask for."""
+    """Run every cell by the code that its own parameters ask for: what is neutral in it folds away."""
     from olsbn.engine.tile import N_NUMBERS
 
     n = next(iter(params.values())).size
     neutral_rates = schedules.neutral
     neutral: dict[str, Any] = {name: params[name] == value for name, value in step.params.items() if name in params}
     neutral |= {name: neutral_rates[:, i] for i, name in enumerate(("factor", "factor_a"))}
+    which = np.zeros(n, np.int64)
+    for i, names in enumerate(step.folds):
+        folds = np.logical_and.reduce([np.broadcast_to(neutral.get(name, True), n) for name in names])
+        which += folds.astype(np.int64) << i
     found = _Found.empty(n, run.record.size, N_NUMBERS)
-    left = np.ones(n, bool)
-    for folded in step.variants:
-        mine = left.copy()
-        for name in folded:
-            mine &= neutral.get(name, True)
+    for number in np.unique(which).tolist():
+        folded = dict.fromkeys(name for i, names in enumerate(step.folds) if number >> i & 1 for name in names)
+        kind, mine = _kind(step, tuple(folded)), which == number
         if mine.all():
-            return _run_kind(_kind(step, folded), x, params, run, schedules)
-        if mine.any():
-            cells = np.flatnonzero(mine)
-            part = {name: values[cells] for name, values in params.items()}
-            found.put(cells, _run_kind(_kind(step, folded), x, part, run, schedules.of(cells)))
-            left &= ~mine
-    if left.any():
-        raise ValueError(f"parameters must be neutral for {type(step).__name__} as its variants say")
+            return _run_kind(kind, x, params, run, schedules)
+        cells = np.flatnonzero(mine)
+        part = {name: values[cells] for name, values in params.items()}
+        found.put(cells, _run_kind(kind, x, part, run, schedules.of(cells)))
     return found
 
 
