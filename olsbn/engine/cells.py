@@ -2,8 +2,9 @@
 
 The rounding flag. A cell whose rounding may have been amplified is run again in other units, (w, eps) -> (f w, f^2 eps)
 and (H, eps) -> (t H, eps/t), which leave the dynamics as they are and make every rounding fall differently. It is
-flagged where the two runs differ by more than `_DIFFERENT`, a tenth of the nine digits that are promised; where they
-differ visibly, but by less, a third run decides. What all runs miss alike is a slaved mode (`olsbn.engine.tile`) whose
+flagged where the two runs differ by more than `_DIFFERENT`, a tenth of the nine digits that are promised, at the end or,
+in the mean, on the way there: with weight decay a run comes to the same cycle wherever it was. Where they differ
+visibly, but by less, a third run decides. What all runs miss alike is a slaved mode (`olsbn.engine.tile`) whose
 own part, below anything that float64 can show, had the time to grow: such cells are flagged by the tile itself.
 
 No rounding is amplified in a cell none of whose factors |1 - eps_eff mu| exceeded 1 after the first step, nor that of
@@ -288,25 +289,42 @@ _COMPARED = "excess", "eps_eff", "a", "w_norm"
 
 def _compared(x: Coordinates, found: _Found, cells: Any, run: Run) -> Columns:
     """Return what two runs of the same cells are compared by."""
+    from olsbn.engine.tile import N_HISTORY
+
     ends, steps = found.columns(x, run)
     kept = {name: ends[name][cells] for name in ("status", "steps_to_tol", *_COMPARED)}
     kept["excess"] = np.where(kept["excess"] <= run.floor, 0, kept["excess"])
-    return kept | {f"{name} at steps": steps[name][:, cells] for name in _COMPARED}
+    kept |= {f"{name} at steps": steps[name][:, cells] for name in _COMPARED}
+    kept["history"] = _bits(found.numbers[..., N_HISTORY])[cells]
+    kept["history at steps"] = _bits(found.trace[..., N_HISTORY])[:, cells]
+    # a history is a sum over the steps up to there
+    kept["length"] = found.counts[cells, 2] + 1
+    kept["length at steps"] = np.broadcast_to(run.record[:, None] + 1, kept["history at steps"].shape)
+    return kept
+
+
+def _bits(numbers: FloatArray) -> Any:
+    """Return float64 as the whole numbers that their bits are."""
+    return np.ascontiguousarray(numbers).view(np.int64)
 
 
 def _differ(here: Columns, there: Columns, level: float) -> tuple[Any, Any]:
-    """Return which cells differ by more than `level` at their ends, and which at the steps recorded."""
+    """Return which cells differ by more than `level` at their ends, and which at the steps recorded.
 
-    def apart(name: str) -> Any:
-        x, y = here[name], there[name]
-        # where both are 0, infinite or NaN they are the same
-        return (np.abs(x - y) > level * np.abs(x)) | (np.isnan(x) != np.isnan(y))
+    They differ as well where the mean of what their excesses differed by on the way does.
+    """
+
+    def apart(at: str) -> Any:
+        # a relative change of `level` moves the bits by at most level 2^53
+        lost = np.abs(here[f"history{at}"] - there[f"history{at}"]) > here[f"length{at}"] * (level * 2.0**52)
+        for name in _COMPARED:
+            x, y = here[name + at], there[name + at]
+            # where both are 0, infinite or NaN they are the same
+            lost = lost | (np.abs(x - y) > level * np.abs(x)) | (np.isnan(x) != np.isnan(y))
+        return lost
 
     ends = (here["status"] != there["status"]) | (here["steps_to_tol"] != there["steps_to_tol"])
-    for name in _COMPARED:
-        ends = ends | apart(name)
-    steps = np.logical_or.reduce([apart(f"{name} at steps") for name in _COMPARED])
-    return ends, steps
+    return ends | apart(""), apart(" at steps")
 
 
 # -------------------------------------------------------------------- starts that stay

@@ -30,8 +30,8 @@ SEED = 2.0**-1000  # too small to change anything but what would underflow, from
 HUGE = 2.0**300  # a step this long would overflow the sums
 
 # Rows of the table that every kind has; those of a kind's own names follow.
-EXCESS, PREVIOUS, LEVEL, PEAK, MARK, SLAVED, SIZE, LOW = range(8)
-OUT = 8  # what is reported, in the order of `REPORTED`
+EXCESS, PREVIOUS, LEVEL, PEAK, MARK, SLAVED, SIZE, LOW, HISTORY = range(9)
+OUT = 9  # what is reported, in the order of `REPORTED`
 OWN = OUT + len(REPORTED)  # homogeneous parts of the tracked modes
 UNSEEN = OWN + MAX_TRACKED  # what slaved ones may have of their own
 PAST_A = UNSEEN + MAX_TRACKED
@@ -177,6 +177,8 @@ class _Pass:
             fell = Value(to, to.less(as_vector(made["excess"]), to.mul(before, to.constant(_FELL))))
             made["peak"] = where(fell, INFINITY, made["peak"])
         to.put(before, PREVIOUS, v)
+        # what a run went through, for a later end may forget it; a float64's bits are about the logarithm
+        to.put(to.add_bits(to.load(HISTORY, v), as_vector(made["excess"])), HISTORY, v)
         to.put(as_vector(made["excess"]), EXCESS, v)
         to.put(as_vector(made["size"]), SIZE, v)
         for name in self.kind.layout.made:

@@ -18,6 +18,7 @@ from olsbn.engine.doubledouble import fma
 from olsbn.engine.emit import (
     CHECK,
     EXCESS,
+    HISTORY,
     HUGE,
     LEVEL,
     LOW,
@@ -48,8 +49,8 @@ LANE = np.dtype(
 )
 
 # What is kept of a cell at a step, besides what is reported.
-N_EXCESS, N_EXPONENT, N_MARK, N_PEAK, N_RATE = range(5)
-N_REPORTED = 5
+N_EXCESS, N_EXPONENT, N_MARK, N_PEAK, N_RATE, N_HISTORY = range(6)
+N_REPORTED = 6
 N_NUMBERS = N_REPORTED + len(REPORTED)
 _TURN, _TURN_A, _COUPLE, _MOMENTUM, _NESTEROV, _DELTA = (
     OUT + REPORTED.index(name) for name in ("turn", "turn_a", "couple", "momentum", "nesterov", "delta")
@@ -327,6 +328,7 @@ def _keep(table, lanes, j, numbers):  # type: ignore[no-untyped-def]
     numbers[N_EXPONENT] = lanes[j].exponent
     numbers[N_MARK] = table[MARK * LANES + j]
     numbers[N_PEAK] = table[PEAK * LANES + j]
+    numbers[N_HISTORY] = table[HISTORY * LANES + j]
     for i in range(N_NUMBERS - N_REPORTED):
         numbers[N_REPORTED + i] = table[(OUT + i) * LANES + j]
 
