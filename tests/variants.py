@@ -31,7 +31,7 @@ STEPS = {
 GIVEN = {
     "momentum": {"momentum": 0.4},
     "nesterov": {"momentum": 0.4, "nesterov": 1.0},
-    "decay": {"weight_decay": 0.05},
+    "decay": {"weight_decay": 0.02},  # times 1/eps
     "identity": {"smoothing": 0.6},
     "factor": {"eps_power": 0.3, "eps_factor": 0.98},
     "factor_a": {"eps_a_power": 0.2},
@@ -57,17 +57,18 @@ class Variant(NamedTuple):
         """Return learning rates for which the run neither creeps nor bursts: eps_eff begins at size/lambda_max."""
         if self.method == "gdnp":
             return {}
-        top, scale = float(problem.eigvals[-1]), size
-        if self.method == "gd":
-            return {"eps": size / top}
-        norm2 = float(problem.w0 @ problem.w0 + problem.w0_null_norm**2)
         u2 = float(problem.u @ problem.u)
-        eps_a = 0.7 if self.method == "bngd" else 0.7 * u2 / problem.explained_var
-        return {"eps": scale * norm2 / u2 / top, "eps_a": eps_a}
+        found = {"eps": size / float(problem.eigvals[-1])}
+        if self.method != "gd":
+            found["eps"] *= float(problem.w0 @ problem.w0 + problem.w0_null_norm**2) / u2
+            found["eps_a"] = 0.7 if self.method == "bngd" else 0.7 * u2 / problem.explained_var
+        if "weight_decay" in self.params:
+            found["weight_decay"] = self.params["weight_decay"] / found["eps"]
+        return found
 
     def run(self, problem, rates, run, params=None):
         """Run one cell, or cells with the given parameters; return columns and trace."""
-        params = {**rates, **(self.params if params is None else params)}
+        params = {**(self.params if params is None else params), **rates}
         given = {name: np.atleast_1d(np.asarray(value, float)) for name, value in params.items()}
         n = max([1, *(values.size for values in given.values())])
         given = {name: np.broadcast_to(values, n).copy() for name, values in given.items()}
@@ -85,15 +86,16 @@ class Variant(NamedTuple):
         rates = self.rates(problem) if rates is None else rates
         if self.method == "gdnp":
             return twins.gdnp_run(problem, n_steps, digits=digits)
+        params = self.params | rates
         if self.method == "gd":
-            return twins.gd_run(problem, rates["eps"], n_steps, **self.params, digits=digits)
+            return twins.gd_run(problem, n=n_steps, **params, digits=digits)
         kind = "wn" if self.method == "wngd" else "bn"
-        return twins.normalized_run(problem, *rates.values(), n_steps, kind, **self.params, digits=digits)
+        return twins.normalized_run(problem, n=n_steps, normalizer=kind, **params, digits=digits)
 
     def balls(self, problem, n_steps, record, rates=None, tol=1e-10):
         """Return the printed update in ball arithmetic."""
         rates = self.rates(problem) if rates is None else rates
-        return printed.run(problem, self.method, rates | self.params, n_steps, tol, record)
+        return printed.run(problem, self.method, self.params | rates, n_steps, tol, record)
 
 
 def _given(method, names):
@@ -118,6 +120,10 @@ def _variants():
 
 
 ALL = list(_variants())
+# The forms of one dynamics: each is a check on the other.
+FORMS: dict[str, list[Variant]] = {}
+for _v in ALL:
+    FORMS.setdefault(f"{_v.method}:{'-'.join(_v.params) or 'plain'}", []).append(_v)
 
 # -------------------------------------------------------------------- problems
 

@@ -30,6 +30,7 @@ Columns = dict[str, Any]
 
 OTHER_UNITS = (1.3741592653589793, 1.6180339887498949)  # f and t of the second run: no powers of two
 _THIRD_UNITS = (0.8271828182845905, 2.3025850929940455)
+_FACTORS = "factor", "factor_a"  # parameters that schedules change from step to step
 _DIFFERENT, _VISIBLE = 1e-10, 1e-12
 _AMPLIFIES = 1.999999  # eps_eff mu above which a factor exceeds 1 in size
 
@@ -92,7 +93,8 @@ def execute(
     schedules = schedules or constant_rates(n, run.n_steps)
     if x.degenerate:
         return _degenerate(x, n, run)
-    params = {name: params[name] for name in step.params if name in params}
+    neutral = {name: value for name, value in step.params.items() if value is not None and name not in _FACTORS}
+    params = {name: params.get(name, np.full(n, neutral.get(name))) for name in step.params if name in {*params, *neutral}}
     with np.errstate(all="ignore"):
         found = _runs(step, x, params, run, schedules)
         if run.check_rounding:
@@ -147,7 +149,7 @@ def _runs(step: Step, x: Coordinates, params: Mapping[str, FloatArray], run: Run
     n = next(iter(params.values())).size
     neutral_rates = schedules.neutral
     neutral = {name: params[name] == value for name, value in step.params.items() if name in params}
-    neutral |= {name: neutral_rates[:, i] for i, name in enumerate(("factor", "factor_a"))}
+    neutral |= {name: neutral_rates[:, i] for i, name in enumerate(_FACTORS)}
     found = _Found.empty(n, run.record.size, N_NUMBERS)
     left = np.ones(n, bool)
     for folded in step.variants:
@@ -182,7 +184,7 @@ def _run_kind(kind: Kind, x: Coordinates, params: Mapping[str, FloatArray], run:
     idle[emit.LEVEL] = -1.0
     facts = np.array([x.limit, *(x.facts[name] for name in layout.facts)])
     own = [name for name in layout.params if name in params]
-    missing = [name for name in layout.params if name not in params and name not in ("factor", "factor_a")]
+    missing = [name for name in layout.params if name not in params and name not in _FACTORS]
     if missing:
         raise ValueError(f"{', '.join(missing)} must be given to {type(step).__name__}, got {', '.join(params)}")
     values = np.stack([params[name] for name in own], axis=1) if own else np.empty((n, 0))
