@@ -70,13 +70,6 @@ def test_the_plain_variant_carries_nothing_for_parameters_that_are_neutral():
     assert heavy.layout.state == ("z", "y") and {"V", "S", "P", "Q"} <= set(heavy.layout.sums)
 
 
-def test_parameters_that_no_variant_serves_are_refused():
-    """GDNP takes none: a schedule would be ignored."""
-    v = BY_NAME["gdnp-star:plain"]
-    with pytest.raises(ValueError, match="must be neutral for BestScaleStar"):
-        v.run(PROBLEMS["random"](np.random.default_rng(0)), {}, Run(3), {"momentum": [0.0, 0.5]})
-
-
 # -------------------------------------------------------------------- twins
 
 

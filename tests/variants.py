@@ -1,5 +1,6 @@
 """Every variant of every step, with parameters that no other variant serves, and problems that are hard to start from."""
 
+import itertools
 from typing import Any, NamedTuple
 
 import naive_methods as twins
@@ -110,13 +111,20 @@ def _given(method, names):
 
 def _variants():
     for name, (step, coordinates, method) in STEPS.items():
-        for folded in step.variants:
+        seen = set()
+        for chosen in itertools.product((True, False), repeat=len(step.folds)):
+            asked = {p for folds, names in zip(chosen, step.folds, strict=True) if folds for p in names}
+            # a set folds where all of it is neutral
+            folded = tuple(dict.fromkeys(p for names in step.folds if set(names) <= asked for p in names))
             others = [p for p, value in step.params.items() if value is not None and p not in folded]
+            if folded in seen or (method == "gdnp" and others):
+                continue
+            seen.add(folded)
             if method == "wngd":
                 if "identity" in folded:
                     continue  # weight normalization has N = I: identity is 1
                 others.remove("identity")
-            yield Variant(name, step, coordinates, method, tuple(folded), _given(method, others))
+            yield Variant(name, step, coordinates, method, folded, _given(method, others))
 
 
 ALL = list(_variants())

@@ -32,8 +32,15 @@ _BYTES_A_CELL = 600
 )
 @click.option("--tol", type=float, default=1e-10, show_default=True, help="Relative excess that counts as converged.")
 @click.option("--out", metavar="DIR", help="Where the results go (default: results/map-NAME).")
+@click.option(
+    "--check-rounding/--no-check-rounding",
+    default=True,
+    help="Find the cells that rounding decides.",
+)
 @click.option("--workers", type=int, metavar="N", help="Threads (default: all processors).")
-def map_command(method: str | None, steps: str, tol: float, out: str | None, workers: int | None, **named: Any) -> None:
+def map_command(
+    method: str | None, steps: str, tol: float, out: str | None, workers: int | None, check_rounding: bool, **named: Any
+) -> None:
     r"""Draw where BNGD, or any method, converges over (eps, eps_a), BNGD beside GD's range.
 
     Grids are LO:HI:N, with equal ratios for --eps and equal steps for --eps-a unless @log or @lin is appended. A grid
@@ -72,7 +79,9 @@ def map_command(method: str | None, steps: str, tol: float, out: str | None, wor
 
         if "eps" in one.settings and "eps" not in params:
             params["eps"] = maps.default_eps(problem, record[-1], tol)
-        how: dict[str, Any] = {"n_steps": record[-1], "tol": tol} | ({"record": record} if len(record) > 1 else {})
+        how: dict[str, Any] = {"n_steps": record[-1], "tol": tol, "check_rounding": check_rounding} | (
+            {"record": record} if len(record) > 1 else {}
+        )
         spec = SweepSpec.checked(problem, method, params, **how)
         other = one.beside if set(spec.axes) == {"eps_a", "eps"} and len(record) == 1 else ""
         if not spec.axes:

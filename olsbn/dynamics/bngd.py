@@ -16,9 +16,11 @@ from olsbn.dynamics.groups import (
     EPS_POWER,
     MOMENTUM,
     NESTEROV,
+    SCHEDULES,
     SMOOTHING,
     WEIGHT_DECAY,
     InTwoCoordinates,
+    check_schedule,
     iterate,
     without_a_limit,
 )
@@ -35,14 +37,14 @@ _FURTHER = (MOMENTUM, NESTEROV, WEIGHT_DECAY, EPS_POWER, EPS_FACTOR, EPS_A_POWER
 _STAR, _DEFLATED = Star(), Deflated()
 
 
-def prepare(problem: OLSProblem, form: str | None = None) -> InTwoCoordinates:
+def prepare(problem: OLSProblem, form: str | None = None, **schedule: Any) -> InTwoCoordinates:
     """Return the coordinates that `tile` iterates; `form` is "star" or "deflated" where one of them is wanted."""
-    return InTwoCoordinates(problem, _STAR, _DEFLATED, form)
+    return InTwoCoordinates(problem, _STAR, _DEFLATED, form, **schedule)
 
 
 def tile(x: InTwoCoordinates, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
     """Run cells; see `olsbn.engine.cells.execute` for what comes back."""
-    return iterate(x.step, x.coordinates, params, run, identity=params.get("smoothing"))
+    return iterate(x.step, x.coordinates, params, run, params.get("smoothing"), x.schedule)
 
 
 def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
@@ -160,5 +162,8 @@ METHOD = Method(
     sources=("Cai, Li, Shen 2019", "Arora, Li, Lyu 2019"),
     beside="gd",
     reducible=("smoothing",),
+    options=SCHEDULES,
+    unsteady=("schedule", "eps_factors"),
+    check_options=check_schedule,
     color="#1f5fa8",
 )

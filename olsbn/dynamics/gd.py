@@ -16,7 +16,10 @@ from olsbn.dynamics.groups import (
     EPS_POWER,
     MOMENTUM,
     NESTEROV,
+    SCHEDULES,
     WEIGHT_DECAY,
+    Schedule,
+    check_schedule,
     is_neutral,
     iterate,
     kernel,
@@ -45,7 +48,7 @@ class Steps(Step):
     state = ("e", "y")
     sums = ("X",)
     params = {"eps": None, "momentum": 0.0, "nesterov": 0.0, "decay": 0.0, "factor": 1.0}
-    variants = (("momentum", "nesterov"), ())
+    folds = ("momentum", "nesterov"), ("factor",)
     units = {
         "lam": (0, 1), "share": (-2, 0), "u": (1, 0), "e": (1, 0), "eps": (0, -1), "norm2": (2, 0),
     }  # fmt: skip
@@ -94,8 +97,9 @@ _STEPS = Steps()
 class _Prepared:
     """A problem for the closed form, and for the steps."""
 
-    def __init__(self, problem: OLSProblem) -> None:
+    def __init__(self, problem: OLSProblem, **schedule: Any) -> None:
         self._problem = problem
+        self.schedule = Schedule(**schedule)
 
     @cached_property
     def closed(self) -> Any:
@@ -111,7 +115,7 @@ class _Prepared:
 def _tile(x: _Prepared, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
     """Run cells, those of plain GD in closed form."""
     n = params["eps"].size
-    closed = np.broadcast_to(is_neutral(params, _FURTHER), (n,))
+    closed = np.broadcast_to(is_neutral(params, _FURTHER), (n,)) & (x.schedule.factors(run.n_steps) is None)
     found: tuple[Arrays, Arrays] = {}, {}
     for where_, part in ((closed, kernel("gd", "tile")), (~closed, _by_steps)):
         if where_.any():
@@ -123,7 +127,7 @@ def _tile(x: _Prepared, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
 
 
 def _by_steps(x: _Prepared, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
-    return iterate(_STEPS, x.steps, params, run)
+    return iterate(_STEPS, x.steps, params, run, schedule=x.schedule)
 
 
 def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
@@ -203,5 +207,8 @@ METHOD = Method(
     # closed form: a step costs nothing, but finding the first one within the tolerance costs some powers
     work=lambda dim, n_steps: float(dim) * min(n_steps, 500),
     reducible=(),
+    options=SCHEDULES,
+    unsteady=("schedule", "eps_factors"),
+    check_options=check_schedule,
     color="#c46a00",
 )

@@ -1,4 +1,4 @@
-"""A problem as the engine iterates it: numbers of the modes, a start, facts; scaled by powers of two to stay in range."""
+"""A problem as the engine iterates it: numbers of the modes, a start, facts; scaled by powers of two into range."""
 
 from __future__ import annotations
 

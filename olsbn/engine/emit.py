@@ -75,7 +75,7 @@ class _Pass:
 
     def __init__(self, kind: Kind, builder: Any, args: list[Any]) -> None:
         self.kind, self.builder, self.rows = kind, builder, rows(kind)
-        state0, state1, numbers0, numbers1, self.n0, self.n1, table, facts = args[:8]
+        state0, state1, numbers0, numbers1, self.n0, self.n1, table, facts = args
         self.states = self._pointer(state0), self._pointer(state1)
         self.numbers = self._pointer(numbers0), self._pointer(numbers1)
         self.table, self.facts = self._pointer(table), self._pointer(facts)
@@ -241,12 +241,11 @@ class _Pass:
         """
         state = self.builder.select(self.builder.icmp_signed("==", group, _const(0)), *self.states)
         to = self.writer(state, None, n_lanes)
-        return _anywhere(
-            self.builder, [self._track(to, v, i, t, to.everywhere(mu), to.everywhere(b)) for v in to.groups]
-        )
+        mu, b = Value(to, to.everywhere(mu)), Value(to, to.everywhere(b))
+        return _anywhere(self.builder, [self._track(to, v, i, t, mu, b) for v in to.groups])
 
-    def _track(self, to: Writer, v: int, i: Any, t: Any, mu_: Any, b_: Any) -> Any:
-        mu, b, rows = Value(to, mu_), Value(to, b_), self.rows
+    def _track(self, to: Writer, v: int, i: Any, t: Any, mu: Value, b: Value) -> Any:
+        rows = self.rows
         own, unseen = (Value(to, to.load(row, v, t)) for row in (OWN, UNSEEN))
         kept = [rows.past_D + k for k in range(CHECK)] if rows.past_D else [0] * CHECK
 
@@ -329,35 +328,27 @@ def _anywhere(builder: Any, quiet: list[Any]) -> Any:
 # -------------------------------------------------------------------- compiled functions
 
 KINDS: dict[int, Kind] = {}
+# What every compiled function is given: where the numbers are, and how many modes there are.
 _ADDRESSES = "state0", "state1", "numbers0", "numbers1", "n0", "n1", "table", "facts"
 
 
-def _written(write: Callable[[_Pass, list[Any]], Any], n_more: int) -> Any:
-    """Return an intrinsic ``(kind, addresses..., more...) -> int64`` whose body `write` writes."""
+def _written(write: Callable[[_Pass, list[Any]], Any]) -> Any:
+    """Return an intrinsic ``(kind, (addresses..., more...)) -> int64`` whose body `write` writes."""
 
-    def typed(kind: Any, args: Any) -> Any:
+    @intrinsic(prefer_literal=True)
+    def compiled(_typing: Any, kind: Any, args: Any) -> Any:
         if not isinstance(kind, types.IntegerLiteral):
             raise TypingError("the kind must be known when the code is written")
 
-        def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-            found = write(_Pass(KINDS[kind.literal_value], builder, values[1:9]), values[9:])
+        def generate(_context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            numbers = [builder.extract_value(values[1], i) for i in range(len(signature.args[1].types))]
+            n = len(_ADDRESSES)
+            found = write(_Pass(KINDS[kind.literal_value], builder, numbers[:n]), numbers[n:])
             return _const(0) if found is None else found
 
-        return types.int64(kind, *args), generate
+        return types.int64(kind, args), generate
 
-    if n_more == 2:
-
-        @intrinsic(prefer_literal=True)
-        def two(_typing: Any, kind: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, i: Any, j: Any) -> Any:  # fmt: skip
-            return typed(kind, (a, b, c, d, e, f, g, h, i, j))
-
-        return two
-
-    @intrinsic(prefer_literal=True)
-    def six(_typing: Any, kind: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, i: Any, j: Any, k: Any, l: Any, m: Any, n: Any) -> Any:  # fmt: skip
-        return typed(kind, (a, b, c, d, e, f, g, h, i, j, k, l, m, n))
-
-    return six
+    return compiled
 
 
 def _by_width(write: Callable[[_Pass, list[Any], int], Any]) -> Callable[[_Pass, list[Any]], Any]:
@@ -380,9 +371,9 @@ def _advance(of: _Pass, more: list[Any], n_lanes: int) -> Any:
     return of.lanes(n_lanes, more[1])
 
 
-write_step = _written(_by_width(_advance), 2)
-write_report = _written(lambda of, more: of.report(more[0]), 2)
-write_track = _written(_by_width(lambda of, more, n_lanes: of.track(n_lanes, *more[1:])), 6)
+write_step = _written(_by_width(_advance))
+write_report = _written(lambda of, more: of.report(more[0]))
+write_track = _written(_by_width(lambda of, more, n_lanes: of.track(n_lanes, *more[1:])))
 
 _EIGHT = ", ".join(["int64"] * 8)
 
@@ -403,13 +394,13 @@ def compiled(kind: Kind) -> Compiled:
     sources = [Path(str(sys.modules[base.__module__].__file__)) for base in type(kind.step).__mro__[:-2]]
 
     def step(a, b, c, d, e, f, g, h, i, j):  # type: ignore[no-untyped-def]
-        return write_step(number, a, b, c, d, e, f, g, h, i, j)
+        return write_step(number, (a, b, c, d, e, f, g, h, i, j))
 
     def report(a, b, c, d, e, f, g, h, i, j):  # type: ignore[no-untyped-def]
-        return write_report(number, a, b, c, d, e, f, g, h, i, j)
+        return write_report(number, (a, b, c, d, e, f, g, h, i, j))
 
     def track(a, b, c, d, e, f, g, h, i, j, k, l, m, n):  # type: ignore[no-untyped-def]
-        return write_track(number, a, b, c, d, e, f, g, h, i, j, k, l, m, n)
+        return write_track(number, (a, b, c, d, e, f, g, h, i, j, k, l, m, n))
 
     two = f"int64({_EIGHT}, int64, int64)"
     six = f"int64({_EIGHT}, int64, int64, int64, int64, float64, float64)"

@@ -94,7 +94,7 @@ class Split(NamedTuple):
                 "U2": norm2,
                 "K": float(sums[2]) - 1 / norm2 if norm2 else math.nan,
                 "inverse_top": float(1 / self.lam[-1]),
-            },  # fmt: skip
+            },
             top=max([0.0, *own["mu"][COUPLED][-1:], *lam[-1:]]),
             scale=math.sqrt(problem.explained_var),
             limit=limit_of(alpha0),

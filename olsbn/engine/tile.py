@@ -61,7 +61,7 @@ _ending = helper(ending)
 
 
 class Code(NamedTuple):
-    """Addresses of the compiled functions, and where the numbers stand that the loop knows of; -1 where there is none."""
+    """Addresses of the compiled functions, and where the numbers stand that the loop knows of (-1: there is none)."""
 
     step: int
     report: int

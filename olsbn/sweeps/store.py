@@ -146,7 +146,8 @@ class Store:
             stop=facts["stop"],
             axes=tuple(facts["axes"]),
             record=None if record is None else tuple(record.tolist()),
-            options={option.name: facts[option.name] for option in method.options},
+            options={option.name: facts.get(option.name, option.default) for option in method.options},
+            check_rounding=facts.get("check_rounding", True),
             reduce=facts.get("reduce", False),
         )
 
@@ -421,7 +422,7 @@ def _write_empty(path: Path, spec: SweepSpec, command: str) -> None:
         "tile_shape": tile,
     }
     group = zarr.create_group(path, attributes=_plain(attrs))
-    for name in spec.method.columns:
+    for name in spec.columns:
         known, kept = VARIABLES[name], spec.kept_axes(name)
         shape, chunks = (spec.full_shape(name, sizes) for sizes in (spec.shape, tile))
         group.create_array(
@@ -435,7 +436,9 @@ def _write_empty(path: Path, spec: SweepSpec, command: str) -> None:
             attributes=_plain(about), config={"write_empty_chunks": True},
         )  # fmt: skip
     inputs = {name: getattr(spec, name) for name in ("n_steps", "tol", "stop")}
-    inputs |= {"method": spec.method_name, "axes": list(spec.axes), **spec.options}
+    inputs |= {"method": spec.method_name, "axes": list(spec.axes), **spec.told_options}
+    if not spec.check_rounding:
+        inputs["check_rounding"] = False
     if spec.reduce is not False:
         inputs["reduce"] = spec.reduce
     if isinstance(spec.source, OLSProblem):

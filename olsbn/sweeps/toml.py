@@ -93,6 +93,7 @@ def _keys(method: Method) -> dict[str, _Key]:
         "tol": _Key(_number, "a number in [1e-290, 1)"),
         "stop": _Key(_text, "'steps' or 'tol'"),
         "record": _Key(_list_of(_whole), "a list of steps"),
+        "check_rounding": _Key(_flag, "true or false"),
         "reduce": _Key(_either(_whole, _text), "'auto' or a number of modes"),
         "dim": _Key(_WHOLES, "a whole number >= 1 or a list of them"),
         "trials": _Key(
@@ -111,7 +112,11 @@ def _param_key(param: Param) -> _Key:
 def _option_key(option: Option) -> _Key:
     if option.choices:
         return _Key(_text, f"one of {', '.join(option.choices)}")
-    return _Key(_whole, "a whole number >= 0")
+    if option.kind == "count":
+        return _Key(_whole, "a whole number >= 0")
+    if option.kind == "share":
+        return _Key(_number, "a number in [0, 1]")
+    return _Key(_NUMBERS, "a list of n_steps + 1 numbers >= 0")
 
 
 def load(path: str | os.PathLike[str]) -> SweepSpec:
@@ -195,7 +200,7 @@ def _spec(raw: Mapping[str, Any], folder: Path) -> SweepSpec:
         raise ValueError(f"the key 'dim' is missing: it must be {keys['dim'].allowed}")
     params = {key: _values(elsewhere[key], raw[key]) for key in raw if key in elsewhere}
     params |= {option.name: raw[option.name] for option in method.options if option.name in raw}
-    rest = {key: raw[key] for key in ("tol", "stop", "record", "reduce") if key in raw}
+    rest = {key: raw[key] for key in ("tol", "stop", "record", "reduce", "check_rounding") if key in raw}
     return SweepSpec.checked(source, name, params, dim=dim, trial=trials, n_steps=raw["n_steps"], **rest)
 
 
