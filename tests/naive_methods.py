@@ -174,7 +174,7 @@ def minibatch_run_mp(X, y, w, a, eps, eps_a, batches, weight_decay=0.0, digits=6
 # -------------------------------------------------------------------- theory by brute force
 
 
-def normalized_jacobian_ratio(eigvals, u, N, eps_eff, eps_a, momentum):
+def normalized_jacobian_ratio(eigvals, u, N, eps_eff, eps_a, momentum, nesterov=0):
     """Spectral radius of one step of GD on a x'w/nu at the minimiser w = u, a = nu, but for u itself.
 
     `u` may have a part in the null space of H. No formula of the linearisation enters: the Jacobian of the gradient as
@@ -196,7 +196,10 @@ def normalized_jacobian_ratio(eigvals, u, N, eps_eff, eps_a, momentum):
         jacobian[:, j] = gradient(z[:d], z[d]).imag / 1e-30
     step = np.r_[np.full(d, eps_eff), eps_a][:, None] * jacobian
     eye, zero = np.eye(d + 1), np.zeros((d + 1, d + 1))
-    values, vectors = np.linalg.eig(np.block([[(1 + momentum) * eye - step, -momentum * eye], [eye, zero]]))
+    # Nesterov's rule takes (1 + m) of the newest gradient, and m less of the one before
+    ahead = momentum * nesterov
+    blocks = [[(1 + momentum) * eye - (1 + ahead) * step, ahead * step - momentum * eye], [eye, zero]]
+    values, vectors = np.linalg.eig(np.block(blocks))
     # neutral: what moves no prediction (the scale of w, and w in the null space of H)
     directions = vectors[: d + 1]
     outputs = np.sqrt(eigvals)[:, None] * (
