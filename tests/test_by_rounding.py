@@ -5,7 +5,7 @@ import pytest
 
 import olsbn
 from olsbn.balls import exact_cell
-from olsbn.engine import bngd
+from olsbn.dynamics import bngd
 from olsbn.engine.run import Run
 
 

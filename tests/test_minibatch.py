@@ -8,7 +8,8 @@ import pytest
 from naive_methods import minibatch_run, minibatch_run_mp
 
 from olsbn import OLSProblem
-from olsbn.engine import bngd, minibatch
+from olsbn.dynamics import bngd
+from olsbn.engine import minibatch
 from olsbn.engine.run import Run
 from olsbn.schema import Status
 

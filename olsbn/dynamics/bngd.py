@@ -51,7 +51,9 @@ def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, An
     from olsbn.theory import bngd_contraction_ratio, normalized_contraction_ratio
 
     rate = bngd_contraction_ratio(problem, cells["eps_eff"], params["eps_a"], excited=True)
-    momentum, smoothing = (np.broadcast_to(params[p.name], np.shape(rate)) for p in (MOMENTUM, SMOOTHING))
+    momentum, nesterov, smoothing = (
+        np.broadcast_to(params[p.name], np.shape(rate)) for p in (MOMENTUM, NESTEROV, SMOOTHING)
+    )
     coupled = (momentum != 0) | (smoothing != 0)
     if np.any(coupled):
         null_share: Any = 0.0
@@ -59,8 +61,9 @@ def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, An
             null_share = (cells["a"] ** 2 - problem.explained_var) / smoothing - float(problem.u @ problem.u)
             null_share = np.where(np.isfinite(null_share), np.maximum(null_share, 0), 0)
         general = normalized_contraction_ratio(
-            problem, cells["eps_eff"], params["eps_a"], momentum, smoothing, null_share=null_share, excited=True
-        )
+            problem, cells["eps_eff"], params["eps_a"], momentum, smoothing, nesterov=nesterov, null_share=null_share,
+            excited=True,
+        )  # fmt: skip
         rate = np.where(coupled, general, rate)
     return np.where(without_a_limit(params), np.nan, rate)
 

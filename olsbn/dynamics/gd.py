@@ -136,7 +136,9 @@ def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, An
     momentum = np.asarray(params["momentum"])
     rate = gd_contraction_ratio(problem, params["eps"], excited=True)
     if np.any(momentum):
-        heavy = gd_momentum_contraction_ratio(problem, params["eps"], momentum, excited=True)
+        heavy = gd_momentum_contraction_ratio(
+            problem, params["eps"], momentum, nesterov=params["nesterov"], excited=True
+        )
         rate = np.where(momentum == 0, rate, heavy)
     return np.where(without_a_limit(params), np.nan, rate)
 

@@ -31,6 +31,7 @@ Columns = dict[str, Any]
 
 OTHER_UNITS = (1.3741592653589793, 1.6180339887498949)  # f and t of the second run: no powers of two
 _THIRD_UNITS = (0.8271828182845905, 2.3025850929940455)
+_FACTORS = "factor", "factor_a"  # parameters that schedules change from step to step
 _DIFFERENT, _VISIBLE = 1e-10, 1e-12
 _AMPLIFIES = 1.999999  # eps_eff mu above which a factor exceeds 1 in size
 
@@ -93,7 +94,8 @@ def execute(
     schedules = schedules or constant_rates(n, run.n_steps)
     if x.degenerate:
         return _degenerate(x, n, run)
-    params = {name: params[name] for name in step.params if name in params}
+    neutral = {name: value for name, value in step.params.items() if value is not None and name not in _FACTORS}
+    params = {name: params.get(name, np.full(n, neutral.get(name))) for name in step.params if name in {*params, *neutral}}
     with np.errstate(all="ignore"):
         found = _runs(step, x, params, run, schedules)
         if run.check_rounding:
@@ -148,7 +150,7 @@ def _runs(step: Step, x: Coordinates, params: Mapping[str, FloatArray], run: Run
     n = next(iter(params.values())).size
     neutral_rates = schedules.neutral
     neutral: dict[str, Any] = {name: params[name] == value for name, value in step.params.items() if name in params}
-    neutral |= {name: neutral_rates[:, i] for i, name in enumerate(("factor", "factor_a"))}
+    neutral |= {name: neutral_rates[:, i] for i, name in enumerate(_FACTORS)}
     which = np.zeros(n, np.int64)
     for i, names in enumerate(step.folds):
         folds = np.logical_and.reduce([np.broadcast_to(neutral.get(name, True), n) for name in names])
@@ -219,7 +221,7 @@ def _fixed(kind: Kind, x: Coordinates) -> _Fixed:
     for first, last in ((emit.OWN, emit.PAST_A), (emit.PAST_B, emit.NAMED)):
         power[first:last] = 1
     idle[emit.LEVEL] = -1.0
-    own = tuple(name for name in layout.params if name not in ("factor", "factor_a"))
+    own = tuple(name for name in layout.params if name not in _FACTORS)
     return _Fixed(
         tile.Code(*emit.compiled(kind), *row.values(), rows.past_D, kind.slaves),
         (_group(kind, x, COUPLED), _group(kind, x, DECOUPLED)),

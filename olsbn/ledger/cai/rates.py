@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from olsbn.ledger.base import PROBLEMS, RATE, Claim, Cube, Skip, Variants, draw_problem
-from olsbn.ledger.runs import KERNELS, across_the_plateau, iterated
+from olsbn.ledger.runs import FORMS, across_the_plateau, iterated
 from olsbn.schema import Status
 from olsbn.sweeps.running import sweep
 from olsbn.theory import bngd_contraction_ratio, gd_contraction_ratio, spectral_report
@@ -30,9 +30,9 @@ def _settled_rates(cube: Cube) -> SimpleNamespace:
     at = np.searchsorted(_RECORD, _TIMES)
     found = []
     leads = np.ones(eps.size, bool)
-    for kernel in KERNELS:
-        cells, trace = iterated(problem, kernel, eps, eps_a, 20_000, _RECORD)
-        leads = np.isfinite(cells["rate_sim"]) if kernel == KERNELS[0] else leads
+    for form in FORMS:
+        cells, trace = iterated(problem, form, eps, eps_a, 20_000, _RECORD)
+        leads = np.isfinite(cells["rate_sim"]) if form == FORMS[0] else leads
         for cell in np.flatnonzero(leads):
             after, before = trace["excess"][at, cell], trace["excess"][at - 1, cell]
             k = int(np.sum(after > 1e-285)) - 1

@@ -9,7 +9,7 @@ import numpy as np
 
 from olsbn.ledger import textbook
 from olsbn.ledger.base import RATE, Claim, Cube, Skip, Variants, draw_problem, rounding
-from olsbn.ledger.runs import KERNELS, iterated, started
+from olsbn.ledger.runs import FORMS, iterated, started
 from olsbn.theory import spectral_report
 
 
@@ -34,7 +34,7 @@ def _best_step(cube: Cube) -> SimpleNamespace:
     noise *= 1e-7 * np.linalg.norm(problem.u) / np.linalg.norm(noise)
     problem = started(problem, problem.u + noise)
     eps = report.eps_eff_opt * float(problem.w0 @ problem.w0) / float(problem.u @ problem.u)
-    rate = np.array([iterated(problem, kernel, eps, 1.0, 20_000)[0]["rate_sim"][0] for kernel in KERNELS])
+    rate = np.array([iterated(problem, form, eps, 1.0, 20_000)[0]["rate_sim"][0] for form in FORMS])
     if np.isnan(rate).any():
         raise Skip
     return SimpleNamespace(problem=problem, report=report, rate=rate)

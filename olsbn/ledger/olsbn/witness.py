@@ -9,7 +9,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.ledger.base import MACHEPS, Claim, Cube, Skip, Variants
-from olsbn.ledger.runs import KERNELS, iterated
+from olsbn.ledger.runs import FORMS, iterated
 from olsbn.problems import OLSProblem
 
 _RECORD = np.append(0, np.unique(np.geomspace(1, 400, 12).astype(int)))
@@ -55,18 +55,18 @@ def two_kernels(cube: Cube, shift: float = 0.0) -> SimpleNamespace:
     unit = float(problem.w0 @ problem.w0 / (problem.u @ problem.u)) / problem.eigvals[-1]
     eps, eps_a = unit * 10 ** rng.uniform(-2, 6, 24), rng.uniform(0, 2, 24)
 
-    def run(problem: OLSProblem, kernel: str) -> tuple[FloatArray, SimpleNamespace]:
-        at = eps * (1 + shift) if kernel == "deflated" else eps
-        cells, trace = iterated(problem, kernel, at, eps_a, 400, _RECORD)
+    def run(problem: OLSProblem, form: str) -> tuple[FloatArray, SimpleNamespace]:
+        at = eps * (1 + shift) if form == "deflated" else eps
+        cells, trace = iterated(problem, form, at, eps_a, 400, _RECORD)
         with np.errstate(all="ignore"):
             logs = [np.log(np.abs(trace[name])) for name in ("excess", "w_norm", "eps_eff")]
         more = SimpleNamespace(status=cells["status"], marked=trace["by_rounding"], end=cells["by_rounding"])
         return np.array([*logs, trace["a"] / scale]), more
 
-    (star, first), (deflated, second) = (run(problem, kernel) for kernel in KERNELS)
+    (star, first), (deflated, second) = (run(problem, form) for form in FORMS)
     moved = [
-        np.abs(run(_moved(problem, rng), kernel)[0] - found)
-        for kernel, found in zip(KERNELS, (star, deflated), strict=True)
+        np.abs(run(_moved(problem, rng), form)[0] - found)
+        for form, found in zip(FORMS, (star, deflated), strict=True)
         for _ in range(4)
     ]
     seen = ~first.marked & (np.minimum(star[0], deflated[0]) > math.log(_SEEN))
