@@ -95,7 +95,9 @@ def execute(
     if x.degenerate:
         return _degenerate(x, n, run)
     neutral = {name: value for name, value in step.params.items() if value is not None and name not in _FACTORS}
-    params = {name: params.get(name, np.full(n, neutral.get(name))) for name in step.params if name in {*params, *neutral}}
+    params = {
+        name: params.get(name, np.full(n, neutral.get(name))) for name in step.params if name in {*params, *neutral}
+    }
     with np.errstate(all="ignore"):
         found = _runs(step, x, params, run, schedules)
         if run.check_rounding:
@@ -223,7 +225,7 @@ def _fixed(kind: Kind, x: Coordinates) -> _Fixed:
     idle[emit.LEVEL] = -1.0
     own = tuple(name for name in layout.params if name not in _FACTORS)
     return _Fixed(
-        tile.Code(*emit.compiled(kind), *row.values(), rows.past_D, kind.slaves),
+        tile.Code(*emit.compiled(kind), *row.values(), kind.slaves),
         (_group(kind, x, COUPLED), _group(kind, x, DECOUPLED)),
         tile.Lanes(begin, idle, power, np.array([x.limit, *(x.facts[name] for name in layout.facts)])),
         x.tracked if kind.slaves else np.empty(0, np.int64),

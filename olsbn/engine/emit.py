@@ -30,8 +30,8 @@ SEED = 2.0**-1000  # too small to change anything but what would underflow, from
 HUGE = 2.0**300  # a step this long would overflow the sums
 
 # Rows of the table that every kind has; those of a kind's own names follow.
-EXCESS, PREVIOUS, LEVEL, PEAK, MARK, SLAVED, SIZE, LOW, HISTORY = range(9)
-OUT = 9  # what is reported, in the order of `REPORTED`
+EXCESS, PREVIOUS, LEVEL, PEAK, MARK, SIZE, LOW, HISTORY = range(8)
+OUT = 8  # what is reported, in the order of `REPORTED`
 OWN = OUT + len(REPORTED)  # homogeneous parts of the tracked modes
 UNSEEN = OWN + MAX_TRACKED  # what slaved ones may have of their own
 PAST_A = UNSEEN + MAX_TRACKED
@@ -39,6 +39,8 @@ PAST_B = PAST_A + CHECK
 NAMED = PAST_B + CHECK
 
 _FELL = 1e-10
+_TERMS = 8  # of the series of a slaved mode
+_SERIES = 1e-13  # to this share the series of a slaved mode has to converge
 _SLAVED = 1e-20  # a homogeneous part below this share of the mode is no part of it
 # A slaved mode is flagged when what it may have of its own is this share of it, where the sums see it: by its share of
 # V, or of beta
@@ -235,61 +237,77 @@ class _Pass:
 
     # ---------------------------------------------------------------- slaved modes
 
-    def track(self, n_lanes: int, group: Any, i: Any, t: Any, mu: Any, b: Any) -> Any:
-        """Follow tracked mode number t over the last `CHECK` steps; return whether it is slaved in any lane.
+    def track(self, n_lanes: int, group: Any, i: Any, t: Any, mu: Any, b: Any) -> None:
+        """Follow tracked mode number t, mode i of a group, over the last `CHECK` steps, and slave it where it can be."""
+        coupled = self.builder.icmp_signed("==", group, _const(0))
+        to = self.writer(self.builder.select(coupled, *self.states), None, n_lanes)
+        for v in to.groups:
+            slaved = self._track(to, v, i, t, Value(to, to.everywhere(mu)), Value(to, to.everywhere(b)))
+            some = self.builder.and_(coupled, _any(self.builder, slaved.v))
+            with self.builder.if_then(some):
+                self._slave(to, v, i, Value(to, to.everywhere(mu)), Value(to, to.everywhere(b)), slaved)
 
-        It is mode i of a group. With c = D - A mu: ``own <- |c| own``, the amplitude that the forcing has not made,
-        and ``unseen <- |c| unseen``, what a slaved mode may have of its own that no float64 shows.
+    def _past(self, to: Writer, v: int, k: int) -> tuple[Value, Value, Number]:
+        """Return A, B and D of remembered step k."""
+        A, B = (Value(to, to.load(first + k, v)) for first in (PAST_A, PAST_B))
+        return A, B, Value(to, to.load(self.rows.past_D + k, v)) if self.rows.past_D else 1.0
+
+    def _track(self, to: Writer, v: int, i: Any, t: Any, mu: Value, b: Value) -> Value:
+        """Return where a mode is slaved.
+
+        With c = D - A mu: ``own <- |c| own``, the amplitude that the forcing has not made, and ``unseen <- |c| unseen``,
+        what a slaved mode may have of its own that no float64 shows.
         """
-        state = self.builder.select(self.builder.icmp_signed("==", group, _const(0)), *self.states)
-        to = self.writer(state, None, n_lanes)
-        mu, b = Value(to, to.everywhere(mu)), Value(to, to.everywhere(b))
-        return _anywhere(self.builder, [self._track(to, v, i, t, mu, b) for v in to.groups])
-
-    def _track(self, to: Writer, v: int, i: Any, t: Any, mu: Value, b: Value) -> Any:
         rows = self.rows
         own, unseen = (Value(to, to.load(row, v, t)) for row in (OWN, UNSEEN))
-        kept = [rows.past_D + k for k in range(CHECK)] if rows.past_D else [0] * CHECK
-
-        def factor(A: int, D: int) -> Number:
-            return size(fma(-mu, Value(to, to.load(A, v)), Value(to, to.load(D, v)) if D else 1.0))
-
+        product: Number = 1.0
         for k in range(CHECK - 1):  # the newest A, B and D have not moved the state yet
-            own = own * factor(PAST_A + k, kept[k])
-            unseen = unseen * factor(PAST_A + k, kept[k])
+            A, _, D = self._past(to, v, k)
+            product = size(fma(-mu, A, D)) * product
+        own, unseen = own * product, unseen * product
         A, B = (Value(to, to.load(rows.row[name], v)) for name in "AB")
         z = size(Value(to, to.state(i, v)))
         forced, turn = b * size(B), mu * size(A)
         # a mode larger than what forces it explains is its own, and so is what is kept from underflow
         free = forced + forced < z * turn
-        own, unseen = where(free, z, own), where(free, 0.0 * z + 0.0, unseen)
+        own, unseen = where(free, z, own), where(free, 0.0, unseen)
         own = where(own < 4 * SEED, 4 * SEED, own)
         share = z * _SLAVED
-        slaved = (own < share) & (turn > 1.9)
-        slaved = slaved if isinstance(slaved, Value) else Value(to, slaved)
-        to.put(where(slaved, to_one(to), to_zero(to)).v, SLAVED, v)
+        slaved = (own < share) & (1.9 < turn)
         unseen = where(slaved & (unseen < share), share, unseen)
         V, beta = (Value(to, to.load(rows.row[name], v)) for name in ("V", "beta"))
         grown = z * _GROWN < unseen
         mark = Value(to, to.load(MARK, v))
-        mark = where(grown & (unseen * z > V * _SEEN), to_one(to), mark)
-        mark = where(grown & (size(beta) * _MOVES < unseen * turn), to_one(to), mark)
+        mark = where(grown & (V * _SEEN < unseen * z), 1.0, mark)
+        mark = where(grown & (size(beta) * _MOVES < unseen * turn), 1.0, mark)
         to.put(mark.v, MARK, v)
         # the steps from here to the next check begin with the one that is pending
-        pending = factor(rows.row["A"], rows.row.get("D", 0))
+        pending = size(fma(-mu, A, Value(to, to.load(rows.row["D"], v)) if rows.past_D else 1.0))
         to.put((own * pending).v, OWN, v, t)
         to.put((unseen * pending).v, UNSEEN, v, t)
-        return self.builder.not_(slaved.v)
+        return slaved
 
+    def _slave(self, to: Writer, v: int, i: Any, mu: Value, b: Value, slaved: Value) -> None:
+        """Set a mode without homogeneous part to what follows from the forcing, where the series has converged.
 
-def to_one(to: Writer) -> Value:
-    """Return 1 in all lanes."""
-    return Value(to, to.constant(1.0))
-
-
-def to_zero(to: Writer) -> Value:
-    """Return 0 in all lanes."""
-    return Value(to, to.constant(0.0))
+        The solution of ``z+ = (D - A mu) z + b B`` that follows from the forcing alone is the limit of
+        ``f <- (b B - (f+ - f))/(A mu + 1 - D)`` from ``f = b B/(A mu + 1 - D)``. Each time the window of remembered
+        values shrinks by one: that gives f `_TERMS` steps back, and plain steps lead from there to the present.
+        """
+        past = [self._past(to, v, CHECK - 1 - _TERMS + k) for k in range(_TERMS + 1)]
+        force = [b * B for _, B, _ in past]
+        inverse = [1.0 / fma(A, mu, 1.0 - D) for A, _, D in past]
+        f = [x * y for x, y in zip(force, inverse, strict=True)]
+        last = f[0]
+        for term in range(_TERMS):
+            last = f[0]
+            f = [(force[k] - (f[k + 1] - f[k])) * inverse[k] for k in range(_TERMS - term)]
+        x = f[0]
+        converged = size(x - last) < size(x) * _SERIES
+        for k in range(_TERMS):
+            A, _, D = past[k]
+            x = fma(fma(-mu, A, D), x, force[k])
+        to.put_state(i, v, where(slaved & converged, x, Value(to, to.state(i, v))).v)
 
 
 class _Unwritten:
@@ -318,13 +336,17 @@ def _mode(to: Writer, read: dict[str, Any], **known: Number) -> Named:
     return Named(lambda name: Value(to, to.constant(0.0)), **known, **{name: Value(to, x) for name, x in read.items()})
 
 
+def _any(builder: Any, where: Any) -> Any:
+    """Return whether a condition holds in any lane."""
+    bits = builder.bitcast(where, ir.IntType(VECTOR))
+    return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(VECTOR), 0))
+
+
 def _anywhere(builder: Any, quiet: list[Any]) -> Any:
     """Return, as an integer, whether any lane of any group is not quiet."""
     while len(quiet) > 1:
         quiet = [builder.and_(*quiet[:2]), *quiet[2:]]
-    bits = builder.bitcast(quiet[0], ir.IntType(VECTOR))
-    loud = builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(VECTOR), 2**VECTOR - 1))
-    return builder.zext(loud, _INT)
+    return builder.zext(_any(builder, builder.not_(quiet[0])), _INT)
 
 
 # -------------------------------------------------------------------- compiled functions
@@ -362,7 +384,9 @@ def _by_width(write: Callable[[_Pass, list[Any], int], Any]) -> Callable[[_Pass,
         builder.store(_const(0), result)
         for n_lanes in dict.fromkeys(WIDTHS):
             with builder.if_then(builder.icmp_signed("==", more[0], _const(n_lanes))):
-                builder.store(write(of, more, n_lanes), result)
+                found = write(of, more, n_lanes)
+                if found is not None:
+                    builder.store(found, result)
         return builder.load(result)
 
     return written
