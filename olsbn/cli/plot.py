@@ -78,6 +78,8 @@ def _runs(path: Path) -> list[xr.Dataset]:
     files = sorted(path.glob("*.nc")) if path.is_dir() and not (path / "zarr.json").exists() else [path]
     if not files or not all(file.is_file() and file.suffix == ".nc" for file in files):
         return []
+    if path.is_dir() and (links := [file for file in files if file.is_symlink()]):
+        raise ValueError(f"{links[0]} must be a regular file, got a symbolic link")
     found = [open_result(file) for file in files]
     return found if all(tuple(ds.dims) == ("step",) and "status" not in ds for ds in found) else []
 
