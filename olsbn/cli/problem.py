@@ -96,7 +96,8 @@ def _missing(field: Field) -> str:
 def _one_of(given: list[str]) -> str:
     return (
         "a problem must be given by exactly one of --data NAME, --csv FILE --target COL, "
-        f"--spectrum KIND --dim D --cond K; got {' and '.join(map(_name, given)) or 'none'} (try: olsbn map --data diabetes)"
+        f"--spectrum KIND --dim D --cond K; got {' and '.join(map(_name, given)) or 'none'} "
+        "(try: olsbn map --data diabetes)"
     )
 
 

@@ -149,5 +149,5 @@ METHOD = Method(
     sources=("Cai, Li, Shen 2019", "Arora, Li, Lyu 2019"),
     beside="gd",
     reducible=("smoothing",),
-    color="#1f5fa8",
+    color="#0072b2",
 )

@@ -98,5 +98,5 @@ METHOD = Method(
     # closed form: a step costs nothing, but finding the first one within the tolerance costs some powers
     work=lambda dim, n_steps: float(dim) * min(n_steps, 500),
     reducible=(),
-    color="#c46a00",
+    color="#d55e00",
 )
