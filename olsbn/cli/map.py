@@ -104,7 +104,7 @@ def map_command(
         def write(work: Path) -> None:
             save_netcdf(ds, work / "map.nc")
             ds.to_zarr(work / "map.zarr", mode="w", consolidated=False)
-            figure = plotting.map_figure(ds) if other else plotting.maps_figure(ds)
+            figure = plotting.in_style(plotting.map_figure if other else plotting.maps_figure, ds)
             plotting.save(figure, work / "map.png", ds)
             plotting.save(figure, work / "map.pdf", ds)
 

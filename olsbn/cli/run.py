@@ -97,7 +97,7 @@ def run_command(method: str, steps: int, tol: float, out: str | None, check_roun
             for name, ds in runs.items():
                 ds.attrs["command"] = command_line()
                 save_netcdf(ds, work / f"{name}.nc")
-            figure = plotting.run_figure(list(runs.values()))
+            figure = plotting.in_style(plotting.run_figure, list(runs.values()))
             for suffix in ("png", "pdf"):
                 plotting.save(figure, work / f"run.{suffix}", next(iter(runs.values())))
 

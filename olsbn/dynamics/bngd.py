@@ -168,5 +168,5 @@ METHOD = Method(
     options=SCHEDULES,
     unsteady=("schedule", "eps_factors"),
     check_options=check_schedule,
-    color="#1f5fa8",
+    color="#0072b2",
 )

@@ -212,5 +212,5 @@ METHOD = Method(
     options=SCHEDULES,
     unsteady=("schedule", "eps_factors"),
     check_options=check_schedule,
-    color="#c46a00",
+    color="#d55e00",
 )

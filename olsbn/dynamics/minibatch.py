@@ -31,5 +31,5 @@ METHOD = Method(
     ),
     in_run=("batches",),
     needs_sample=True,
-    color="#b03a2e",
+    color="#56b4e9",
 )

@@ -308,6 +308,7 @@ class SweepSpec:
                 "problem_fingerprint": self.source.fingerprint,
                 "rank": self.source.dim if self.source.reduction is None else self.source.reduction.dim,
                 "rank_tol": self.source.rank_tol,
+                **({"target_unit": unit} if (unit := self.source.target_unit) is not None else {}),
                 **theory_attrs(self.source),
             }
         else:

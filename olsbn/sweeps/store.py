@@ -256,7 +256,8 @@ class Store:
     def must_match(self, spec: SweepSpec) -> None:
         """Refuse to go on with other inputs, or with an engine whose numbers may differ."""
         if self.attrs["sweep_fingerprint"] != spec.fingerprint:
-            raise StoreError(f"{self.path} holds another sweep: {_difference(self.spec.facts(), spec.facts())}")
+            differs = _difference(self.spec.facts(), spec.facts())
+            raise StoreError(f"{self.path} holds another sweep: {differs}{_other_target(self.spec, spec)}")
         here = engine(spec.method)
         if self.attrs["engine"] != here:
             raise StoreError(
@@ -704,6 +705,17 @@ def _attribute(path: Path, name: str) -> Any:
 
 def _format(path: Path) -> Any:
     return _attribute(path, "olsbn_store_format")
+
+
+def _other_target(there: SweepSpec, here: SweepSpec) -> str:
+    """Say how to go on with a store of the time when `standardize` left the target alone."""
+    old, new = there.source, here.source
+    if not (isinstance(old, OLSProblem) and isinstance(new, OLSProblem)) or old.dim != new.dim:
+        return ""
+    same = np.array_equal(old.eigvals, new.eigvals) and np.allclose(old.u, new.u * new.target_scale, rtol=1e-9, atol=0)
+    if new.target_scale == 1 or not same:
+        return ""
+    return ' (its target is in its own unit: standardize = "inputs" goes on with it, true now scales the target too)'
 
 
 def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:

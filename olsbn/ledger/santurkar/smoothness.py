@@ -30,7 +30,7 @@ _NAMES = ("diabetes", "wine", "breast_cancer")
 
 @functools.cache
 def _real(name: str) -> tuple[OLSProblem, Sample]:
-    problem = OLSProblem.from_dataset(name, standardize=True)
+    problem = OLSProblem.from_dataset(name, standardize="inputs")
     assert problem.sample is not None
     return problem, problem.sample
 
