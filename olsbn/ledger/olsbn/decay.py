@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from olsbn.ledger import textbook
-from olsbn.ledger.base import Claim, Cube, Variants
+from olsbn.ledger.base import Chapter, Comparison, Cube
 from olsbn.ledger.runs import slope
 from olsbn.problems import OLSProblem
 from olsbn.theory import spectral_report
@@ -49,53 +49,39 @@ _PROBLEMS = (
     "16 problems with d in 3..10, cond in 1.5..30, u and w_0 uniform; eps lambda = 0.016, 0.006, 0.002; eps_a = 1"
 )
 
-CLAIMS = (
-    Claim(
-        id="olsbn.decay-converges",
-        source="olsbn",
-        kind="counterexample",
-        refutes="upper",
-        statement="With weight decay and no noise BNGD does not converge, though GD does (to ridge regression): "
-        "refuted is that its excess becomes small.",
-        formula="mean excess over the second half of a run <= 1e-10  [false]",
-        problems=_PROBLEMS,
-        instance=_decayed,
-        theory=lambda i: 1e-10,
-        measured=lambda i: i.excess,
-        n_random=2,
-        n_search=0,
-    ),
-    Claim(
-        id="olsbn.decay-edge",
-        source="olsbn",
-        kind="tight",
-        statement="The decay shrinks the norm until the effective rate is at the edge of stability, and there it "
-        "stays: for weak decay, and most problems, to 1 %.",
-        formula="median over problems of the mean of eps_hat lambda*_d/2 -> 1  [eps lambda = 0.002]",
-        problems=_PROBLEMS,
-        instance=_decayed,
-        theory=lambda i: 1.0,
-        measured=lambda i: np.median(i.eps_eff[-1]),
-        allowed=lambda i: 0.01,
-        n_random=2,
-        n_search=0,
-    ),
-    Claim(
-        id="olsbn.decay-excess",
-        source="olsbn",
-        kind="order",
-        statement="The excess that it hovers at is in proportion to the decay.",
-        formula="median over problems of the mean excess ~ (eps lambda)^1",
-        problems=_PROBLEMS,
-        instance=_decayed,
-        theory=lambda i: 1.0,
-        measured=lambda i: slope(_DECAYS, np.median(i.excess, axis=1)),
-        n_random=2,
-        n_search=0,
-    ),
-)
+chapter = Chapter(_PROBLEMS=_PROBLEMS)
 
-_false = Variants(CLAIMS)
+
+@chapter.claim("olsbn.decay-converges", "counterexample", _decayed, refutes="upper", n_random=2, n_search=0)
+def _(i: SimpleNamespace) -> Comparison:
+    """With weight decay and no noise BNGD does not converge, though GD does (to ridge regression): refuted is that its
+    excess becomes small.
+    Formula: mean excess over the second half of a run <= 1e-10  [false]
+    Problems: {_PROBLEMS}
+    """
+    return 1e-10, i.excess
+
+
+@chapter.claim("olsbn.decay-edge", "tight", _decayed, n_random=2, n_search=0)
+def _(i: SimpleNamespace) -> Comparison:
+    """The decay shrinks the norm until the effective rate is at the edge of stability, and there it stays: for weak
+    decay, and most problems, to 1 %.
+    Formula: median over problems of the mean of eps_hat lambda*_d/2 -> 1  [eps lambda = 0.002]
+    Problems: {_PROBLEMS}
+    """
+    return 1.0, np.median(i.eps_eff[-1]), 0.01
+
+
+@chapter.claim("olsbn.decay-excess", "order", _decayed, n_random=2, n_search=0)
+def _(i: SimpleNamespace) -> Comparison:
+    """The excess that it hovers at is in proportion to the decay.
+    Formula: median over problems of the mean excess ~ (eps lambda)^1
+    Problems: {_PROBLEMS}
+    """
+    return 1.0, slope(_DECAYS, np.median(i.excess, axis=1))
+
+
+_false = chapter.variants
 FALSE = {
     "it does not even come near": _false("olsbn.decay-converges", theory=lambda i: 1.0),
     "it hovers at half the edge": _false.changed("olsbn.decay-edge", eps_eff=lambda i: 2 * i.eps_eff),

@@ -16,7 +16,7 @@ import numpy as np
 from olsbn._validate import FloatArray
 from olsbn.ledger import textbook
 from olsbn.ledger.arora.invariance import momentum_runs
-from olsbn.ledger.base import PROBLEMS, Claim, Cube, Variants, draw_problem, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, draw_problem, rounding
 from olsbn.problems import OLSProblem
 
 
@@ -125,66 +125,51 @@ def _grows(i: SimpleNamespace) -> list[float]:
     return [float(x) for x in found]
 
 
-CLAIMS = (
-    Claim(
-        id="olsbn.heavy-ball",
-        source="olsbn",
-        kind="identity",
-        statement="At a minimiser BNGD with momentum m has, for each eigenvalue mu of plain BNGD's step, two factors.",
-        formula="z^2 - (1 + m - mu) z + m = 0,  mu in {0, eps_hat lambda*_i, eps_a}  [distance of z from the spectrum]",
-        problems=f"{PROBLEMS}, d <= 8, cond <= 100; Jacobian by complex differentiation, m in 0..0.99, eps_hat over 3 "
-        "decades, eps_a in 0..4",
-        instance=_linearised,
-        theory=lambda i: 0.0,
-        measured=lambda i: _distances(i.jacobian, factors(_mu(i), i.m)),
-        allowed=lambda i: _error(i, i.jacobian),
-        n_search=40,
-    ),
-    Claim(
-        id="olsbn.heavy-ball-gd",
-        source="olsbn",
-        kind="identity",
-        statement="So has GD with momentum, for each eps lambda_i.",
-        formula="z^2 - (1 + m - mu) z + m = 0,  mu = eps lambda_i  [distance of z from the spectrum]",
-        problems="as olsbn.heavy-ball",
-        instance=_linearised,
-        theory=lambda i: 0.0,
-        measured=lambda i: _distances(i.gd_jacobian, factors(i.eps_hat * i.problem.eigvals, i.m)),
-        allowed=lambda i: _error(i, i.gd_jacobian),
-        n_search=40,
-    ),
-    Claim(
-        id="olsbn.heavy-ball-edge",
-        source="olsbn",
-        kind="identity",
-        statement="With momentum the edge of stability is at 2 (1 + m): for GD, for BNGD and for the scale.",
-        formula="the top mode decays at mu = 2 (1 + m)(1 - x), grows at 2 (1 + m)(1 + x);  mu = eps lambda_max, "
-        "eps_hat lambda*_max, eps_a",
-        problems=f"{PROBLEMS}, d <= 8, cond <= 100; runs from close to a minimiser, m in 0..0.95, x over 2 decades",
-        instance=_edges,
-        theory=lambda i: [0.0, 0.0, 0.0, 1.0, 1.0, 1.0],
-        measured=_grows,
-        n_random=15,
-        n_search=20,
-    ),
-    Claim(
-        id="olsbn.nesterov-norm",
-        source="olsbn",
-        kind="lower",
-        statement="With Nesterov's momentum too the norm never decreases, as [Arora] say of momentum: w'v is minus a "
-        "sum of squares of the velocities and products of neighbours that is positive definite for every m.",
-        formula="||w_{k+1}|| >= ||w_k||:  w'v = -eps sum_j m^{k-j} ((1 + m) ||v_j||^2 - m v_{j-1}'v_j) <= 0",
-        problems=f"{PROBLEMS}, d <= 8; least squares with BN, 11 eps over 10 decades, m in 0..0.99, 60 steps",
-        instance=lambda cube: momentum_runs(cube, nesterov=True),
-        theory=lambda i: i.run.norm2[:-1],
-        measured=lambda i: i.run.norm2[1:],
-        allowed=lambda i: i.error,
-        n_random=15,
-        n_search=30,
-    ),
-)
+chapter = Chapter()
 
-_false = Variants(CLAIMS)
+
+@chapter.claim("olsbn.heavy-ball", "identity", _linearised, n_search=40)
+def _(i: SimpleNamespace) -> Comparison:
+    """At a minimiser BNGD with momentum m has, for each eigenvalue mu of plain BNGD's step, two factors.
+    Formula: z^2 - (1 + m - mu) z + m = 0,  mu in {0, eps_hat lambda*_i, eps_a}  [distance of z from the spectrum]
+    Problems: {PROBLEMS}, d <= 8, cond <= 100; Jacobian by complex differentiation, m in 0..0.99, eps_hat over 3
+    decades, eps_a in 0..4
+    """
+    return 0.0, _distances(i.jacobian, factors(_mu(i), i.m)), _error(i, i.jacobian)
+
+
+@chapter.claim("olsbn.heavy-ball-gd", "identity", _linearised, n_search=40)
+def _(i: SimpleNamespace) -> Comparison:
+    """So has GD with momentum, for each eps lambda_i.
+    Formula: z^2 - (1 + m - mu) z + m = 0,  mu = eps lambda_i  [distance of z from the spectrum]
+    Problems: as olsbn.heavy-ball
+    """
+    return 0.0, _distances(i.gd_jacobian, factors(i.eps_hat * i.problem.eigvals, i.m)), _error(i, i.gd_jacobian)
+
+
+@chapter.claim("olsbn.heavy-ball-edge", "identity", _edges, n_random=15, n_search=20)
+def _(i: SimpleNamespace) -> Comparison:
+    """With momentum the edge of stability is at 2 (1 + m): for GD, for BNGD and for the scale.
+    Formula: the top mode decays at mu = 2 (1 + m)(1 - x), grows at 2 (1 + m)(1 + x);
+    mu = eps lambda_max, eps_hat lambda*_max, eps_a
+    Problems: {PROBLEMS}, d <= 8, cond <= 100; runs from close to a minimiser, m in 0..0.95, x over 2 decades
+    """
+    return [0.0, 0.0, 0.0, 1.0, 1.0, 1.0], _grows(i)
+
+
+@chapter.claim(
+    "olsbn.nesterov-norm", "lower", lambda cube: momentum_runs(cube, nesterov=True), n_random=15, n_search=30
+)
+def _(i: SimpleNamespace) -> Comparison:
+    """With Nesterov's momentum too the norm never decreases, as [Arora] say of momentum: w'v is minus a sum of squares
+    of the velocities and products of neighbours that is positive definite for every m.
+    Formula: ||w_{k+1}|| >= ||w_k||:  w'v = -eps sum_j m^{k-j} ((1 + m) ||v_j||^2 - m v_{j-1}'v_j) <= 0
+    Problems: {PROBLEMS}, d <= 8; least squares with BN, 11 eps over 10 decades, m in 0..0.99, 60 steps
+    """
+    return i.run.norm2[:-1], i.run.norm2[1:], i.error
+
+
+_false = chapter.variants
 FALSE = {
     "momentum has Nesterov's factors": _false(
         "olsbn.heavy-ball",

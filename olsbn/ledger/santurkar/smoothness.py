@@ -19,7 +19,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.ledger import textbook
-from olsbn.ledger.base import Claim, Cube, Variants, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, rounding
 from olsbn.ledger.runs import slope
 from olsbn.problems import OLSProblem
 from olsbn.problems.sample import Sample
@@ -179,158 +179,124 @@ _POINTS = (
     "BNGD with learning rates over 5 decades"
 )
 
-CLAIMS = (
-    Claim(
-        id="santurkar.beta-over-steps",
-        source="santurkar",
-        where="effective beta-smoothness, over step lengths",
-        kind="identity",
-        statement="Without BN the effective beta over step lengths does not depend on their range: the loss is "
-        "quadratic.",
-        formula="||grad(x) - grad(x - t grad)||/(t ||grad||) = ||H grad||/||grad||  for all t",
-        problems=f"{_POINTS}; t from 1/2 to 4 learning rates",
-        instance=_point,
-        theory=lambda i: np.linalg.norm(i.p.H @ _gd_gradient(i, i.x)) / np.linalg.norm(_gd_gradient(i, i.x)),
-        measured=_gd_beta,
-        allowed=_gd_beta_error,
-        extra="data",
-        n_random=12,
-        n_search=20,
-    ),
-    Claim(
-        id="santurkar.beta-over-steps-bound",
-        source="santurkar",
-        where="effective beta-smoothness, over step lengths",
-        kind="upper",
-        statement="And it is at most the largest eigenvalue of H, the beta of the loss.",
-        formula="||grad(x) - grad(x - t grad)||/(t ||grad||) <= lambda_d",
-        problems=f"{_POINTS}; t from 1/2 to 4 learning rates",
-        instance=_point,
-        theory=lambda i: i.problem.eigvals[-1],
-        measured=_gd_beta,
-        allowed=_gd_beta_error,
-        extra="data",
-        n_random=12,
-        n_search=20,
-    ),
-    Claim(
-        id="santurkar.beta-over-samples",
-        source="santurkar",
-        where="the blog's formula of the effective beta-smoothness",
-        kind="identity",
-        statement="The blog's definition, over the samples of a batch, does not see the landscape: on least squares "
-        "without BN it is 1/n at every step of every run, whatever the data.",
-        formula="|dL/dy_b - dL'/dy'_b|/|y_b - y'_b| = 1/n  for every row b",
-        problems=_POINTS,
-        instance=_point,
-        theory=lambda i: 1 / i.n,
-        measured=_gd_beta_samples,
-        allowed=lambda i: i.error,
-        extra="data",
-        n_random=12,
-        n_search=20,
-        corrects="The blog gives this as what the authors 'were actually measuring': then least squares without BN has "
-        "one smoothness, whatever the data.",
-    ),
-    Claim(
-        id="santurkar.beta-norm",
-        source="santurkar",
-        where="effective beta-smoothness, both definitions",
-        kind="identity",
-        statement="With BN either effective beta goes with ||w||^-2: it can be made as small or as large as one likes "
-        "without changing a prediction.",
-        formula="beta(c w) = beta(w)/c^2, with t and eps times c^2",
-        problems=f"{_POINTS}; c = 2^-8..2^8",
-        instance=_scaled,
-        theory=lambda i: _bn_betas(i, 1.0),
-        measured=lambda i: _bn_betas(i, i.c) * i.c**i.power,
-        allowed=_bn_betas_error,
-        extra="data",
-        n_random=12,
-        n_search=20,
-    ),
-    Claim(
-        id="santurkar.smoother-everywhere",
-        source="santurkar",
-        where="effective beta-smoothness, over step lengths; the blog's figure",
-        kind="counterexample",
-        refutes="upper",
-        statement="BN as such does not make the landscape smoother: refuted is that its effective beta is below the "
-        "beta of the loss without it, for small weights.",
-        formula="max over t of ||grad(w) - grad(w - t grad)||/(t ||grad||) <= lambda_d  [false]",
-        problems=f"{_POINTS}; weights up to 1000 times smaller, with the learning rate that goes with them",
-        instance=_small_start,
-        theory=lambda i: i.problem.eigvals[-1],
-        measured=lambda i: _beta(lambda w: _bn_gradient(i, w), i.w, i.eps_bn * i.lengths).max(),
-        extra="data",
-        n_random=20,
-        n_search=0,
-        corrects="'Improved beta-smoothness under batch norm' without saying for which norm of the weights.",
-    ),
-    Claim(
-        id="santurkar.predictive-gd",
-        source="santurkar",
-        where="gradient predictiveness",
-        kind="order",
-        statement="Without BN the gradient changes in proportion to the length of the step, without limit.",
-        formula="||grad(x) - grad(x - t grad)|| ~ t^1",
-        problems=f"{_POINTS}; t from 1e3/lambda_d to 1e9/lambda_d",
-        instance=_far,
-        theory=lambda i: 1.0,
-        measured=lambda i: slope(i.gd_lengths, _change(lambda x: _gd_gradient(i, x), i.x, i.gd_lengths)[0]),
-        extra="data",
-        n_random=8,
-        n_search=8,
-    ),
-    Claim(
-        id="santurkar.predictive-bn",
-        source="santurkar",
-        where="gradient predictiveness",
-        kind="upper",
-        statement="With BN it never changes by more than a constant over the norm, however long the step is.",
-        formula="||grad(w) - grad(w - t grad)|| <= 2 |a| sqrt(cond E)/||w||  for all t",
-        problems=f"{_POINTS}; t over 15 decades",
-        instance=_far,
-        theory=lambda i: 2 * _steepest(i) / np.linalg.norm(i.w) * i.margin,
-        measured=lambda i: _change(lambda w: _bn_gradient(i, w), i.w, i.bn_lengths)[0],
-        extra="data",
-        n_random=8,
-        n_search=16,
-    ),
-    Claim(
-        id="santurkar.variation-gd",
-        source="santurkar",
-        where="variation of the loss",
-        kind="order",
-        statement="Without BN the loss along the gradient grows like the square of the step, without limit.",
-        formula="J(x - t grad) - J_min ~ t^2",
-        problems=f"{_POINTS}; t from 1e3/lambda_d to 1e9/lambda_d",
-        instance=_far,
-        theory=lambda i: 2.0,
-        measured=lambda i: slope(i.gd_lengths, _gd_losses(i)),
-        extra="data",
-        n_random=8,
-        n_search=8,
-    ),
-    Claim(
-        id="santurkar.variation-bn",
-        source="santurkar",
-        where="variation of the loss",
-        kind="upper",
-        statement="With BN it stays bounded, by what no weights can exceed.",
-        formula="J(a, w - t grad) - J_min <= (sqrt E + |a|)^2/2  for all t",
-        problems=f"{_POINTS}; t over 15 decades",
-        instance=_far,
-        theory=lambda i: (math.sqrt(i.p.E) + abs(i.a)) ** 2 / 2 * i.margin,
-        measured=_bn_losses,
-        allowed=lambda i: rounding(20 * i.problem.dim * i.problem.cond, i.p.E),
-        extra="data",
-        n_random=8,
-        n_search=16,
-    ),
-)
+chapter = Chapter(_POINTS=_POINTS)
 
-_false = Variants(CLAIMS)
+
+@chapter.claim("santurkar.beta-over-steps", "identity", _point, n_random=12, n_search=20, extra="data")
+def _(i: SimpleNamespace) -> Comparison:
+    """Without BN the effective beta over step lengths does not depend on their range: the loss is quadratic.
+    Formula: ||grad(x) - grad(x - t grad)||/(t ||grad||) = ||H grad||/||grad||  for all t
+    Problems: {_POINTS}; t from 1/2 to 4 learning rates
+    Where: effective beta-smoothness, over step lengths
+    """
+    return (
+        np.linalg.norm(i.p.H @ _gd_gradient(i, i.x)) / np.linalg.norm(_gd_gradient(i, i.x)),
+        _gd_beta(i),
+        _gd_beta_error(i),
+    )
+
+
+@chapter.claim("santurkar.beta-over-steps-bound", "upper", _point, n_random=12, n_search=20, extra="data")
+def _(i: SimpleNamespace) -> Comparison:
+    """And it is at most the largest eigenvalue of H, the beta of the loss.
+    Formula: ||grad(x) - grad(x - t grad)||/(t ||grad||) <= lambda_d
+    Problems: {_POINTS}; t from 1/2 to 4 learning rates
+    Where: effective beta-smoothness, over step lengths
+    """
+    return i.problem.eigvals[-1], _gd_beta(i), _gd_beta_error(i)
+
+
+@chapter.claim("santurkar.beta-over-samples", "identity", _point, n_random=12, n_search=20, extra="data")
+def _(i: SimpleNamespace) -> Comparison:
+    """The blog's definition, over the samples of a batch, does not see the landscape: on least squares without BN it
+    is 1/n at every step of every run, whatever the data.
+    Formula: |dL/dy_b - dL'/dy'_b|/|y_b - y'_b| = 1/n  for every row b
+    Problems: {_POINTS}
+    Where: the blog's formula of the effective beta-smoothness
+    Corrects: The blog gives this as what the authors 'were actually measuring': then least squares without BN has
+    one smoothness, whatever the data.
+    """
+    return 1 / i.n, _gd_beta_samples(i), i.error
+
+
+@chapter.claim("santurkar.beta-norm", "identity", _scaled, n_random=12, n_search=20, extra="data")
+def _(i: SimpleNamespace) -> Comparison:
+    """With BN either effective beta goes with ||w||^-2: it can be made as small or as large as one likes without
+    changing a prediction.
+    Formula: beta(c w) = beta(w)/c^2, with t and eps times c^2
+    Problems: {_POINTS}; c = 2^-8..2^8
+    Where: effective beta-smoothness, both definitions
+    """
+    return _bn_betas(i, 1.0), _bn_betas(i, i.c) * i.c**i.power, _bn_betas_error(i)
+
+
+@chapter.claim(
+    "santurkar.smoother-everywhere",
+    "counterexample",
+    _small_start,
+    refutes="upper",
+    n_random=20,
+    n_search=0,
+    extra="data",
+)
+def _(i: SimpleNamespace) -> Comparison:
+    """BN as such does not make the landscape smoother: refuted is that its effective beta is below the beta of the
+    loss without it, for small weights.
+    Formula: max over t of ||grad(w) - grad(w - t grad)||/(t ||grad||) <= lambda_d  [false]
+    Problems: {_POINTS}; weights up to 1000 times smaller, with the learning rate that goes with them
+    Where: effective beta-smoothness, over step lengths; the blog's figure
+    Corrects: 'Improved beta-smoothness under batch norm' without saying for which norm of the weights.
+    """
+    return i.problem.eigvals[-1], _beta(lambda w: _bn_gradient(i, w), i.w, i.eps_bn * i.lengths).max()
+
+
+@chapter.claim("santurkar.predictive-gd", "order", _far, n_random=8, n_search=8, extra="data")
+def _(i: SimpleNamespace) -> Comparison:
+    """Without BN the gradient changes in proportion to the length of the step, without limit.
+    Formula: ||grad(x) - grad(x - t grad)|| ~ t^1
+    Problems: {_POINTS}; t from 1e3/lambda_d to 1e9/lambda_d
+    Where: gradient predictiveness
+    """
+    return 1.0, slope(i.gd_lengths, _change(lambda x: _gd_gradient(i, x), i.x, i.gd_lengths)[0])
+
+
+@chapter.claim("santurkar.predictive-bn", "upper", _far, n_random=8, n_search=16, extra="data")
+def _(i: SimpleNamespace) -> Comparison:
+    """With BN it never changes by more than a constant over the norm, however long the step is.
+    Formula: ||grad(w) - grad(w - t grad)|| <= 2 |a| sqrt(cond E)/||w||  for all t
+    Problems: {_POINTS}; t over 15 decades
+    Where: gradient predictiveness
+    """
+    return 2 * _steepest(i) / np.linalg.norm(i.w) * i.margin, _change(lambda w: _bn_gradient(i, w), i.w, i.bn_lengths)[
+        0
+    ]
+
+
+@chapter.claim("santurkar.variation-gd", "order", _far, n_random=8, n_search=8, extra="data")
+def _(i: SimpleNamespace) -> Comparison:
+    """Without BN the loss along the gradient grows like the square of the step, without limit.
+    Formula: J(x - t grad) - J_min ~ t^2
+    Problems: {_POINTS}; t from 1e3/lambda_d to 1e9/lambda_d
+    Where: variation of the loss
+    """
+    return 2.0, slope(i.gd_lengths, _gd_losses(i))
+
+
+@chapter.claim("santurkar.variation-bn", "upper", _far, n_random=8, n_search=16, extra="data")
+def _(i: SimpleNamespace) -> Comparison:
+    """With BN it stays bounded, by what no weights can exceed.
+    Formula: J(a, w - t grad) - J_min <= (sqrt E + |a|)^2/2  for all t
+    Problems: {_POINTS}; t over 15 decades
+    Where: variation of the loss
+    """
+    return (
+        (math.sqrt(i.p.E) + abs(i.a)) ** 2 / 2 * i.margin,
+        _bn_losses(i),
+        rounding(20 * i.problem.dim * i.problem.cond, i.p.E),
+    )
+
+
+_false = chapter.variants
 FALSE = {
     "without BN beta is lambda_d": _false("santurkar.beta-over-steps", theory=lambda i: i.problem.eigvals[-1]),
     "it is at most lambda_d/2": _false.scaled("santurkar.beta-over-steps-bound", 0.5),
