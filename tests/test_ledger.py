@@ -304,6 +304,12 @@ def test_page_says_what_fails():
     assert "1 of 2 claims hold" in text and "upper, **FAILS**" in text and "The statement says" in text
 
 
+def test_page_lists_bounds_that_nothing_comes_near():
+    wide, near = _toy("upper", 1.0, 0.02).check(), _toy("lower", 1.0, 1.01).check()
+    assert page([wide]).count("- `cai.toy`: the nearest problem uses 0.02 of the bound") == 1
+    assert "uses" not in page([near])
+
+
 def test_verify_exits_1_where_a_claim_fails(monkeypatch, tmp_path):
     false = FALSE["kohler: the bound, one power more"]
     monkeypatch.setattr(ledger, "claims", lambda source=None: (CLAIMS["kohler.sharper"], false))

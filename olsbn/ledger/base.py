@@ -424,5 +424,6 @@ SOURCES = {
     "santurkar": "Santurkar, Tsipras, Ilyas, Madry: How Does Batch Normalization Help Optimization?, NeurIPS 2018, and "
     "a blog account of it",
     "forum": "Forum question 'A proof involving Batch-Normalization and SGD in Neural Networks', with its answer",
-    "olsbn": "olsbn: found with this package, and stated by none of the other sources",
+    "olsbn": "olsbn: measured with this package and stated by none of the sources above; a claim that others had first "
+    "says who",
 }

@@ -287,7 +287,7 @@ def _(i: SimpleNamespace) -> Comparison:
 def _(i: SimpleNamespace) -> Comparison:
     """Second derivatives fall like the inverse norm of each scale-invariant block that they are taken in.
     Formula: D (Hessian of L at (W, g)) D = Hessian of L at (V, g),  D = diag(||w(i)||, 1)
-    Problems: {_NETWORKS}; Hessians by complex differentiation of the gradient
+    Problems: {_NETWORKS}, two layers; Hessians by complex differentiation of the gradient
     Where: eqs. 15 to 17
     """
     return i.at_unit, i.blocks[:, None] * i.at_net * i.blocks, i.error

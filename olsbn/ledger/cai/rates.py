@@ -58,6 +58,16 @@ def _gd_rates(cube: Cube) -> SimpleNamespace:
     return SimpleNamespace(problem=problem, eps=eps[settled], rate=ds.rate_sim.values[settled])
 
 
+def _gd_best(cube: Cube, factor: float = 1.0) -> SimpleNamespace:
+    """GD's contraction at the learning rate that theory calls the best, and at two close to it on either side."""
+    problem = draw_problem(cube, cond=(1.5, 100))
+    eps = factor * spectral_report(problem).eps_opt * np.array([0.97, 1, 1.03])
+    rate = sweep(problem, method="gd", eps=eps, n_steps=200_000, progress=False).rate_sim.values
+    if np.isnan(rate).any():
+        raise Skip
+    return SimpleNamespace(cond=problem.cond, rate=rate)
+
+
 def _gd_edge(cube: Cube) -> SimpleNamespace:
     problem = draw_problem(cube, cond=(1.5, 100))
     nearness = cube.log(1e-9, 0.5)
@@ -80,12 +90,23 @@ def _(i: SimpleNamespace) -> Comparison:
 
 @chapter.claim("cai.gd-rate", "tight", _gd_rates)
 def _(i: SimpleNamespace) -> Comparison:
-    """GD converges linearly at the rate of its largest factor; best is (cond - 1)/(cond + 1).
-    Formula: rate -> max_i |1 - eps lambda_i|;  eps = 2/(lambda_1 + lambda_d): (cond - 1)/(cond + 1)
+    """GD converges linearly at the rate of its largest factor.
+    Formula: rate -> max_i |1 - eps lambda_i|
     Problems: {PROBLEMS}, cond <= 100; eps in (0.05, 0.999) 2/lambda_d and the best one
     Where: slides, summary of results: convergence rate
     """
     return gd_contraction_ratio(i.problem, i.eps), i.rate, RATE * i.rate
+
+
+@chapter.claim("cai.gd-best-rate", "tight", _gd_best, n_random=10, n_search=10)
+def _(i: SimpleNamespace) -> Comparison:
+    """GD's best rate is (cond - 1)/(cond + 1), at the learning rate between its two extreme factors.
+    Formula: eps = 2/(lambda_1 + lambda_d): rate = (cond - 1)/(cond + 1); 3 % below and above it is slower
+    Problems: {PROBLEMS}, cond <= 100
+    Where: slides, summary of results: convergence rate
+    """
+    rate = (i.cond - 1) / (i.cond + 1)
+    return [rate, 1.0], [i.rate[1], float(np.argmin(i.rate))], [RATE * rate, 0.0]
 
 
 @chapter.claim("cai.gd-edge", "identity", _gd_edge)
@@ -111,6 +132,10 @@ FALSE = {
     ),
     "a rate off by 1e-9": _false.scaled("cai.linear-rate", 1 + 1e-9),
     "GD's rate is that of H*": _false("cai.gd-rate", theory=lambda i: bngd_contraction_ratio(i.problem, i.eps)),
+    "GD's best rate is at half of that": _false("cai.gd-best-rate", instance=lambda cube: _gd_best(cube, 0.5)),
+    "GD's best rate is slower by 1e-9": _false(
+        "cai.gd-best-rate", theory=lambda i: [(1 + 1e-9) * (i.cond - 1) / (i.cond + 1), 1.0]
+    ),
     "GD's edge is at 1/lambda_max": _false.changed("cai.gd-edge", eps=lambda i: i.eps / 2),
     "GD's edge is off by 1e-7": _false.changed("cai.gd-edge", eps=lambda i: i.eps * (1 + 1e-7)),
 }

@@ -255,7 +255,7 @@ def _(i: SimpleNamespace) -> Comparison:
     """There the direction turns by the same angle at each step, whatever the noise and its size.
     Formula: cos(angle of w+ and w) -> 1 - eta lambda
     Problems: {_NOISE}
-    Where: consequence of the norm's recursion
+    Where: consequence of the norm's recursion; known before: Wan et al., 2020; Kosson et al., 2023
     """
     return 1 - i.x, i.cosine, RATE
 
@@ -265,7 +265,7 @@ def _(i: SimpleNamespace) -> Comparison:
     """The angle is sqrt(2 eta lambda) with a relative error of first order.
     Formula: angle/sqrt(2 eta lambda) - 1 ~ (eta lambda)^1
     Problems: d in 2..10, x in 0.02..0.1 and its half
-    Where: consequence of the norm's recursion
+    Where: consequence of the norm's recursion; known before: Wan et al., 2020; Kosson et al., 2023
     """
     return 1.0, slope(i.x, i.angle / np.sqrt(i.factor * i.x) - 1)
 

@@ -1,4 +1,4 @@
-"""What was found with this package and is stated by none of the other sources."""
+"""What was measured with this package; a claim that others had first says who, under ``Where:``."""
 
 from olsbn.ledger.base import gather
 from olsbn.ledger.olsbn import (

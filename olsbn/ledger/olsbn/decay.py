@@ -46,7 +46,8 @@ def _decayed(cube: Cube) -> SimpleNamespace:
 
 
 _PROBLEMS = (
-    "16 problems with d in 3..10, cond in 1.5..30, u and w_0 uniform; eps lambda = 0.016, 0.006, 0.002; eps_a = 1"
+    f"16 problems with one d in 3..6, cond in 1.5..30, u and w_0 uniform; eps lambda = {', '.join(map(str, _DECAYS))}, "
+    "16/(eps lambda) steps; eps_a = 1"
 )
 
 chapter = Chapter(_PROBLEMS=_PROBLEMS)
@@ -58,6 +59,7 @@ def _(i: SimpleNamespace) -> Comparison:
     excess becomes small.
     Formula: mean excess over the second half of a run <= 1e-10  [false]
     Problems: {_PROBLEMS}
+    Where: known before: Li, Arora, ICLR 2020
     """
     return 1e-10, i.excess
 
@@ -68,6 +70,7 @@ def _(i: SimpleNamespace) -> Comparison:
     decay, and most problems, to 1 %.
     Formula: median over problems of the mean of eps_hat lambda*_d/2 -> 1  [eps lambda = 0.002]
     Problems: {_PROBLEMS}
+    Where: known before: Lobacheva et al., NeurIPS 2021; Lyu, Li, Arora, NeurIPS 2022
     """
     return 1.0, np.median(i.eps_eff[-1]), 0.01
 

@@ -56,9 +56,10 @@ chapter = Chapter(ANYWHERE=ANYWHERE)
 
 @chapter.claim("olsbn.converges-to-two", "identity", lambda cube: anywhere(cube, _below_two), n_random=12, n_search=12)
 def _(i: SimpleNamespace) -> Comparison:
-    """It still converges for 1 < eps_a < 2: not stated by [Cai], covered by Arora, Li, Lyu (ICLR 2019).
+    """It still converges for 1 < eps_a < 2, which [Cai] do not state.
     Formula: excess <= 1e-10 is reached  [cells of 18 where it is not]
     Problems: {ANYWHERE}, 3 eps_a in [1, 1.999], most of them near 2; at most 2^23 steps
+    Where: covered by Theorem 3.1 of Arora, Li, Lyu, ICLR 2019
     """
     return 0.0, not_converged(i)
 
@@ -67,7 +68,7 @@ def _(i: SimpleNamespace) -> Comparison:
 def _(i: SimpleNamespace) -> Comparison:
     """At eps_a = 2 the scale neither converges nor diverges: it ends up alternating about its optimum.
     Formula: (a_{k+1} - a*)/(a_k - a*) -> -1,  a* = sign(beta) sqrt E
-    Problems: as before with cond in 1.5..20, eps from eps_1/10 to 10 eps_2, 60000 steps
+    Problems: {PROBLEMS}, cond <= 20; a_0 over 2 decades, eps from eps_1/10 to 10 eps_2, 60000 steps
     """
     # a - a* cancels: a has a few roundings of its own size
     return (
@@ -90,7 +91,7 @@ def _(i: SimpleNamespace) -> Comparison:
 def _(i: SimpleNamespace) -> Comparison:
     """Above eps_a = 2 BNGD diverges: |a| grows like |1 - eps_a|^k. So 2 is the edge.
     Formula: a_{k+1}/a_k -> 1 - eps_a
-    Problems: as before with cond in 1.5..30, eps over 6 decades, eps_a from 2.001 to 6, until the excess is 1e30
+    Problems: {PROBLEMS}, cond <= 30; eps over 6 decades, eps_a from 2.001 to 6, until the excess is 1e30
     """
     # a+ = (1 - eps_a) a + eps_a c sqrt E with |c| <= 1: so near is the ratio to its limit
     return 1 - i.eps_a, i.a[-1] / i.a[-2], i.eps_a * i.root / abs(i.a[-2]) + rounding(8, i.eps_a)

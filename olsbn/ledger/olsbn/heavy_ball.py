@@ -143,6 +143,7 @@ def _(i: SimpleNamespace) -> Comparison:
     """So has GD with momentum, for each eps lambda_i.
     Formula: z^2 - (1 + m - mu) z + m = 0,  mu = eps lambda_i  [distance of z from the spectrum]
     Problems: as olsbn.heavy-ball
+    Where: known before: Polyak, 1964
     """
     return 0.0, _distances(i.gd_jacobian, factors(i.eps_hat * i.problem.eigvals, i.m)), _error(i, i.gd_jacobian)
 
@@ -153,6 +154,7 @@ def _(i: SimpleNamespace) -> Comparison:
     Formula: the top mode decays at mu = 2 (1 + m)(1 - x), grows at 2 (1 + m)(1 + x);
     mu = eps lambda_max, eps_hat lambda*_max, eps_a
     Problems: {PROBLEMS}, d <= 8, cond <= 100; runs from close to a minimiser, m in 0..0.95, x over 2 decades
+    Where: for GD known before: Polyak, 1964; Cohen et al., ICLR 2021
     """
     return [0.0, 0.0, 0.0, 1.0, 1.0, 1.0], _grows(i)
 

@@ -135,6 +135,7 @@ def _(i: SimpleNamespace) -> Comparison:
     """Weight normalization with eps_a = eps_hat contracts as plain GD at that rate: it has no H*.
     Formula: N = I, eps_a = eps_hat:  eigenvalues 1 - eps_hat lambda_i  [distance from the spectrum]
     Problems: {_MINIMISERS}
+    Where: on weight normalization and least squares: Wu, Dobriban et al., NeurIPS 2020
     """
     return 0.0, _distances(i, 1 - i.eps_hat * i.problem.eigvals), i.error
 

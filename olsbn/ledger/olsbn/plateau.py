@@ -99,6 +99,7 @@ def _(i: SimpleNamespace) -> Comparison:
     for single eps, small cond, and spectra that crowd near the top).
     Formula: median of eps_hat over 3 eps_1 <= eps <= eps_2/3 >= 1/lambda*_d
     Problems: log-spaced and power-law spectra, d in 100..200, cond in 30..300, u and w_0 uniform; 15 eps
+    Where: the edge of stability: Cohen et al., ICLR 2021
     """
     return i.regimes.plateau / 2, np.median(i.eps_eff)
 

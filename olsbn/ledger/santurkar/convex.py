@@ -13,6 +13,7 @@ from olsbn.ledger.base import PROBLEMS, Chapter, Comparison, Cube, Skip, draw_pr
 from olsbn.ledger.runs import count_different
 from olsbn.problems import OLSProblem
 from olsbn.runs import run_gd
+from olsbn.sweeps.running import sweep
 from olsbn.theory import spectral_report
 
 # -------------------------------------------------------------------- the distance to the closest minimiser
@@ -107,6 +108,27 @@ def _figure(problem: OLSProblem, power: int) -> float:
     return float(np.linalg.norm(problem.w0 - problem.u) ** power / spectral_report(problem).eps_opt)
 
 
+def _best_rate(problem: OLSProblem) -> float:
+    """Return GD's best learning rate by simulation: where the branches of its measured contraction ratio meet.
+
+    Below the best rate the ratio falls along a line, above it rises along another; two points give each.
+    """
+    guess = spectral_report(problem).eps_opt
+    eps = guess * np.array([0.9, 0.95, 1.02, 1.04])
+    rate = sweep(problem, method="gd", eps=eps, n_steps=2_000_000, progress=False).rate_sim.values
+    if not (np.isfinite(rate).all() and rate[1] < rate[0] and rate[2] < rate[3]):
+        raise Skip
+    falls, rises = (np.polyfit(eps[part], rate[part], 1) for part in (slice(0, 2), slice(2, 4)))
+    return float((falls[1] - rises[1]) / (rises[0] - falls[0]))
+
+
+def _measured_figures(cube: Cube) -> SimpleNamespace:
+    """A problem and a rescaled one, and the best learning rates of both by simulation."""
+    i = _rescaled(cube)
+    i.best, i.other_best = _best_rate(i.problem), _best_rate(i.other)
+    return i
+
+
 _STARTS = f"{PROBLEMS}; starts of length 0.1 to 10, from -u to u"
 _FUNCTIONS = (
     "convex quadratics with d in 1..6, and |x| with a rounded tip; beta over 4 decades, distances over 5, 1..100 steps"
@@ -177,7 +199,8 @@ def _(i: SimpleNamespace) -> Comparison:
 
 @chapter.claim("santurkar.convex-bound", "upper", _descent)
 def _(i: SimpleNamespace) -> Comparison:
-    """GD with step 1/beta on a convex beta-smooth function; the distance is squared.
+    """GD with step 1/beta on a convex beta-smooth function; the distance is squared. (8 times too large, so its
+    constant is not tested: santurkar.convex-bound-sharp.)
     Formula: f(x_t) - f* <= 2 beta ||x_1 - x*||^2/(t - 1)
     Problems: {_FUNCTIONS}
     Where: the blog, 'How does smoothness improve training time?'
@@ -221,14 +244,18 @@ def _(i: SimpleNamespace) -> Comparison:
     return 0.0, _losses_that_differ(i)
 
 
-@chapter.claim("santurkar.rescaling-invariant", "identity", _rescaled, n_random=10, n_search=20)
+@chapter.claim("santurkar.rescaling-invariant", "tight", _measured_figures, n_random=10, n_search=20)
 def _(i: SimpleNamespace) -> Comparison:
     """What rescaling leaves alone is the squared path length over the best learning rate.
     Formula: ||x_1 - x*||^2/eps_best unchanged
-    Problems: {PROBLEMS}; c = 2..256
+    Problems: {PROBLEMS}; c = 2..256; the best learning rates by simulation, where the falling and the
+    rising branch of the measured contraction ratio meet
     Where: the blog, on rescaled parameters
     """
-    return _figure(i.problem, i.power), _figure(i.other, i.power), rounding(100, _figure(i.problem, i.power))
+    theory, found = (
+        np.linalg.norm(p.w0 - p.u) ** i.power / eps for p, eps in ((i.problem, i.best), (i.other, i.other_best))
+    )
+    return theory, found, 1e-6 * theory
 
 
 @chapter.claim(
