@@ -3,10 +3,13 @@
 from olsbn.ledger.base import gather
 from olsbn.ledger.olsbn import (
     auto_tuning,
+    batch_limit,
     decay,
     edge,
+    engine,
     heavy_ball,
     normalizers,
+    null_part,
     plateau,
     spectrum,
     trap,
@@ -14,4 +17,18 @@ from olsbn.ledger.olsbn import (
     witness,
 )
 
-CLAIMS, FALSE = gather(edge, spectrum, plateau, trap, windows, decay, auto_tuning, heavy_ball, normalizers, witness)
+CLAIMS, FALSE = gather(
+    edge,
+    spectrum,
+    plateau,
+    trap,
+    windows,
+    decay,
+    auto_tuning,
+    heavy_ball,
+    normalizers,
+    null_part,
+    batch_limit,
+    witness,
+    engine,
+)

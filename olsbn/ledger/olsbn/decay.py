@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from olsbn.ledger import textbook
 from olsbn.ledger.base import Chapter, Comparison, Cube
 from olsbn.ledger.runs import slope
 from olsbn.problems import OLSProblem
+from olsbn.runs import run
 from olsbn.theory import spectral_report
 
 # eps times the weight decay
@@ -17,32 +17,23 @@ _DECAYS = np.array([0.008, 0.004, 0.002])
 
 
 def _decayed(cube: Cube) -> SimpleNamespace:
-    """Time averages of the effective rate and of the excess, for 16 problems at once, over the second half of a run."""
+    """Time averages of the effective rate and of the residual, for 16 problems, over the second half of a run."""
     d, n = cube.integer(3, 6), 16
     rng = cube.rng()
     cond = rng.uniform(1.5, 30, (n, 1))
     eigvals = cond ** np.sort(np.hstack([np.zeros((n, 1)), np.ones((n, 1)), rng.random((n, d - 2))]))
     u, w0 = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in rng.standard_normal((2, n, d)))
-    problems = [OLSProblem(*rows) for rows in zip(eigvals, u, w0, strict=True)]
-    top = np.array([[spectral_report(problem).eig_star_max] for problem in problems])
-    g = eigvals * u
-    E = np.sum(g * u, axis=1, keepdims=True)
-    eps_eff, excess = [], []
-    for x in _DECAYS:
-        w, eps = w0, 1 / top  # half the edge of stability, were the norm that of u
-        a = np.sum(w * g, axis=1, keepdims=True) / np.sqrt(np.sum(eigvals * w * w, axis=1, keepdims=True))
-        n_steps = int(16 / x)
-        sums = np.zeros((2, n, 1))
-        for k in range(n_steps):
-            Hw = eigvals * w
-            s2, wg = np.sum(w * Hw, axis=1, keepdims=True), np.sum(w * g, axis=1, keepdims=True)
-            s = np.sqrt(s2)
-            if k >= n_steps // 2:
-                sums += eps * a / s * wg / s2 * top / 2, 1 - wg * wg / (s2 * E)
-            w, a = textbook.bngd_update(w, a, eps, 1.0, textbook.bngd_gradient(a, g, Hw, wg, s), x)
-        eps_eff.append(sums[0, :, 0] / (n_steps - n_steps // 2))
-        excess.append(sums[1, :, 0] / (n_steps - n_steps // 2))
-    return SimpleNamespace(eps_eff=np.array(eps_eff), excess=np.array(excess))
+    eps_eff, excess = np.empty((2, _DECAYS.size, n))
+    for j, problem in enumerate(OLSProblem(*rows) for rows in zip(eigvals, u, w0, strict=True)):
+        top = spectral_report(problem).eig_star_max
+        for k, x in enumerate(_DECAYS):
+            n_steps = int(16 / x)
+            second = np.arange(n_steps // 2, n_steps)
+            # half the edge of stability, were the norm that of u
+            ran = run(problem, eps=1 / top, weight_decay=x * top, n_steps=n_steps, record=second)
+            eps_eff[k, j] = ran.eps_eff.values[-second.size :].mean() * top / 2
+            excess[k, j] = (ran.residual.values[-second.size :] ** 2).mean()
+    return SimpleNamespace(eps_eff=eps_eff, excess=excess)
 
 
 _PROBLEMS = (

@@ -17,7 +17,9 @@ from olsbn._validate import FloatArray
 from olsbn.ledger import textbook
 from olsbn.ledger.arora.invariance import momentum_runs
 from olsbn.ledger.base import Chapter, Comparison, Cube, draw_problem, rounding
+from olsbn.ledger.runs import started
 from olsbn.problems import OLSProblem
+from olsbn.runs import run
 
 
 def factors(mu: Any, m: float) -> Any:
@@ -84,45 +86,33 @@ def _edges(cube: Cube) -> SimpleNamespace:
     """Heavy-ball runs from close to a minimiser, a little below the edge and a little above, for the top mode."""
     problem = draw_problem(cube, dim=(2, 8), cond=(1.5, 100))
     m, nearness = cube.uniform(0, 0.95), cube.log(3e-3, 0.3)
-    return SimpleNamespace(problem=problem, m=m, sides=np.array([1 - nearness, 1 + nearness]), edge=2 * (1 + m))
+    sides = np.array([1 - nearness, 1 + nearness])
+    return SimpleNamespace(problem=problem, m=m, nearness=nearness, sides=sides, edge=2 * (1 + m))
 
 
 def _grows(i: SimpleNamespace) -> list[float]:
-    """Return, for GD, BNGD and the scale, below and above the edge, whether the top mode grows."""
-    problem, m = i.problem, i.m
-    star, vectors = np.linalg.eigh(
-        np.sqrt(np.outer(problem.eigvals, problem.eigvals))
-        * (np.eye(problem.dim) - np.outer(h := np.sqrt(problem.eigvals) * problem.u, h) / problem.explained_var)
-    )
-    top = vectors[:, -1] / np.sqrt(problem.eigvals)
-    p = textbook.Dense(
-        np.diag(problem.eigvals), problem.eigvals * problem.u, problem.u, problem.w0, problem.explained_var
+    """Return, for GD, BNGD and the scale, below and above the edge, whether the top mode grows, by the engine."""
+    problem, m, root = i.problem, i.m, math.sqrt(i.problem.explained_var)
+    h = np.sqrt(problem.eigvals) * problem.u / root
+    half = np.sqrt(problem.eigvals)
+    star, vectors = np.linalg.eigh(np.outer(half, half) * (np.eye(problem.dim) - np.outer(h, h)))
+    top = vectors[:, -1] / half
+    top *= 1e-10 * np.linalg.norm(problem.u) / np.linalg.norm(top)
+    # near -1 a factor leaves by 2 (1 + m)/(1 - m) times what mu is off by: long enough for e^8, either way
+    n_steps = math.ceil(8 * (1 - m) / (2 * (1 + m) * i.nearness) + 8 / (1 - m))
+    starts = (
+        ("gd", problem.u + 1e-9 * np.eye(problem.dim)[-1], root, {"eps": 1 / problem.eigvals[-1]}),
+        ("bngd", problem.u + top, root, {"eps": 1 / star[-1]}),
+        ("bngd", problem.u, root * (1 + 1e-9), {"eps_a": 1.0, "eps": 1e-3 / star[-1]}),
     )
     found = []
     for side in i.sides:
-        mu = i.edge * side
-        # near -1 a factor leaves by 2 (1 + m)/(1 - m) times what mu is off by: long enough for e^8, either way
-        n_steps = math.ceil(8 * (1 - m) / (i.edge * abs(side - 1)) + 8 / (1 - m))
-        eps = mu / problem.eigvals[-1]
-        w, v = problem.u + 1e-9 * np.eye(problem.dim)[-1], 0 * problem.u
-        for _ in range(n_steps):
-            v = m * v + problem.eigvals * (w - problem.u)
-            w = w - eps * v
-        found.append(abs(w[-1] - problem.u[-1]) > 1e-9)
-        eps = mu / star[-1]
-        size = 1e-10 * np.linalg.norm(problem.u) / np.linalg.norm(top)
-        w, v, a, v_a = problem.u + size * top, 0 * problem.u, math.sqrt(p.E), 0.0
-        for _ in range(n_steps):
-            w_next, a_next = textbook.bngd_step(p, w, a, eps, 1.0)
-            v, v_a = m * v + (w - w_next) / eps, m * v_a + (a - a_next)
-            w, a = w - eps * v, a - v_a
-        found.append(abs(float((w - problem.u) @ (problem.eigvals * top))) > size)
-        a, v_a = 1 + 1e-9, 0.0
-        for _ in range(n_steps):
-            v_a = m * v_a + (a - 1)
-            a = a - mu * v_a
-        found.append(abs(a - 1) > 1e-9)
-    return [float(x) for x in found]
+        for method, w0, a0, rates in starts:
+            name = "eps_a" if "eps_a" in rates else "eps"
+            own = rates | {name: rates[name] * i.edge * side}
+            ran = run(started(problem, w0, a0), method, n_steps=n_steps, record=[0, n_steps], momentum=m, **own)
+            found.append(float(not ran.excess.values[-1] <= ran.excess.values[0]))  # NaN where it diverged
+    return found
 
 
 chapter = Chapter()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
 
-from olsbn.ledger.base import Chapter, Comparison, Cube, Skip, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, Skip, draw_problem, rounding
 from olsbn.ledger.cai.regimes import SMALL_PROBLEMS, halving_order, large, large_law, small, small_law, wide_plateau
-from olsbn.ledger.runs import across_the_plateau, settled_eps_eff, slope
+from olsbn.ledger.runs import across_the_plateau, settled_eps_eff, slope, started
 from olsbn.problems import ProblemFamily
+from olsbn.runs import run
 from olsbn.sweeps.running import sweep
 from olsbn.theory import effective_rate_regimes, spectral_report
 
@@ -51,6 +53,25 @@ def _distances(cube: Cube) -> SimpleNamespace:
     return SimpleNamespace(conds=conds, distance=distance)
 
 
+def _jumps(cube: Cube, around: float = 2.0) -> SimpleNamespace:
+    """How far below the edge runs end that begin as far above it as `starts`, with the top mode alone."""
+    problem = draw_problem(cube, dim=(2, 8), cond=(1.5, 30))
+    root = math.sqrt(problem.explained_var)
+    half = np.sqrt(problem.eigvals)
+    star, vectors = np.linalg.eigh(
+        np.outer(half, half) * (np.eye(problem.dim) - np.outer(*[half * problem.u / root] * 2))
+    )
+    top = vectors[:, -1] / half
+    top *= 1e-6 * np.linalg.norm(problem.u) / np.linalg.norm(top)
+    i = SimpleNamespace(starts=np.array([1e-3, 5e-4]), ends=[])
+    for delta in i.starts:
+        n_steps = int(60 / delta)
+        problem = started(problem, problem.u + delta * top, root)
+        ran = run(problem, eps=(2 + delta) / star[-1], n_steps=n_steps, record=[0, n_steps])
+        i.ends.append(around - float(ran.eps_eff.values[-1]) * star[-1])
+    return i
+
+
 def _stable(cube: Cube) -> SimpleNamespace:
     """Effective rates where BNGD has ended: every cell whose excess has fallen below 1e-100, whatever its rate."""
     problem, eps, eps_a = across_the_plateau(cube, 8, 4)
@@ -80,6 +101,18 @@ def _(i: SimpleNamespace) -> Comparison:
     Problems: {SMALL_PROBLEMS}
     """
     return 1.0, halving_order(large_law)(i)
+
+
+@chapter.claim("olsbn.edge-jump", "order", _jumps, n_random=6, n_search=8)
+def _(i: SimpleNamespace) -> Comparison:
+    """An instability of the top mode alone ends as far below the edge of stability as it began above it, to second
+    order: the norm of w grows by what the oscillation is worth.
+    Formula: eps_hat lambda*_d from 2 + delta to 2 - delta + O(delta^2)  [order of what is missing]
+    Problems: {PROBLEMS}, d <= 8, cond <= 30; starts at u with 1e-6 delta of the top mode, delta = 1e-3 and its half
+    Where: for gradient descent: the self-stabilization of Damian, Nichani, Lee, ICLR 2023
+    """
+    missing = i.starts - np.array(i.ends)
+    return 2.0, math.log2(abs(missing[0] / missing[1]))
 
 
 @chapter.claim("olsbn.self-tuning-upper", "upper", _stable, n_random=12, n_search=20)
@@ -131,6 +164,10 @@ FALSE = {
     "large-eps law, wrong constant, by its order": _false(
         "olsbn.eps-eff-large-order", measured=halving_order(lambda i: 1.01 * large_law(i))
     ),
+    "an instability ends at the edge itself": _false(
+        "olsbn.edge-jump", measured=lambda i: math.log2(abs(i.ends[0] / i.ends[1]))
+    ),
+    "an instability is symmetric about 1.9999": _false("olsbn.edge-jump", instance=lambda cube: _jumps(cube, 1.9999)),
     "the edge of stability is at 1.9": _false.scaled("olsbn.self-tuning-upper", 0.95),
     "it settles above 0.95 of the edge": _false.scaled("olsbn.self-tuning-lower", 1.9),
     "it settles twice as close": _false.scaled("olsbn.self-tuning-distance", 0.5),

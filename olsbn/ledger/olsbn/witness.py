@@ -34,7 +34,7 @@ def any_problem(cube: Cube) -> OLSProblem:
     return OLSProblem(eigvals, u, w0)
 
 
-def _moved(p: OLSProblem, rng: np.random.Generator) -> OLSProblem:
+def moved_start(p: OLSProblem, rng: np.random.Generator) -> OLSProblem:
     """Move a start: each number by 1e-15 of itself and, but where u_i = 0, by 1e-15 of the whole."""
     size = np.where(p.u != 0, np.sqrt(p.eigvals @ p.w0**2 / p.dim / p.eigvals), 0.0)
     by = _MOVED * (p.w0 * rng.standard_normal(p.dim) + size * rng.standard_normal(p.dim))
@@ -65,7 +65,7 @@ def two_kernels(cube: Cube, shift: float = 0.0) -> SimpleNamespace:
 
     (star, first), (deflated, second) = (run(problem, kernel) for kernel in KERNELS)
     moved = [
-        np.abs(run(_moved(problem, rng), kernel)[0] - found)
+        np.abs(run(moved_start(problem, rng), kernel)[0] - found)
         for kernel, found in zip(KERNELS, (star, deflated), strict=True)
         for _ in range(4)
     ]
