@@ -34,6 +34,8 @@ class Run:
         Steps to keep in the trace, ascending; r may be 0.
     floor : float
         Relative excess at which a cell ends, for squares below it underflow.
+    check_rounding : bool
+        Whether cells are run a second time, in other units, to flag those that rounding decides.
     """
 
     n_steps: int
@@ -42,3 +44,4 @@ class Run:
     cancel: np.ndarray = field(default_factory=_not_cancelled)
     record: np.ndarray = field(default_factory=_nothing)
     floor: float = EXCESS_FLOOR
+    check_rounding: bool = True
