@@ -8,7 +8,7 @@ import pytest
 from naive_methods import minibatch_run, minibatch_run_mp
 
 from olsbn import OLSProblem
-from olsbn.kernels import bngd, minibatch
+from olsbn.kernels import bngd, minibatch, streams
 from olsbn.kernels.run import Run
 from olsbn.schema import Status
 
@@ -144,7 +144,7 @@ def test_a_cell_depends_on_nothing_but_its_own_parameters():
         "batch_size": np.array([3, 10]),
         "replicate": np.array([0, 1, 5]),
     }
-    for sampling in minibatch.SAMPLINGS:
+    for sampling in streams.SAMPLINGS:
         how = {"tol": 0.05, "stop_at_tol": True, "options": {"sampling": sampling, "seed": 7}}
         whole, _ = cells(problem, 40, axes, **how)
         shape = [v.size for v in axes.values()]
@@ -161,18 +161,31 @@ def test_a_cell_depends_on_nothing_but_its_own_parameters():
 def test_an_epoch_holds_every_row_once_and_draws_are_uniform():
     stream, counts = np.array([5], dtype=np.uint64), np.zeros(7)
     for _ in range(70_000):
-        counts[minibatch._below(stream, 7)] += 1
+        counts[streams._below(stream, 7)] += 1
     assert np.abs(counts - 10_000).max() < 5 * math.sqrt(10_000)
-    X, y, order = np.arange(10.0)[:, None], np.arange(10.0), np.arange(10)
-    place, seen = np.array([10]), []
-    xb, yb = np.empty((3, 1)), np.empty(3)
-    for _ in range(9):
-        minibatch._next_batch(stream, 0, np.empty((0, 0), np.int64), 0, order, place, X, y, y[:1], y[:1], 0.0, xb, yb)
-        seen.append(yb.copy())
-    for epoch in range(3):
-        rows = np.concatenate(seen[3 * epoch : 3 * epoch + 3])
-        assert np.unique(rows).size == 9
-    assert (np.concatenate(seen[:3]) != np.concatenate(seen[3:6])).any()
+    rows = streams.drawn_rows("epoch", 3, 0, 3, 10, 9).reshape(3, 9)
+    assert all(np.unique(epoch).size == 9 for epoch in rows)
+    assert (rows[0] != rows[1]).any() and (rows[1] != rows[2]).any()
+    drawn = streams.drawn_rows("replacement", 3, 0, 5, 10, 2000).ravel()
+    assert np.abs(np.bincount(drawn, minlength=10) - 1000).max() < 5 * math.sqrt(1000)
+
+
+def test_a_single_order_is_that_of_the_first_epoch_for_ever():
+    rows = streams.drawn_rows("single", 3, 1, 4, 10, 12)
+    np.testing.assert_array_equal(rows[:2], streams.drawn_rows("epoch", 3, 1, 4, 10, 12)[:2])
+    np.testing.assert_array_equal(rows, np.tile(rows[:2], (6, 1)))
+    assert np.unique(rows[:2]).size == 8
+
+
+@pytest.mark.parametrize("sampling", ["epoch", "replacement", "single"])
+def test_the_rows_that_are_said_to_be_drawn_are_those_of_the_run(sampling):
+    problem = OLSProblem.from_samples(*samples(np.random.default_rng(11)))
+    params = {"eps": [0.05, 0.2], "batch_size": [7], "replicate": [3]}
+    drawn, _ = cells(problem, 40, params, options={"sampling": sampling, "seed": 5})
+    rows = streams.drawn_rows(sampling, 5, 3, 7, 60, 40)
+    given, _ = cells(problem, 40, params, options={"batches": rows})
+    for name in ("excess", "a", "w_norm", "eps_eff", "status"):
+        np.testing.assert_array_equal(drawn[name], given[name])
 
 
 def test_fresh_rows_have_the_moments_of_the_problem():
@@ -181,7 +194,7 @@ def test_fresh_rows_have_the_moments_of_the_problem():
     x = minibatch.prepare(problem, sampling="gaussian")
     stream, n = np.array([1], dtype=np.uint64), 200_000
     xb, yb = np.empty((n, 3)), np.empty(n)
-    minibatch._fresh_rows(stream, x.eigvals, x.u, x.noise, xb, yb)
+    streams.fresh_rows(stream, x.eigvals, x.u, x.noise, xb, yb)
     standard = xb / np.sqrt(x.eigvals)
     for k, moment in ((1, 0), (2, 1), (3, 0), (4, 3), (6, 15)):
         spread = math.sqrt((math.factorial(2 * k) / 2**k / math.factorial(k)) / n)
@@ -190,7 +203,7 @@ def test_fresh_rows_have_the_moments_of_the_problem():
     assert (yb @ yb) / n == pytest.approx(x.energy + x.noise**2, rel=0.02)
     np.testing.assert_allclose(xb.T @ yb / n, x.eigvals * x.u, atol=5 * math.sqrt(3 * x.energy / n))
     for value in (5e-324, 1e-300, 0.1, 0.5, 0.75, 1 - 2.0**-53):
-        assert float(minibatch._log(value)) == pytest.approx(float(mpmath.log(value)), rel=4e-16)
+        assert float(streams._log(value)) == pytest.approx(float(mpmath.log(value)), rel=4e-16)
 
 
 # -------------------------------------------------------------------- ends and bad input

@@ -18,7 +18,7 @@ on how many lanes, rows or columns are taken at once.
 
 What is reported (excess, eps_eff, ...) is that of the whole sample, BN by the whole sample's statistics. It costs as
 much as some rows of a batch, so it is computed at recorded steps, at the last one, and where a cell may end:
-``excess >= (1 - a/sqrt(E))^2`` tells at nearly every step that it is above the tolerance (`_quiet`).
+``excess >= (1 - |a|/sqrt(E))^2`` tells at nearly every step that it is above the tolerance (`_quiet`).
 """
 
 import math
@@ -47,8 +47,9 @@ SMALLEST_BATCH = 3  # two numbers, centred and scaled, are always -1 and 1: the 
 ROWS, COLUMNS = 4, 5  # of a batch, and of w, that a pass takes at once: their sums just fit 16 registers of 4 numbers
 _WIDE = 2.0**150  # w is rescaled where an entry leaves (1/_WIDE, _WIDE)
 _CELLS_BYTES = 2**23  # the state of the cells that run together stays within the cache that processors share
+_COMPARED = ("excess", "eps_eff", "a", "w_norm")
 _TOLERANCE = 1e-10  # relative difference of two runs in other units by which a cell is flagged
-_CLOSE = 1e-28  # below this (1 - a/sqrt(E))^2 is not known well enough to say that a cell goes on
+_CLOSE = 1e-28  # below this (1 - |a|/sqrt(E))^2 is not known well enough to say that a cell goes on
 
 # Rows of a block's table: the state, the parameters, those of the step, its sums, and what the whole sample says.
 _A, _NEXT_A, _Z0, _LARGEST, _IDLE, _MEAN, _VAR = range(7)
@@ -88,6 +89,7 @@ class SampleStart:
     sampling: str
     batches: np.ndarray | None
     # the units of a second run: rows and targets are multiplied by these as they are read, eps before the run
+    w_unit: float = 1.0
     x_unit: float = 1.0
     y_unit: float = 1.0
     eps_unit: float = 1.0
@@ -126,6 +128,7 @@ class SampleStart:
                 a0=self.a0 * y,
                 noise=self.noise * y,
                 var0=self.var0 * (w * w * H),
+                w_unit=w,
                 x_unit=x,
                 y_unit=y,
                 eps_unit=(w / y) ** 2,
@@ -322,8 +325,8 @@ def _write_step(to: Writer, v: int, _place: Any, look: Any, limit: Any) -> Any:
 def _quiet(to: Writer, v: int, look: Any, limit: Any) -> Any:
     """Return where a cell surely goes on: a says that the excess is above `look` and below `limit`; s is a number."""
     one, s = to.constant(1.0), to.load(_S, v)
-    alpha = to.mul(to.load(_A, v), to.load(_INVERSE_ROOT, v))
-    below, above = to.sub(one, alpha), to.add(one, to.abs(alpha))
+    alpha = to.abs(to.mul(to.load(_A, v), to.load(_INVERSE_ROOT, v)))
+    below, above = to.sub(one, alpha), to.add(one, alpha)
     conditions = (
         to.less(look, to.mul(below, below)),
         to.less(to.mul(above, above), limit),
@@ -343,43 +346,55 @@ _step = lane_pass(_write_step, VECTOR)
 
 
 @helper
-def _pack(raw, target, u, x_unit, y_unit, mean, differs, xb, yb, gb):  # type: ignore[no-untyped-def]
+def _pack(raw, target, u, x_unit, y_unit, mean, low, high, varies, xb, yb, gb):  # type: ignore[no-untyped-def]
     """Centre a batch and put it in panels of rows; return the mean square of its targets as they came.
 
     An input that is the same in all rows becomes 0 exactly: a batch without spread has no output.
     """
-    m, d = raw.shape
-    mean[:] = 0.0
-    differs[:] = False
-    for i in range(m):
-        for p in range(d):
-            x = raw[i, p] * x_unit
-            raw[i, p] = x
-            mean[p + 1] += x
-            differs[p] |= x != raw[0, p]
-    centre, square = 0.0, 0.0
-    for i in range(m):
-        y = target[i] * y_unit
-        target[i] = y
-        centre += y
-        square += y * y
-    centre /= m
+    m, d = target.size, raw.shape[1]  # raw has rows of zeros beyond, up to a whole panel
     for p in range(d):
-        mean[p + 1] = mean[p + 1] / m
-        mean[0] += mean[p + 1] * u[p]
-    for p in range(d + 1):
-        gb[p] = 0.0
-    for i in range(m):
-        panel, r = i // ROWS, i % ROWS
-        y = target[i] - centre
-        yb[panel, r] = y
-        along = 0.0
+        mean[p + 1], gb[p + 1] = 0.0, 0.0
+        low[p], high[p] = np.inf, -np.inf
+    centre, square = 0.0, 0.0
+    for i in range(m):  # few arrays a loop, or it is not vectorised
+        row = raw[i]
         for p in range(d):
-            x = raw[i, p] - mean[p + 1] if differs[p] else 0.0
-            xb[panel, p + 1, r] = x
-            gb[p + 1] += x * y
-            along += x * u[p]
-        xb[panel, 0, r] = along
+            x = row[p] * x_unit
+            row[p] = x
+            low[p] = x if x < low[p] else low[p]
+            high[p] = x if x > high[p] else high[p]
+        for p in range(d):
+            mean[p + 1] += row[p]
+        target[i] *= y_unit
+        centre += target[i]
+        square += target[i] * target[i]
+    centre /= m
+    mean[0] = 0.0
+    for p in range(d):
+        mean[p + 1] /= m
+        mean[0] += mean[p + 1] * u[p]
+    for p in range(d):
+        varies[p] = high[p] > low[p]
+    for i in range(m):
+        y = target[i] - centre
+        yb[i // ROWS, i % ROWS] = y
+        row = raw[i]
+        for p in range(d):
+            row[p] = row[p] - mean[p + 1] if varies[p] else 0.0
+        for p in range(d):
+            gb[p + 1] += row[p] * y
+    for first in range(0, m, ROWS):
+        panel = xb[first // ROWS]
+        one, two, three, four = 0.0, 0.0, 0.0, 0.0
+        for p in range(d):
+            x = u[p]
+            one += raw[first, p] * x
+            two += raw[first + 1, p] * x
+            three += raw[first + 2, p] * x
+            four += raw[first + 3, p] * x
+            for r in range(ROWS):
+                panel[p + 1, r] = raw[first + r, p]
+        panel[0, 0], panel[0, 1], panel[0, 2], panel[0, 3] = one, two, three, four
     return square / m
 
 
@@ -397,12 +412,15 @@ CELL = np.dtype(
 
 
 @helper
-def _whole_sample(state, t, eigvals, u, energy, n_lanes):  # type: ignore[no-untyped-def]
-    """Make beta and ``w - beta u``'s share of sigma^2 of the whole sample, without a difference."""
+def _whole_sample(state, t, eigvals, u, energy, start, n_lanes):  # type: ignore[no-untyped-def]
+    """Make beta and ``w - beta u``'s share of sigma^2 of the whole sample, without a difference.
+
+    At the start nothing of v is along u.
+    """
     for j in range(n_lanes):
         t[_BETA, j] = 0.0
         t[_ACROSS, j] = 0.0
-    for p in range(u.size):
+    for p in range(0 if start else u.size):
         weight = eigvals[p] * u[p] / energy
         for j in range(n_lanes):
             t[_BETA, j] += weight * state[p + 1, j]
@@ -556,8 +574,8 @@ def minibatch_cells(  # type: ignore[no-untyped-def]
     stream = np.array([key], dtype=np.uint64)
     order = np.arange(y.size)
     place = np.array([y.size], dtype=np.int64)  # an epoch is over
-    rows, raw, target = np.empty(m, np.int64), np.empty((m, d)), np.empty(m)
-    mean, differs, gb = np.empty(d + 1), np.empty(d, np.bool_), np.zeros(padded)
+    rows, raw, target = np.empty(m, np.int64), np.zeros((panels * ROWS, d)), np.empty(m)
+    mean, low, high, varies, gb = np.empty(d + 1), np.empty(d), np.empty(d), np.empty(d, np.bool_), np.zeros(padded)
     xb, yb = np.zeros((panels, padded, ROWS)), np.zeros((panels, ROWS))
     w, z = np.zeros((n_blocks, padded, LANES)), np.zeros((panels * ROWS, LANES))
     t = np.zeros((n_blocks, _TABLE, LANES))
@@ -594,7 +612,7 @@ def minibatch_cells(  # type: ignore[no-untyped-def]
                     target[i] = y[rows[i]]
                     for p in range(d):
                         raw[i, p] = X[rows[i], p]
-            square = _pack(raw, target, u, x_unit, y_unit, mean, differs, xb, yb, gb)
+            square = _pack(raw, target, u, x_unit, y_unit, mean, low, high, varies, xb, yb, gb)
         ended = False
         for b in range((active + LANES - 1) // LANES):
             state, rows_t = w[b], t[b]
@@ -615,7 +633,7 @@ def minibatch_cells(  # type: ignore[no-untyped-def]
                     )
                 loud |= _step(flat[first:], 0, look, limit)
             if loud:
-                _whole_sample(state, rows_t, eigvals, u, energy, n_lanes)
+                _whole_sample(state, rows_t, eigvals, u, energy, k == 0, n_lanes)
                 for j in range(n_lanes):
                     lane = lanes[b * LANES + j]
                     beta, rest = rows_t[_BETA, j], rows_t[_ACROSS, j]
@@ -684,10 +702,12 @@ def tile(x: SampleStart, params: dict[str, FloatArray], run: Run) -> tuple[dict[
         `by_rounding` says where the two differ (`_differ`).
     """
     counts, numbers, trace = _run_cells(x, params, run)
+    found, kept = _columns(x, numbers), _columns(x, trace)
     flags = np.zeros(counts.shape[0], bool), np.zeros(trace.shape[:2], bool)
     if run.check_rounding:
-        flags = _differ((counts, numbers, trace), _run_cells(x.in_other_units(), params, run), run.record)
-    found, kept = _columns(x, numbers), _columns(x, trace)
+        other = x.in_other_units()
+        again, numbers, trace = _run_cells(other, params, run)
+        flags = _differ(counts, again, found, _columns(other, numbers), kept, _columns(other, trace), run.record)
     del found["residual"]
     found |= {"status": counts[:, 0], "steps_to_tol": counts[:, 1], "n_steps_run": counts[:, 2]}
     found |= {"by_rounding": flags[0], "rate_sim": np.full(counts.shape[0], np.nan)}
@@ -746,25 +766,35 @@ def _run_cells(x: SampleStart, params: dict[str, FloatArray], run: Run) -> tuple
     return counts, numbers, trace
 
 
-def _differ(one: tuple[Any, ...], two: tuple[Any, ...], record: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _differ(
+    counts: np.ndarray,
+    again: np.ndarray,
+    found: dict[str, Any],
+    others: dict[str, Any],
+    kept: dict[str, Any],
+    kept_others: dict[str, Any],
+    record: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """Return for each cell, and for each recorded step of it, whether two runs in other units differ.
 
-    They do where the excess differs by more than `_TOLERANCE`, and from the step on at which one of them reaches the
-    tolerance, or ends, and the other does not.
+    They do where a number of `_COMPARED` differs by more than `_TOLERANCE`, relative, and from the step on at which one
+    of them reaches the tolerance, or ends, and the other does not.
     """
-    (counts, numbers, trace), (again, others, other_trace) = one, two
-    differs = (counts != again).any(axis=1)
-    steps = np.where(counts[:, 1:] >= 0, counts[:, 1:], NEVER), np.where(again[:, 1:] >= 0, again[:, 1:], NEVER)
-    since = np.where(steps[0] != steps[1], np.minimum(*steps), NEVER).min(axis=1)
-    since = np.where(differs & (since == NEVER), counts[:, 2], since)
-    at = _apart(trace[..., _EXCESS], other_trace[..., _EXCESS]) | (record[:, None] >= since)
-    return _apart(numbers[:, _EXCESS], others[:, _EXCESS]) | differs, at
+    ends = (counts != again).any(axis=1)
+    one, two = (np.where(steps >= 0, steps, NEVER) for steps in (counts[:, 1:], again[:, 1:]))
+    since = np.where(one != two, np.minimum(one, two), NEVER).min(axis=1)
+    since = np.where(ends & (since == NEVER), counts[:, 2], since)
+    return _apart(found, others) | ends, _apart(kept, kept_others) | (record[:, None] >= since)
 
 
-def _apart(one: FloatArray, two: FloatArray) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        near = np.abs(one - two) <= _TOLERANCE * np.minimum(np.abs(one), np.abs(two))
-    return ~(near | (one == two) | (np.isnan(one) & np.isnan(two)))
+def _apart(found: dict[str, Any], others: dict[str, Any]) -> np.ndarray:
+    apart = np.zeros_like(found["excess"], bool)
+    for name in _COMPARED:
+        one, two = found[name], others[name]
+        with np.errstate(all="ignore"):
+            near = np.abs(one - two) <= _TOLERANCE * np.minimum(np.abs(one), np.abs(two))
+        apart |= ~(near | (one == two) | (np.isnan(one) & np.isnan(two)))
+    return apart
 
 
 def _members(group: np.ndarray, n_groups: int) -> list[np.ndarray]:
@@ -773,13 +803,15 @@ def _members(group: np.ndarray, n_groups: int) -> list[np.ndarray]:
 
 
 def _columns(x: SampleStart, numbers: FloatArray) -> dict[str, Any]:
+    """Return the numbers of cells in the problem's own units."""
     exponent = np.nan_to_num(numbers[..., _EXPONENT]).astype(int)
     return {
         "excess": numbers[..., _EXCESS],
         "residual": numbers[..., _RESIDUAL],
-        "a": np.ldexp(numbers[..., _NUMBER_A], -(x.u_exp + x.eigval_exp // 2)),
-        "w_norm": np.ldexp(np.sqrt(numbers[..., _NORM2]), -(x.w_exp + exponent)),
-        "eps_eff": np.ldexp(numbers[..., _EPS_EFF], x.eigval_exp),
+        "a": np.ldexp(numbers[..., _NUMBER_A], -(x.u_exp + x.eigval_exp // 2)) / x.y_unit,
+        "w_norm": np.ldexp(np.sqrt(numbers[..., _NORM2]), -(x.w_exp + exponent)) / x.w_unit,
+        "eps_eff": np.ldexp(numbers[..., _EPS_EFF], x.eigval_exp) * (x.x_unit * x.x_unit),
         "excess_running": numbers[..., _RUNNING],
         "excess_batch": numbers[..., _BATCH],
+        "gap": numbers[..., _RUNNING] - numbers[..., _BATCH],
     }
