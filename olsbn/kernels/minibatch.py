@@ -49,6 +49,7 @@ _WIDE = 2.0**150  # w is rescaled where an entry leaves (1/_WIDE, _WIDE)
 _CELLS_BYTES = 2**23  # the state of the cells that run together stays within the cache that processors share
 _COMPARED = ("excess", "eps_eff", "a", "w_norm")
 _TOLERANCE = 1e-10  # relative difference of two runs in other units by which a cell is flagged
+_RESOLVED = 1e-26  # below this an excess is the square of some thousand roundings at most
 _CLOSE = 1e-28  # below this (1 - |a|/sqrt(E))^2 is not known well enough to say that a cell goes on
 
 # Rows of a block's table: the state, the parameters, those of the step, its sums, and what the whole sample says.
@@ -236,28 +237,32 @@ def _split(eigvals: FloatArray, u: FloatArray, w: FloatArray, a: float) -> tuple
 
 @intrinsic
 def _forward(_typing: Any, state: Any, x: Any, y: Any, modes: Any, z: Any, table: Any) -> Any:
-    """Make the outputs of `ROWS` rows and add to s and c: ``(state, x, y, modes, z, table) -> None``.
+    """Make the outputs of a batch, s and c, for `VECTOR` lanes: ``(state, x, y, modes, z, table) -> None``.
 
-    All for `VECTOR` lanes: state float64[modes, LANES], x float64[modes, ROWS], y float64[ROWS], z float64[ROWS,
-    LANES], table float64[rows * LANES], each from its first lane on.
+    state float64[modes, LANES], x float64[panels, all modes, ROWS], y float64[panels, ROWS], z float64[panels * ROWS,
+    LANES] and table float64[rows * LANES], those with lanes each from the first lane on.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointers = _pointers(context, builder, signature, args, (0, 1, 2, 4, 5))
-        to = Writer(builder, pointers[0], pointers[1], pointers[4], VECTOR)
-        targets, outputs = Writer(builder, None, pointers[2], None, VECTOR), Writer(builder, None, None, pointers[3], VECTOR)
+        to, along, outputs, panels, all_modes = _writers(context, builder, signature, args)
+        totals = to.slots([to.constant(0.0)] * 2)
         sums = to.slots([to.constant(0.0)] * ROWS)
-        with cgutils.for_range(builder, args[3]) as loop:
-            w = to.state(loop.index, 0)
-            for value, slot in zip(to.mode(loop.index, ROWS), sums, strict=True):
-                to.increase_by_product(slot, value, w)
-        s, c = to.load(_S, 0), to.load(_C, 0)
-        for i, target in enumerate(targets.mode(_whole(0), ROWS)):
-            output = builder.load(sums[i])
-            outputs.put(output, i, 0)
-            s, c = to.fma(output, output, s), to.fma(target, output, c)
-        to.put(s, _S, 0)
-        to.put(c, _C, 0)
+        with cgutils.for_range(builder, panels) as panel:
+            for slot in sums:
+                builder.store(to.constant(0.0), slot)
+            first = builder.mul(panel.index, all_modes)
+            with cgutils.for_range(builder, args[3]) as mode:
+                w = to.state(mode.index, 0)
+                for value, slot in zip(to.mode(builder.add(first, mode.index), ROWS), sums, strict=True):
+                    to.increase_by_product(slot, value, w)
+            row = builder.mul(panel.index, _whole(ROWS))
+            for i, target in enumerate(along.mode(panel.index, ROWS)):
+                output = builder.load(sums[i])
+                outputs.put(output, i, 0, row)
+                to.increase_by_product(totals[0], output, output)
+                to.increase_by_product(totals[1], target, output)
+        for slot, which in zip(totals, (_S, _C), strict=True):
+            to.put(builder.load(slot), which, 0)
         return context.get_dummy_value()
 
     return types.void(state, x, y, types.intp, z, table), generate
@@ -265,17 +270,10 @@ def _forward(_typing: Any, state: Any, x: Any, y: Any, modes: Any, z: Any, table
 
 @intrinsic
 def _backward(_typing: Any, state: Any, x: Any, g: Any, first: Any, z: Any, table: Any) -> Any:
-    """Move `COLUMNS` modes of w from `first` on: ``(state, x, g, first, z, table) -> None``.
-
-    As `_forward`, but x float64[panels, modes, ROWS], g float64[modes], z float64[panels * ROWS, LANES].
-    """
+    """Move `COLUMNS` modes of w from `first` on: ``(state, x, g, first, z, table) -> None``, g float64[modes]."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointers = _pointers(context, builder, signature, args, (0, 1, 2, 4, 5))
-        to = Writer(builder, pointers[0], pointers[1], pointers[4], VECTOR)
-        along, outputs = Writer(builder, None, pointers[2], None, VECTOR), Writer(builder, None, None, pointers[3], VECTOR)
-        shape = context.make_array(signature.args[1])(context, builder, args[1]).shape
-        panels, modes = (builder.extract_value(shape, axis) for axis in range(2))
+        to, along, outputs, panels, modes = _writers(context, builder, signature, args)
         at = [builder.add(args[3], _whole(c)) for c in range(COLUMNS)]
         sums = to.slots([to.constant(0.0)] * COLUMNS)
         with cgutils.for_range(builder, panels) as loop:
@@ -299,8 +297,16 @@ def _backward(_typing: Any, state: Any, x: Any, g: Any, first: Any, z: Any, tabl
     return types.void(state, x, g, types.intp, z, table), generate
 
 
-def _pointers(context: Any, builder: Any, signature: Any, args: Any, which: tuple[int, ...]) -> list[Any]:
-    return [context.make_array(signature.args[i])(context, builder, args[i]).data for i in which]
+def _writers(context: Any, builder: Any, signature: Any, args: Any) -> tuple[Any, ...]:
+    """Return what writes state, x and table, what reads y or g, what writes z; and the first two sizes of x."""
+    arrays = [context.make_array(signature.args[i])(context, builder, args[i]) for i in (0, 1, 2, 4, 5)]
+    state, x, other, z, table = (array.data for array in arrays)
+    return (
+        Writer(builder, state, x, table, VECTOR),
+        Writer(builder, None, other, None, VECTOR),
+        Writer(builder, None, None, z, VECTOR),
+        *(builder.extract_value(arrays[1].shape, axis) for axis in range(2)),
+    )
 
 
 def _whole(value: int) -> Any:
@@ -346,55 +352,56 @@ _step = lane_pass(_write_step, VECTOR)
 
 
 @helper
-def _pack(raw, target, u, x_unit, y_unit, mean, low, high, varies, xb, yb, gb):  # type: ignore[no-untyped-def]
-    """Centre a batch and put it in panels of rows; return the mean square of its targets as they came.
+def _pack(X, y, rows, x_unit, y_unit, u, raw, mean, base, xb, yb, gb):  # type: ignore[no-untyped-def]
+    """Centre the rows of a batch and put them in panels; return the mean square of their targets as they come.
 
-    An input that is the same in all rows becomes 0 exactly: a batch without spread has no output.
+    They are centred as differences from the first of them: an input that is the same in all becomes 0 exactly, and a
+    batch without spread has no output. (Few arrays a loop: else it is not vectorised.)
     """
-    m, d = target.size, raw.shape[1]  # raw has rows of zeros beyond, up to a whole panel
+    m, d = rows.size, u.size
+    first = X[rows[0]]
     for p in range(d):
-        mean[p + 1], gb[p + 1] = 0.0, 0.0
-        low[p], high[p] = np.inf, -np.inf
-    centre, square = 0.0, 0.0
-    for i in range(m):  # few arrays a loop, or it is not vectorised
-        row = raw[i]
-        for p in range(d):
-            x = row[p] * x_unit
-            row[p] = x
-            low[p] = x if x < low[p] else low[p]
-            high[p] = x if x > high[p] else high[p]
-        for p in range(d):
-            mean[p + 1] += row[p]
-        target[i] *= y_unit
-        centre += target[i]
-        square += target[i] * target[i]
-    centre /= m
-    mean[0] = 0.0
-    for p in range(d):
-        mean[p + 1] /= m
-        mean[0] += mean[p + 1] * u[p]
-    for p in range(d):
-        varies[p] = high[p] > low[p]
+        base[p] = first[p] * x_unit
+    mean[:] = 0.0
+    rest = mean[1:]
     for i in range(m):
-        y = target[i] - centre
-        yb[i // ROWS, i % ROWS] = y
-        row = raw[i]
+        source, row = X[rows[i]], raw[i]
         for p in range(d):
-            row[p] = row[p] - mean[p + 1] if varies[p] else 0.0
+            row[p] = source[p] * x_unit - base[p]
         for p in range(d):
-            gb[p + 1] += row[p] * y
-    for first in range(0, m, ROWS):
-        panel = xb[first // ROWS]
-        one, two, three, four = 0.0, 0.0, 0.0, 0.0
+            rest[p] += row[p]
+    centre, square = 0.0, 0.0
+    for i in range(m):
+        target = y[rows[i]] * y_unit
+        centre += target
+        square += target * target
+    centre /= m
+    for p in range(d):
+        rest[p] /= m
+    g = gb[1:]
+    g[:] = 0.0
+    for i in range(m):
+        row, target = raw[i], y[rows[i]] * y_unit - centre
+        yb[i // ROWS, i % ROWS] = target
         for p in range(d):
-            x = u[p]
-            one += raw[first, p] * x
-            two += raw[first + 1, p] * x
-            three += raw[first + 2, p] * x
-            four += raw[first + 3, p] * x
-            for r in range(ROWS):
-                panel[p + 1, r] = raw[first + r, p]
-        panel[0, 0], panel[0, 1], panel[0, 2], panel[0, 3] = one, two, three, four
+            row[p] -= rest[p]
+        for p in range(d):
+            g[p] += row[p] * target
+    for q in range(xb.shape[0]):
+        panel = xb[q]
+        row, two, three, four = raw[ROWS * q], raw[ROWS * q + 1], raw[ROWS * q + 2], raw[ROWS * q + 3]
+        a, b, c, e = 0.0, 0.0, 0.0, 0.0
+        for p in range(d):
+            to = panel[p + 1]
+            to[0], to[1], to[2], to[3] = row[p], two[p], three[p], four[p]
+            a += row[p] * u[p]
+            b += two[p] * u[p]
+            c += three[p] * u[p]
+            e += four[p] * u[p]
+        panel[0, 0], panel[0, 1], panel[0, 2], panel[0, 3] = a, b, c, e
+    for p in range(d):
+        rest[p] += base[p]
+        mean[0] += rest[p] * u[p]
     return square / m
 
 
@@ -574,8 +581,9 @@ def minibatch_cells(  # type: ignore[no-untyped-def]
     stream = np.array([key], dtype=np.uint64)
     order = np.arange(y.size)
     place = np.array([y.size], dtype=np.int64)  # an epoch is over
-    rows, raw, target = np.empty(m, np.int64), np.zeros((panels * ROWS, d)), np.empty(m)
-    mean, low, high, varies, gb = np.empty(d + 1), np.empty(d), np.empty(d), np.empty(d, np.bool_), np.zeros(padded)
+    rows, raw = np.arange(m), np.zeros((panels * ROWS, d))
+    fresh, targets = np.empty((m if kind == GAUSSIAN else 0, d)), np.empty(m)
+    mean, base, gb = np.empty(d + 1), np.empty(d), np.zeros(padded)
     xb, yb = np.zeros((panels, padded, ROWS)), np.zeros((panels, ROWS))
     w, z = np.zeros((n_blocks, padded, LANES)), np.zeros((panels * ROWS, LANES))
     t = np.zeros((n_blocks, _TABLE, LANES))
@@ -605,14 +613,11 @@ def minibatch_cells(  # type: ignore[no-untyped-def]
         square = np.nan
         if k < n_steps or kind != GIVEN:
             if kind == GAUSSIAN:
-                fresh_rows(stream, *drawn, raw, target)
+                fresh_rows(stream, *drawn, fresh, targets)
+                square = _pack(fresh, targets, rows, x_unit, y_unit, u, raw, mean, base, xb, yb, gb)
             else:
                 next_rows(stream, kind, batches, k, order, place, rows)
-                for i in range(m):
-                    target[i] = y[rows[i]]
-                    for p in range(d):
-                        raw[i, p] = X[rows[i], p]
-            square = _pack(raw, target, u, x_unit, y_unit, mean, low, high, varies, xb, yb, gb)
+                square = _pack(X, y, rows, x_unit, y_unit, u, raw, mean, base, xb, yb, gb)
         ended = False
         for b in range((active + LANES - 1) // LANES):
             state, rows_t = w[b], t[b]
@@ -622,15 +627,11 @@ def minibatch_cells(  # type: ignore[no-untyped-def]
                 rows_t[_EPS_K, j] = rows_t[_EPS, j] * table[which[c], k]
                 rows_t[_EPS_A_K, j] = rows_t[_EPS_A, j] * table[which_a[c], k]
                 rows_t[_MINUS_DECAY, j] = -(rows_t[_DECAY, j] * table[which[c], k])
-            rows_t[_S : _C + 1] = 0.0
             rows_t[_LARGEST] = 0.0
             flat = rows_t.reshape(-1)
             loud = recorded or k == n_steps
             for first in range(0, n_lanes, VECTOR):
-                for q in range(panels):
-                    _forward(
-                        state[:, first:], xb[q], yb[q], d + 1, z[q * ROWS : (q + 1) * ROWS, first:], flat[first:]
-                    )
+                _forward(state[:, first:], xb, yb, d + 1, z[:, first:], flat[first:])
                 loud |= _step(flat[first:], 0, look, limit)
             if loud:
                 _whole_sample(state, rows_t, eigvals, u, energy, k == 0, n_lanes)
@@ -778,13 +779,17 @@ def _differ(
     """Return for each cell, and for each recorded step of it, whether two runs in other units differ.
 
     They do where a number of `_COMPARED` differs by more than `_TOLERANCE`, relative, and from the step on at which one
-    of them reaches the tolerance, or ends, and the other does not.
+    of them reaches the tolerance, or ends, and the other does not. Past the start an excess below `_RESOLVED` counts as
+    different: it is the square of a few roundings of ``a/sqrt(E) - beta sqrt(E)/sigma``, which may be the same by
+    chance.
     """
     ends = (counts != again).any(axis=1)
     one, two = (np.where(steps >= 0, steps, NEVER) for steps in (counts[:, 1:], again[:, 1:]))
     since = np.where(one != two, np.minimum(one, two), NEVER).min(axis=1)
     since = np.where(ends & (since == NEVER), counts[:, 2], since)
-    return _apart(found, others) | ends, _apart(kept, kept_others) | (record[:, None] >= since)
+    last = _apart(found, others) | ends | ((counts[:, 2] > 0) & (found["excess"] < _RESOLVED))
+    at = _apart(kept, kept_others) | (record[:, None] >= since)
+    return last, at | ((record[:, None] > 0) & (kept["excess"] < _RESOLVED))
 
 
 def _apart(found: dict[str, Any], others: dict[str, Any]) -> np.ndarray:
