@@ -11,9 +11,9 @@ which is the gradient of that loss, sorted: ``sum x_i y_i`` is one vector for al
 State. ``w = b u + v``, split exactly at the start, so that a start near u keeps its digits; only v moves, b decays.
 `b` is one more mode, whose input is ``x'u``.
 
-Speed. All cells that share batches run together, in blocks of `LANES`. Two passes do the work: z from w, and
-``sum x_i z_i``, which moves w at once (`_forward`, `_backward`). Each advances `VECTOR` lanes, with the sums for
-`ROWS` rows, or `COLUMNS` modes, in registers. Every sum runs over rows, or modes, in their order, fused: no bit depends
+Speed. All cells that share batches run together. Two passes do the work: z from w, and ``sum x_i z_i``, which moves w
+at once (`_forward`, `_backward`). Each advances a group of `VECTOR` lanes, with the sums for `ROWS` rows, or `COLUMNS`
+modes, in registers. The scalars of `LANES` cells stand in a table, w of each group by itself. Every sum runs over rows, or modes, in their order, fused: no bit depends
 on how many lanes, rows or columns are taken at once.
 
 What is reported (excess, eps_eff, ...) is that of the whole sample, BN by the whole sample's statistics. It costs as
@@ -45,6 +45,7 @@ from olsbn.schema import EXCESS_LIMIT
 SMALLEST_BATCH = 3  # two numbers, centred and scaled, are always -1 and 1: the gradient in w is 0
 
 ROWS, COLUMNS = 4, 5  # of a batch, and of w, that a pass takes at once: their sums just fit 16 registers of 4 numbers
+_CHUNK = 64  # inputs of a batch that are centred at once
 _WIDE = 2.0**150  # w is rescaled where an entry leaves (1/_WIDE, _WIDE)
 _CELLS_BYTES = 2**23  # the state of the cells that run together stays within the cache that processors share
 _COMPARED = ("excess", "eps_eff", "a", "w_norm")
@@ -239,12 +240,12 @@ def _split(eigvals: FloatArray, u: FloatArray, w: FloatArray, a: float) -> tuple
 def _forward(_typing: Any, state: Any, x: Any, y: Any, modes: Any, z: Any, table: Any) -> Any:
     """Make the outputs of a batch, s and c, for `VECTOR` lanes: ``(state, x, y, modes, z, table) -> None``.
 
-    state float64[modes, LANES], x float64[panels, all modes, ROWS], y float64[panels, ROWS], z float64[panels * ROWS,
-    LANES] and table float64[rows * LANES], those with lanes each from the first lane on.
+    state float64[all modes, VECTOR], x float64[panels, all modes, ROWS], y float64[panels, ROWS], z float64[panels *
+    ROWS, VECTOR], table float64[rows * LANES] from the first of these lanes on.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        to, along, outputs, panels, all_modes = _writers(context, builder, signature, args)
+        to, along, state, outputs, panels, all_modes = _opened(context, builder, signature, args)
         totals = to.slots([to.constant(0.0)] * 2)
         sums = to.slots([to.constant(0.0)] * ROWS)
         with cgutils.for_range(builder, panels) as panel:
@@ -252,13 +253,13 @@ def _forward(_typing: Any, state: Any, x: Any, y: Any, modes: Any, z: Any, table
                 builder.store(to.constant(0.0), slot)
             first = builder.mul(panel.index, all_modes)
             with cgutils.for_range(builder, args[3]) as mode:
-                w = to.state(mode.index, 0)
+                w = _load(builder, state, mode.index)
                 for value, slot in zip(to.mode(builder.add(first, mode.index), ROWS), sums, strict=True):
                     to.increase_by_product(slot, value, w)
             row = builder.mul(panel.index, _whole(ROWS))
             for i, target in enumerate(along.mode(panel.index, ROWS)):
                 output = builder.load(sums[i])
-                outputs.put(output, i, 0, row)
+                _store(builder, output, outputs, builder.add(row, _whole(i)))
                 to.increase_by_product(totals[0], output, output)
                 to.increase_by_product(totals[1], target, output)
         for slot, which in zip(totals, (_S, _C), strict=True):
@@ -273,22 +274,22 @@ def _backward(_typing: Any, state: Any, x: Any, g: Any, first: Any, z: Any, tabl
     """Move `COLUMNS` modes of w from `first` on: ``(state, x, g, first, z, table) -> None``, g float64[modes]."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        to, along, outputs, panels, modes = _writers(context, builder, signature, args)
+        to, along, state, outputs, panels, modes = _opened(context, builder, signature, args)
         at = [builder.add(args[3], _whole(c)) for c in range(COLUMNS)]
         sums = to.slots([to.constant(0.0)] * COLUMNS)
         with cgutils.for_range(builder, panels) as loop:
             row, panel = builder.mul(loop.index, _whole(ROWS)), builder.mul(loop.index, modes)
-            z = [outputs.load(i, 0, row) for i in range(ROWS)]
+            z = [_load(builder, outputs, builder.add(row, _whole(i))) for i in range(ROWS)]
             for slot, column in zip(sums, at, strict=True):
                 for value, output in zip(to.mode(builder.add(panel, column), ROWS), z, strict=True):
                     to.increase_by_product(slot, value, output)
         minus_h, G, minus_decay = to.load(_MINUS_H, 0), to.load(_G, 0), to.load(_MINUS_DECAY, 0)
         largest = to.load(_LARGEST, 0)
         for slot, column in zip(sums, at, strict=True):
-            w = to.state(column, 0)
+            w = _load(builder, state, column)
             step = to.fma(minus_h, builder.load(slot), to.mul(G, along.mode(column, 1)[0]))
             w = to.add(w, to.fma(minus_decay, w, step))
-            to.put_state(column, 0, w)
+            _store(builder, w, state, column)
             size = to.abs(w)
             largest = builder.select(to.less(largest, size), size, largest)
         to.put(largest, _LARGEST, 0)
@@ -297,16 +298,28 @@ def _backward(_typing: Any, state: Any, x: Any, g: Any, first: Any, z: Any, tabl
     return types.void(state, x, g, types.intp, z, table), generate
 
 
-def _writers(context: Any, builder: Any, signature: Any, args: Any) -> tuple[Any, ...]:
-    """Return what writes state, x and table, what reads y or g, what writes z; and the first two sizes of x."""
+def _opened(context: Any, builder: Any, signature: Any, args: Any) -> tuple[Any, ...]:
+    """Return what writes x and table, what reads y or g, where state and z are, and the first two sizes of x."""
     arrays = [context.make_array(signature.args[i])(context, builder, args[i]) for i in (0, 1, 2, 4, 5)]
     state, x, other, z, table = (array.data for array in arrays)
-    return (
-        Writer(builder, state, x, table, VECTOR),
-        Writer(builder, None, other, None, VECTOR),
-        Writer(builder, None, None, z, VECTOR),
-        *(builder.extract_value(arrays[1].shape, axis) for axis in range(2)),
-    )
+    sizes = (builder.extract_value(arrays[1].shape, axis) for axis in range(2))
+    return Writer(builder, None, x, table, VECTOR), Writer(builder, None, other, None, VECTOR), state, z, *sizes
+
+
+def _at(builder: Any, base: Any, row: Any) -> Any:
+    vector = ir.VectorType(ir.DoubleType(), VECTOR)
+    return builder.bitcast(builder.gep(base, [builder.mul(row, _whole(VECTOR))]), vector.as_pointer())
+
+
+def _load(builder: Any, base: Any, row: Any) -> Any:
+    """Load a row of a float64[rows, VECTOR]."""
+    value = builder.load(_at(builder, base, row))
+    value.align = 8
+    return value
+
+
+def _store(builder: Any, value: Any, base: Any, row: Any) -> None:
+    builder.store(value, _at(builder, base, row)).align = 8
 
 
 def _whole(value: int) -> Any:
@@ -352,56 +365,61 @@ _step = lane_pass(_write_step, VECTOR)
 
 
 @helper
-def _pack(X, y, rows, x_unit, y_unit, u, raw, mean, base, xb, yb, gb):  # type: ignore[no-untyped-def]
+def _pack(X, y, rows, x_unit, y_unit, u, raw, mean, xb, yb, gb):  # type: ignore[no-untyped-def]
     """Centre the rows of a batch and put them in panels; return the mean square of their targets as they come.
 
     They are centred as differences from the first of them: an input that is the same in all becomes 0 exactly, and a
-    batch without spread has no output. (Few arrays a loop: else it is not vectorised.)
+    batch without spread has no output. (A chunk of inputs at a time, to stay in the nearest cache; few arrays a loop,
+    else it is not vectorised.)
     """
     m, d = rows.size, u.size
-    first = X[rows[0]]
-    for p in range(d):
-        base[p] = first[p] * x_unit
-    mean[:] = 0.0
-    rest = mean[1:]
-    for i in range(m):
-        source, row = X[rows[i]], raw[i]
-        for p in range(d):
-            row[p] = source[p] * x_unit - base[p]
-        for p in range(d):
-            rest[p] += row[p]
     centre, square = 0.0, 0.0
     for i in range(m):
         target = y[rows[i]] * y_unit
         centre += target
         square += target * target
     centre /= m
-    for p in range(d):
-        rest[p] /= m
-    g = gb[1:]
-    g[:] = 0.0
     for i in range(m):
-        row, target = raw[i], y[rows[i]] * y_unit - centre
-        yb[i // ROWS, i % ROWS] = target
-        for p in range(d):
-            row[p] -= rest[p]
-        for p in range(d):
-            g[p] += row[p] * target
-    for q in range(xb.shape[0]):
-        panel = xb[q]
-        row, two, three, four = raw[ROWS * q], raw[ROWS * q + 1], raw[ROWS * q + 2], raw[ROWS * q + 3]
-        a, b, c, e = 0.0, 0.0, 0.0, 0.0
-        for p in range(d):
-            to = panel[p + 1]
-            to[0], to[1], to[2], to[3] = row[p], two[p], three[p], four[p]
-            a += row[p] * u[p]
-            b += two[p] * u[p]
-            c += three[p] * u[p]
-            e += four[p] * u[p]
-        panel[0, 0], panel[0, 1], panel[0, 2], panel[0, 3] = a, b, c, e
-    for p in range(d):
-        rest[p] += base[p]
-        mean[0] += rest[p] * u[p]
+        yb[i // ROWS, i % ROWS] = y[rows[i]] * y_unit - centre
+    mean[0] = 0.0
+    xb[:, 0, :] = 0.0
+    base = np.empty(_CHUNK)
+    for start in range(0, d, _CHUNK):
+        n = min(_CHUNK, d - start)
+        first, to_u = X[rows[0], start:], u[start:]
+        rest, g = mean[start + 1 :], gb[start + 1 :]
+        for p in range(n):
+            base[p] = first[p] * x_unit
+            rest[p], g[p] = 0.0, 0.0
+        for i in range(m):
+            source, row = X[rows[i], start:], raw[i]
+            for p in range(n):
+                row[p] = source[p] * x_unit - base[p]
+            for p in range(n):
+                rest[p] += row[p]
+        for p in range(n):
+            rest[p] /= m
+        for i in range(m):
+            row, target = raw[i], yb[i // ROWS, i % ROWS]
+            for p in range(n):
+                row[p] -= rest[p]
+            for p in range(n):
+                g[p] += row[p] * target
+        for q in range(xb.shape[0]):
+            panel = xb[q]
+            one, two, three, four = raw[ROWS * q], raw[ROWS * q + 1], raw[ROWS * q + 2], raw[ROWS * q + 3]
+            a, b, c, e = panel[0, 0], panel[0, 1], panel[0, 2], panel[0, 3]
+            for p in range(n):
+                to = panel[start + p + 1]
+                to[0], to[1], to[2], to[3] = one[p], two[p], three[p], four[p]
+                a += one[p] * to_u[p]
+                b += two[p] * to_u[p]
+                c += three[p] * to_u[p]
+                e += four[p] * to_u[p]
+            panel[0, 0], panel[0, 1], panel[0, 2], panel[0, 3] = a, b, c, e
+        for p in range(n):
+            rest[p] += base[p]
+            mean[0] += rest[p] * to_u[p]
     return square / m
 
 
@@ -419,23 +437,23 @@ CELL = np.dtype(
 
 
 @helper
-def _whole_sample(state, t, eigvals, u, energy, start, n_lanes):  # type: ignore[no-untyped-def]
+def _whole_sample(state, t, eigvals, u, energy, start):  # type: ignore[no-untyped-def]
     """Make beta and ``w - beta u``'s share of sigma^2 of the whole sample, without a difference.
 
     At the start nothing of v is along u.
     """
-    for j in range(n_lanes):
+    for j in range(VECTOR):
         t[_BETA, j] = 0.0
         t[_ACROSS, j] = 0.0
     for p in range(0 if start else u.size):
         weight = eigvals[p] * u[p] / energy
-        for j in range(n_lanes):
+        for j in range(VECTOR):
             t[_BETA, j] += weight * state[p + 1, j]
     for p in range(u.size):
-        for j in range(n_lanes):
+        for j in range(VECTOR):
             rest = state[p + 1, j] - t[_BETA, j] * u[p]
             t[_ACROSS, j] += eigvals[p] * rest * rest
-    for j in range(n_lanes):
+    for j in range(VECTOR):
         t[_BETA, j] += state[0, j]
 
 
@@ -483,14 +501,14 @@ def _keep(state, t, j, exponent, u, energy, excess, residual, noise, square, out
 
 
 @helper
-def _average(state, t, mean, m, n_lanes):  # type: ignore[no-untyped-def]
+def _average(state, t, mean, m):  # type: ignore[no-untyped-def]
     """Move the running averages of mean and variance of z, as layers do: the variance with m - 1 in place of m."""
-    for j in range(n_lanes):
+    for j in range(VECTOR):
         t[_BATCH_MEAN, j] = 0.0
     for p in range(mean.size):
-        for j in range(n_lanes):
+        for j in range(VECTOR):
             t[_BATCH_MEAN, j] += mean[p] * state[p, j]
-    for j in range(n_lanes):
+    for j in range(VECTOR):
         t[_MEAN, j] += t[_AVERAGING, j] * (t[_BATCH_MEAN, j] - t[_MEAN, j])
         t[_VAR, j] += t[_AVERAGING, j] * (t[_S, j] / (m - 1) - t[_VAR, j])
 
@@ -581,11 +599,12 @@ def minibatch_cells(  # type: ignore[no-untyped-def]
     stream = np.array([key], dtype=np.uint64)
     order = np.arange(y.size)
     place = np.array([y.size], dtype=np.int64)  # an epoch is over
-    rows, raw = np.arange(m), np.zeros((panels * ROWS, d))
+    rows, raw = np.arange(m), np.zeros((panels * ROWS, _CHUNK))
     fresh, targets = np.empty((m if kind == GAUSSIAN else 0, d)), np.empty(m)
-    mean, base, gb = np.empty(d + 1), np.empty(d), np.zeros(padded)
+    mean, gb = np.empty(d + 1), np.zeros(padded)
     xb, yb = np.zeros((panels, padded, ROWS)), np.zeros((panels, ROWS))
-    w, z = np.zeros((n_blocks, padded, LANES)), np.zeros((panels * ROWS, LANES))
+    groups = LANES // VECTOR
+    w, z = np.zeros((n_blocks * groups, padded, VECTOR)), np.zeros((panels * ROWS, VECTOR))
     t = np.zeros((n_blocks, _TABLE, LANES))
     lanes = np.zeros(n_blocks * LANES, CELL)
     out = np.full(NUMBERS, np.nan)
@@ -594,8 +613,8 @@ def minibatch_cells(  # type: ignore[no-untyped-def]
         counts[c, 0] = CANCELLED
         b, j = c // LANES, c % LANES
         lanes[c].cell, lanes[c].hit, lanes[c].low = c, -1, -2
-        w[b, 0, j] = along
-        w[b, 1 : d + 1, j] = across
+        w[c // VECTOR, 0, c % VECTOR] = along
+        w[c // VECTOR, 1 : d + 1, c % VECTOR] = across
         t[b, _A, j], t[b, _Z0, j], t[b, _VAR, j], t[b, _AVERAGING, j] = a0, z0, var0, averaging[c]
         t[b, _EPS, j], t[b, _EPS_A, j], t[b, _DECAY, j] = eps[c], eps_a[c], eps[c] * decay[c]
         averages |= averaging[c] > 0.0
@@ -614,13 +633,13 @@ def minibatch_cells(  # type: ignore[no-untyped-def]
         if k < n_steps or kind != GIVEN:
             if kind == GAUSSIAN:
                 fresh_rows(stream, *drawn, fresh, targets)
-                square = _pack(fresh, targets, rows, x_unit, y_unit, u, raw, mean, base, xb, yb, gb)
+                square = _pack(fresh, targets, rows, x_unit, y_unit, u, raw, mean, xb, yb, gb)
             else:
                 next_rows(stream, kind, batches, k, order, place, rows)
-                square = _pack(X, y, rows, x_unit, y_unit, u, raw, mean, base, xb, yb, gb)
+                square = _pack(X, y, rows, x_unit, y_unit, u, raw, mean, xb, yb, gb)
         ended = False
         for b in range((active + LANES - 1) // LANES):
-            state, rows_t = w[b], t[b]
+            rows_t = t[b]
             n_lanes = min(LANES, active - b * LANES)
             for j in range(n_lanes):
                 c = lanes[b * LANES + j].cell
@@ -629,46 +648,45 @@ def minibatch_cells(  # type: ignore[no-untyped-def]
                 rows_t[_MINUS_DECAY, j] = -(rows_t[_DECAY, j] * table[which[c], k])
             rows_t[_LARGEST] = 0.0
             flat = rows_t.reshape(-1)
-            loud = recorded or k == n_steps
             for first in range(0, n_lanes, VECTOR):
-                _forward(state[:, first:], xb, yb, d + 1, z[:, first:], flat[first:])
-                loud |= _step(flat[first:], 0, look, limit)
-            if loud:
-                _whole_sample(state, rows_t, eigvals, u, energy, k == 0, n_lanes)
-                for j in range(n_lanes):
-                    lane = lanes[b * LANES + j]
-                    beta, rest = rows_t[_BETA, j], rows_t[_ACROSS, j]
-                    sigma2 = beta * beta * energy + rest
-                    n = rest / sigma2
-                    delta = delta0 if k == 0 else rows_t[_A, j] / root - beta * root / math.sqrt(sigma2)
-                    excess = n + delta * delta
-                    end = _judge(lane, k, excess, n_steps, tol, stop_at_tol, floor, limit)
-                    if end == GOES_ON and rows_t[_S, j] == 0.0:
-                        end = DEGENERATE  # of the batch: no step is defined
-                    if recorded or end != GOES_ON:
-                        _keep(state, rows_t, j, lane.exponent, u, energy, excess, math.sqrt(n), noise, square, out)
-                    if recorded:
-                        trace[r, lane.cell, :] = out
-                    if end != GOES_ON:
-                        counts[lane.cell, 0], counts[lane.cell, 1], counts[lane.cell, 2] = end, lane.hit, k
-                        numbers[lane.cell, :] = out
-                        rows_t[_IDLE, j] = 1.0
-                        ended = True
-            if k == n_steps:
-                continue
-            if averages:
-                _average(state, rows_t, mean, m, n_lanes)
-            for first in range(0, n_lanes, VECTOR):
+                state, group = w[b * groups + first // VECTOR], rows_t[:, first:]
+                mine = lanes[b * LANES + first : b * LANES + min(first + VECTOR, n_lanes)]
+                _forward(state, xb, yb, d + 1, z, flat[first:])
+                if _step(flat[first:], 0, look, limit) or recorded or k == n_steps:
+                    _whole_sample(state, group, eigvals, u, energy, k == 0)
+                    for j in range(mine.size):
+                        lane = mine[j]
+                        beta, rest = group[_BETA, j], group[_ACROSS, j]
+                        sigma2 = beta * beta * energy + rest
+                        n = rest / sigma2
+                        delta = delta0 if k == 0 else group[_A, j] / root - beta * root / math.sqrt(sigma2)
+                        excess = n + delta * delta
+                        end = _judge(lane, k, excess, n_steps, tol, stop_at_tol, floor, limit)
+                        if end == GOES_ON and group[_S, j] == 0.0:
+                            end = DEGENERATE  # of the batch: no step is defined
+                        if recorded or end != GOES_ON:
+                            _keep(state, group, j, lane.exponent, u, energy, excess, math.sqrt(n), noise, square, out)
+                        if recorded:
+                            trace[r, lane.cell, :] = out
+                        if end != GOES_ON:
+                            counts[lane.cell, 0], counts[lane.cell, 1], counts[lane.cell, 2] = end, lane.hit, k
+                            numbers[lane.cell, :] = out
+                            group[_IDLE, j] = 1.0
+                            ended = True
+                if k == n_steps:
+                    continue
+                if averages:
+                    _average(state, group, mean, m)
                 for p in range(1, padded, COLUMNS):
-                    _backward(state[:, first:], xb, gb, p, z[:, first:], flat[first:])
-            for j in range(n_lanes):
-                rows_t[_A, j] = rows_t[_NEXT_A, j]
-                rows_t[_Z0, j] += rows_t[_MINUS_DECAY, j] * rows_t[_Z0, j]
-                state[0, j] += rows_t[_MINUS_DECAY, j] * state[0, j]
-                largest = max(rows_t[_LARGEST, j], abs(state[0, j]))
-                rows_t[_LARGEST, j] = largest
-                if not 1.0 / _WIDE < largest < _WIDE and 0.0 < largest < np.inf:
-                    _rescale(state, rows_t, j, lanes[b * LANES + j])
+                    _backward(state, xb, gb, p, z, flat[first:])
+                for j in range(mine.size):
+                    group[_A, j] = group[_NEXT_A, j]
+                    group[_Z0, j] += group[_MINUS_DECAY, j] * group[_Z0, j]
+                    state[0, j] += group[_MINUS_DECAY, j] * state[0, j]
+                    largest = max(group[_LARGEST, j], abs(state[0, j]))
+                    group[_LARGEST, j] = largest
+                    if not 1.0 / _WIDE < largest < _WIDE and 0.0 < largest < np.inf:
+                        _rescale(state, group, j, mine[j])
         r += recorded
         if ended:
             c = 0
@@ -679,7 +697,7 @@ def minibatch_cells(  # type: ignore[no-untyped-def]
                 # the last lane moves here, and is looked at next, so that lanes in use stay together
                 active -= 1
                 if c < active:
-                    w[c // LANES, :, c % LANES] = w[active // LANES, :, active % LANES]
+                    w[c // VECTOR, :, c % VECTOR] = w[active // VECTOR, :, active % VECTOR]
                     t[c // LANES, :, c % LANES] = t[active // LANES, :, active % LANES]
                     lanes[c] = lanes[active]
                 t[active // LANES, _IDLE, active % LANES] = 1.0
