@@ -1,4 +1,4 @@
-"""How fast mini-batches are beside JAX: the loss of a batch as it is printed, its gradient by automatic differentiation.
+"""How fast mini-batches are beside JAX, which differentiates the printed loss of a batch.
 
     python benchmarks/minibatch.py [--rounds N] [--data NAME ...]
 
@@ -41,7 +41,9 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", choices=STEPS, default=list(STEPS))
     args = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    print(f"{CELLS} cells, batches of {ROWS}, {processors()} processors; times as fast as JAX, medians of {args.rounds}")
+    print(
+        f"{CELLS} cells, batches of {ROWS}, {processors()} processors; times as fast as JAX, medians of {args.rounds}"
+    )
     print(f"{'data':<15}{'d':>5}{'steps':>7}  {'cells':<16}{'JAX, s':>9}{'unchecked':>11}{'checked':>9}")
     for name in args.data:
         problem = OLSProblem.from_dataset(name)

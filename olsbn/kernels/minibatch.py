@@ -13,8 +13,8 @@ State. ``w = b u + v``, split exactly at the start, so that a start near u keeps
 
 Speed. All cells that share batches run together. Two passes do the work: z from w, and ``sum x_i z_i``, which moves w
 at once (`_forward`, `_backward`). Each advances a group of `VECTOR` lanes, with the sums for `ROWS` rows, or `COLUMNS`
-modes, in registers. The scalars of `LANES` cells stand in a table, w of each group by itself. Every sum runs over rows, or modes, in their order, fused: no bit depends
-on how many lanes, rows or columns are taken at once.
+modes, in registers. The scalars of `LANES` cells stand in a table, w of each group by itself. Every sum runs over rows,
+or modes, in their order, fused: no bit depends on how many lanes, rows or columns are taken at once.
 
 What is reported (excess, eps_eff, ...) is that of the whole sample, BN by the whole sample's statistics. It costs as
 much as some rows of a batch, so it is computed at recorded steps, at the last one, and where a cell may end:
@@ -328,7 +328,7 @@ def _whole(value: int) -> Any:
 
 def _write_step(to: Writer, v: int, _place: Any, look: Any, limit: Any) -> Any:
     """Make the step of a and the coefficients of that of w from s and c; return where nothing has to be looked at."""
-    divide, one, zero = to.builder.fdiv, to.constant(1.0), to.constant(0.0)
+    divide, one = to.builder.fdiv, to.constant(1.0)
     a, s, c, m = to.load(_A, v), to.load(_S, v), to.load(_C, v), to.load(_M, v)
     sd = to.sqrt(divide(s, m))
     inverse = divide(one, to.mul(m, sd))
