@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # What a run has at each step, in this order, as far as its method has it.
-_COLUMNS = ("excess", "residual", "a", "w_norm", "eps_eff", "by_rounding")
+_COLUMNS = (
+    "excess", "residual", "excess_running", "excess_batch", "gap", "a", "w_norm", "eps_eff", "by_rounding",
+)  # fmt: skip
 
 
 def run(

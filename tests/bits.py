@@ -1,6 +1,6 @@
 """One list of sweeps in which every method runs by every variant of its step; as a program, their digests.
 
-    PYTHONPATH=tests python tests/bits.py
+PYTHONPATH=tests python tests/bits.py
 """
 
 import hashlib

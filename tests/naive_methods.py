@@ -142,6 +142,23 @@ def minibatch_run(X, y, w, a, eps, eps_a, batches, eps_power=0.0, eps_a_power=0.
     return np.array(ws), np.array(scales)
 
 
+def minibatch_evaluation(X, y, ws, scales, batches, averaging):
+    """What training and evaluation say of the states of `minibatch_run`, as losses of rows, before each step.
+
+    Returns the loss of the whole sample, z normalised by running averages, and that of the batch that the step trains
+    on, z normalised by its own statistics. A layer (PyTorch's) begins with mean 0 and variance 1, moves them by
+    `averaging` at each step, and takes the variance with m - 1.
+    """
+    mean, variance, evaluated, trained = 0.0, 1.0, [], []
+    for w, a, rows in zip(ws, scales, batches, strict=False):
+        evaluated.append(np.mean((y - a * (X @ w - mean) / np.sqrt(variance)) ** 2) / 2)
+        z = X[rows] @ w
+        trained.append(np.mean((y[rows] - a * (z - z.mean()) / z.std()) ** 2) / 2)
+        mean = (1 - averaging) * mean + averaging * z.mean()
+        variance = (1 - averaging) * variance + averaging * z.var(ddof=1)
+    return np.array(evaluated), np.array(trained)
+
+
 def minibatch_run_mp(X, y, w, a, eps, eps_a, batches, weight_decay=0.0, digits=60):
     """The same in many digits: the norm of w and the scale, for each step. Gradients as sums over the rows."""
     with mpmath.workdps(digits):

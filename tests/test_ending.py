@@ -16,7 +16,8 @@ from olsbn.engine.run import Run
 
 FLOOR = 1e-12  # far above the package's own, so that runs get there soon
 RUNS = [
-    Run(150, tol, stop, record=np.arange(151), floor=FLOOR) for tol, stop in ((1e-4, False), (1e-4, True), (1e-20, False))
+    Run(150, tol, stop, record=np.arange(151), floor=FLOOR)
+    for tol, stop in ((1e-4, False), (1e-4, True), (1e-20, False))
 ]
 
 

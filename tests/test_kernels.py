@@ -27,7 +27,6 @@ from olsbn.engine.step import COUPLED, DECOUPLED
 ROOT = Path(olsbn.__file__).parent
 
 
-
 def python(code, *, cwd=None, **env):
     """Run code in a fresh interpreter and return what it printed."""
     done = subprocess.run(
@@ -64,11 +63,19 @@ def test_second_process_reuses_compiled_code(tmp_path):
 
 
 EDITS = {
-    "engine/gd": ("here += weight[i] * x * x", "here += weight[i] * x + x", "run_gd(p, 0.5, n_steps=1).excess.values[1]"),
+    "engine/gd": (
+        "here += weight[i] * x * x",
+        "here += weight[i] * x + x",
+        "run_gd(p, 0.5, n_steps=1).excess.values[1]",
+    ),
     # a file whose functions are called by a compiled function of another file
     "engine/ending": ("excess > limit", "excess < limit", "run_bngd(p, 0.5, n_steps=1).attrs['status']"),
     # a description, from which code is written
-    "dynamics/normalizers": ("excess = fma(delta, delta, n)", "excess = fma(delta, n, delta)", "run_bngd(p, 0.5, n_steps=1).excess.values[1]"),
+    "dynamics/normalizers": (
+        "excess = fma(delta, delta, n)",
+        "excess = fma(delta, n, delta)",
+        "run_bngd(p, 0.5, n_steps=1).excess.values[1]",
+    ),
 }
 
 

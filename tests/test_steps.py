@@ -102,7 +102,7 @@ def test_each_variant_is_the_printed_update(forms, kind):
         ended, trace = v.trace(problem, 60)
         check(v, problem, trace, proved, kind)
         check(v, problem, {"residual": trace["residual"][:16]}, few, kind)
-        assert ended["n_steps_run"] == 60 and not ended["by_rounding"] or kind == "near_saddle"
+        assert (ended["n_steps_run"] == 60 and not ended["by_rounding"]) or kind == "near_saddle"
         assert ended["excess"] == trace["excess"][60] and ended["w_norm"] == trace["w_norm"][60]
         runs.append(trace)
     if kind != "near_saddle":
@@ -426,7 +426,12 @@ def test_weights_that_grow_beyond_the_range_of_numbers_are_followed():
 
 def test_a_cancelled_tile_says_so():
     problem = random_problem(np.random.default_rng(4))
-    for method, more in ((bngd, {"momentum": np.full(3, 0.5)}), (bngd, {}), (gd, {"momentum": np.full(3, 0.5)}), (wngd, {})):
+    for method, more in (
+        (bngd, {"momentum": np.full(3, 0.5)}),
+        (bngd, {}),
+        (gd, {"momentum": np.full(3, 0.5)}),
+        (wngd, {}),
+    ):
         run = Run(100, cancel=np.ones(1, np.uint8))
         given = {"eps": np.ones(3), "eps_a": np.ones(3), **more}
         if method is gd:

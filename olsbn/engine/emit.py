@@ -273,12 +273,12 @@ class _Pass:
         own, unseen = where(free, z, own), where(free, 0.0, unseen)
         own = where(own < 4 * SEED, 4 * SEED, own)
         share = z * _SLAVED
-        slaved = (own < share) & (1.9 < turn)
+        slaved = (own < share) & (turn > 1.9)
         unseen = where(slaved & (unseen < share), share, unseen)
         V, beta = (Value(to, to.load(rows.row[name], v)) for name in ("V", "beta"))
         grown = z * _GROWN < unseen
         mark = Value(to, to.load(MARK, v))
-        mark = where(grown & (V * _SEEN < unseen * z), 1.0, mark)
+        mark = where(grown & (unseen * z > V * _SEEN), 1.0, mark)
         mark = where(grown & (size(beta) * _MOVES < unseen * turn), 1.0, mark)
         to.put(mark.v, MARK, v)
         # the steps from here to the next check begin with the one that is pending

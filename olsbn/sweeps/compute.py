@@ -67,12 +67,12 @@ def _prepared(method: str, problem: OLSProblem, options: tuple[tuple[str, Any], 
 def _after_the_end(cells: Arrays, trace: Arrays, steps: np.ndarray) -> Arrays:
     """Fill the recorded steps after a cell's end.
 
-    At the floor nothing that float64 can show changes any more: the excess is 0 from there on. A degenerate start stays
-    where it is. What diverged has no numbers.
+    At the floor nothing that float64 can show changes any more: the excess is 0 from there on. A degenerate cell stays
+    where it is, from its start or, without spread in a batch, from a later step on. What diverged has no numbers.
     """
     after = steps[:, None] > cells["n_steps_run"]
     low = cells["excess"] <= EXCESS_FLOOR
-    still = cells["status"] == Status.DEGENERATE
+    still = (cells["status"] == Status.DEGENERATE) & (steps[:, None] >= cells["n_steps_run"])
     found = {}
     for name, values in trace.items():
         last = cells.get("excess" if name == "residual" else name, np.full(after.shape[1], np.nan))
