@@ -1,41 +1,57 @@
-r"""BNGD and GD in ball arithmetic: one cell, with as many digits as it takes.
+r"""Cells in ball arithmetic, with as many digits as it takes.
 
 A ball is a number with a bound on its error, and every operation rounds outward [Arb], so what is computed is proved.
-Precision is raised until the balls decide. Iterated are the eigen-coordinates of ``H* = H - (Hu)(Hu)'/(u'Hu)``, which
-are not those of the kernels. With ``p_j = lambda_j u_j^2 / E``, ``r_j = w_j / u_j`` and the roots ``mu_i`` of
-``sum_j p_j / (lambda_j - mu) = 0``, one in each gap between neighbouring eigenvalues (equal ones are one mode along u
-and one across it)::
+Precision is raised until the balls decide. The step is that of the engine, interpreted (`olsbn.engine.interpret`); what
+it is given is not: the coordinates are enclosed here, from the problem's own floats. With ``p_j = lambda_j u_j^2 / E``,
+``r_j = w_j / u_j`` and the roots ``mu_i`` of ``sum_j p_j / (lambda_j - mu) = 0``, one in each gap between neighbouring
+eigenvalues (equal ones are one mode along u and one across it)::
 
-    b_i = 1 / sum_j p_j / (lambda_j - mu_i)^2       y_i = sum_j p_j r_j / (lambda_j - mu_i)      beta = sum_j p_j r_j
-    V = sum b_i y_i^2 + sum T_m     S = sum b_i y_i     sigma^2 = beta^2 + V     n = V/sigma^2     q = beta/sigma^2
-    chi = eps alpha/sigma           A = chi q (= eps_eff)                        B = chi n         alpha = a/sqrt(E)
-    y_i <- (1 - A mu_i) y_i + B     T_m <- (1 - A lambda_m)^2 T_m                beta <- beta + chi (n L - q S)
+    b_i^2 = 1 / sum_j p_j / (lambda_j - mu_i)^2     z_i = b_i sum_j p_j r_j / (lambda_j - mu_i)     beta = sum_j p_j r_j
 
-where ``T_m = lambda_m w_m^2 / E`` are the modes without signal and ``L = sum p_j lambda_j``. A mode's error is
-multiplied by the mode's own factor and by nothing else, so the balls grow no faster than the dynamics amplifies a
-perturbation: the printed update loses about 4 bits a step, these coordinates a few hundredths of a bit.
+A mode's error is multiplied by the mode's own factor and by nothing else, so the balls of plain BNGD grow no faster
+than the dynamics amplifies a perturbation: the printed update loses about 4 bits a step, these coordinates a few
+hundredths of a bit, with momentum some tenths.
+
+Learning rates of schedules are ``(k+1)^-power factor^k`` exactly, as the printed step says. The engine reads them from
+a table that is right to a few roundings: what rounding does there is part of what a proof judges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import cache, lru_cache
 from operator import mul
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from olsbn import schema
+from olsbn.engine.coordinates import LARGEST
+from olsbn.engine.ending import GOES_ON, ending
+from olsbn.engine.interpret import Cell, Start
+from olsbn.engine.step import COUPLED, DECOUPLED, Step
 from olsbn.problems import OLSProblem
 from olsbn.schema import Status
 
 _FIRST_BITS = 128  # precision a cell is begun with
 _MOST_BITS = 2**16  # and given up at
 _WANTED_BITS = 64  # of every number that is handed out: more than float64 can hold
+_TRIM, _TRIM_BITS = 32, 48  # every so many steps digits that the balls do not know are dropped, but for some
 _GUARD_BITS = 64  # more for set-up, where differences of the inputs are taken
-_LARGEST = 1e308  # the kernels' finite limit: a number above it counts as having passed every limit
 
 Ball = Any  # flint.arb: python-flint is loaded when it is needed
+
+
+class Ask(NamedTuple):
+    """How far a cell runs, and what is kept of it."""
+
+    n_steps: int
+    tol: float
+    stop_at_tol: bool = False
+    record: tuple[int, ...] = ()  # ascending; steps after the end of the run are left out
+    bits: int = _FIRST_BITS  # precision to begin with; what sufficed for a similar cell saves runs that do not suffice
 
 
 class Exact(NamedTuple):
@@ -61,64 +77,45 @@ class Undecided(ArithmeticError):
         self.step = step
 
 
-# -------------------------------------------------------------------- one cell
+# -------------------------------------------------------------------- as many bits as it takes
 
 
-def exact_cell(
-    problem: OLSProblem,
-    method: str,
-    eps: float,
-    eps_a: float,
-    n_steps: int,
-    tol: float,
-    stop: str = "steps",
-    record: Any = (),
-) -> Exact:
-    """Run one cell in ball arithmetic, with as many bits as it takes.
+def decided(run: Callable[[int], Exact], ask: Ask) -> Exact:
+    """Return ``run(bits)`` with as many bits as it takes.
 
     Parameters
     ----------
-    problem : OLSProblem
-        Its numbers, and the learning rates, are taken as exact.
-    method : {"bngd", "gd"}
-        The iteration.
-    eps, eps_a : float
-        Learning rates; `eps_a` is not used by GD.
-    n_steps, tol, stop
-        As in `olsbn.sweep`.
-    record : iterable of int, optional
-        Steps whose numbers to keep; those after the end of the run are left out.
+    run : callable
+        Runs a cell with a precision, which is set; raises `Undecided` where that does not suffice.
+    ask : Ask
 
     Raises
     ------
     Undecided
         If 65536 bits do not decide, as where an excess equals the tolerance exactly.
-
-    Notes
-    -----
-    Kind of guarantee: proof, up to the correctness of python-flint and of the formulas above. Cost: some 2 microseconds
-    a mode and step for BNGD, up to a few thousand bits; GD is closed form.
     """
-    run = EXACT[method]
-    bits, steps = _FIRST_BITS, sorted(set(record))
+    bits = ask.bits
     while True:
         try:
-            with _precision(bits):
-                found = run(problem, eps, eps_a, n_steps, tol, stop == "tol", steps, bits)
+            with precision(bits):
+                found = run(bits)
             short = _WANTED_BITS - found.bits + found.bits_lost
             if short <= 0:
                 return found
+            if bits >= _MOST_BITS:
+                raise Undecided(found.n_steps_run)
             more = short + _WANTED_BITS
         except Undecided as err:
             if bits >= _MOST_BITS:
                 raise
-            ahead = 1.1 * bits * n_steps / max(err.step, 1)  # if bits are lost at an even rate
+            ahead = 1.1 * bits * ask.n_steps / max(err.step, 1)  # if bits are lost at an even rate
             more = int(min(max(ahead - bits, bits), 3 * bits))
         bits = min(bits + more, _MOST_BITS)
 
 
 @contextmanager
-def _precision(bits: int) -> Iterator[None]:
+def precision(bits: int) -> Iterator[None]:
+    """Set the precision of balls for a while."""
     flint = _flint()
     before = flint.ctx.prec
     flint.ctx.prec = bits
@@ -136,13 +133,40 @@ def _flint() -> Any:
     return flint
 
 
-def _at_most(x: Ball, bound: Ball, step: int) -> bool:
-    """Return whether x <= bound, if the balls can tell."""
-    if x <= bound:
-        return True
-    if x > bound:
-        return False
-    raise Undecided(step)
+def ball(x: Any) -> Ball:
+    """Return a number as a ball: floats and fractions as they are."""
+    flint = _flint()
+    if isinstance(x, Fraction):
+        return flint.arb(flint.fmpq(x.numerator, x.denominator))
+    return x if isinstance(x, flint.arb) else flint.arb(x)
+
+
+class _Certain:
+    """A ball at a step, whose comparisons are proved or raise `Undecided`."""
+
+    def __init__(self, x: Ball, step: int) -> None:
+        self._x, self._step = x, step
+        if x.is_nan():
+            raise Undecided(step)
+
+    def __le__(self, bound: Ball) -> bool:
+        if self._x <= bound:
+            return True
+        if self._x > bound:
+            return False
+        raise Undecided(self._step)
+
+    def __gt__(self, bound: Ball) -> bool:
+        return not self <= bound
+
+    def __eq__(self, bound: object) -> bool:
+        """Whether x is as good as infinite, which is all that anybody asks for."""
+        return bound == float("inf") and self > ball(np.finfo(float).max)
+
+    def __ne__(self, other: object) -> bool:
+        return other is not self
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def _square(x: Ball) -> Ball:
@@ -157,102 +181,116 @@ def _bits_lost(row: Sequence[Ball], bits: int) -> int:
     return max(0 if x.is_nan() else bits - min(bits, x.rel_accuracy_bits()) for x in balls)
 
 
-# -------------------------------------------------------------------- BNGD
+# -------------------------------------------------------------------- a cell, step by step
 
 
-class _Modes(NamedTuple):
-    """A problem in the eigen-coordinates of H*, as balls."""
+class Balls(NamedTuple):
+    """A problem in the coordinates of a step: what `olsbn.engine.coordinates.Coordinates` is, enclosed."""
 
-    roots: list[Ball]  # mu_i
-    weights: list[Ball]  # b_i
-    start: list[Ball]  # y_i
-    silent_eigvals: list[Ball]
-    silent_start: list[Ball]  # T_m
-    beta: Ball
-    alpha: Ball
-    mean_eigval: Ball  # L
-    explained: Ball  # E
-    back: Any  # matrix from y to w_j / u_j - beta
-    u_squared: list[Ball]
-    null_squared: Ball
+    start: Start
+    limit: Ball  # excess past which a run has diverged
+    explained: Ball  # what squares of w and of the BN scale are given in units of
+    has_scale: bool = True
 
 
-def _bngd(
+def by_steps(
+    step: Step,
+    coordinates: Callable[[OLSProblem, int], Balls],
     problem: OLSProblem,
-    eps: float,
-    eps_a: float,
-    n_steps: int,
-    tol: float,
-    stop_at_tol: bool,
-    record: list[int],
-    bits: int,
+    params: Mapping[str, Fraction],
+    schedules: Mapping[str, tuple[float, float]],
+    ask: Ask,
 ) -> Exact:
-    arb = _flint().arb
-    degenerate = _degenerate(problem)
-    if degenerate is not None:
-        return degenerate
-    modes = _modes(problem, bits)
-    roots, weights, y = modes.roots, modes.weights, modes.start
-    silent, T = modes.silent_eigvals, modes.silent_start
-    beta, L = modes.beta, modes.mean_eigval
-    follow, eps_ball = arb(eps_a), arb(eps)
-    keep, alpha = 1 - follow, modes.alpha
-    limit = arb(min(schema.EXCESS_LIMIT, _LARGEST)) * (1 + _square(modes.alpha))
-    limit = limit if limit <= _LARGEST else arb(_LARGEST)
-    tol_ball, floor, zero = arb(tol), arb(schema.EXCESS_FLOOR), arb(0)
-    to_record = set(record)
-    trace = {}
-    hit, ended = -1, None
-    cos = n = delta = zero
+    """Run a cell in ball arithmetic.
+
+    Parameters
+    ----------
+    step : Step
+        The dynamics.
+    coordinates : callable
+        `star` or `errors`, whichever the step is written in.
+    problem : OLSProblem
+        Its numbers are taken as exact.
+    params : dict of Fraction
+        The step's parameters, in the problem's own units.
+    schedules : dict
+        ``(power, factor)`` of the step's "factor" and "factor_a": (k+1)^-power factor^k. Neutral ones may be left out.
+    ask : Ask
+
+    Raises
+    ------
+    Undecided
+        If 65536 bits do not decide.
+
+    Notes
+    -----
+    Kind of guarantee: proof, up to the correctness of python-flint and of the step's description.
+    """
+    moving = {name: pair for name, pair in schedules.items() if pair != (0.0, 1.0)}
+    rests = not params.get("decay")
+    may_return = any(params.get(name) for name in step.may_return)
+
+    def run(bits: int) -> Exact:
+        x = coordinates(problem, bits)
+        own = x.start._replace(params={**params, **dict.fromkeys(moving, 1)})
+        factors = [_factors(*moving[name], ask.n_steps, bits) for name in ("factor", "factor_a") if name in moving]
+        return _run(Cell(step, own, ball), x, factors, ask, rests, may_return, bits)
+
+    return decided(run, ask)
+
+
+def _run(cell: Cell, x: Balls, factors: list[list[Ball]], ask: Ask, rests: bool, may_return: bool, bits: int) -> Exact:
+    tol, floor, limit = ball(ask.tol), ball(schema.EXCESS_FLOOR), x.limit
+    n_steps, record = ask.n_steps, frozenset(ask.record)
+    level = max(ask.tol, schema.EXCESS_FLOOR)  # nothing happens to an excess between this and the limit
+    trace: dict[int, Any] = {}
+    ctx = _flint().ctx
+    hit, previous, before = -1, ball(float("inf")), 0
     for k in range(n_steps + 1):
-        m = list(map(mul, weights, y))
-        V = sum(T, sum(map(mul, m, y), zero))
-        S = sum(m, zero)
-        sigma2 = beta * beta + V
-        if not sigma2 > 0:
-            raise Undecided(k)
-        root = sigma2.rsqrt()
-        before, n_before = cos, n
-        cos, n = beta * root, V / sigma2
-        if k == 0:
-            delta = modes.alpha - cos
-        elif cos * before > 0 and n + n_before < 1:
-            delta = keep * delta + (n - n_before) / (cos + before)  # cos^2 + n = 1: nothing cancels where n is small
-        else:
-            delta = keep * delta + (before - cos)
-        excess = n + delta * delta
-        chi = eps_ball * alpha * root
-        q = beta / sigma2
-        A, B = chi * q, chi * n
-        if not _at_most(excess, limit, k):
-            ended = Status.DIVERGED
-        elif hit < 0 and _at_most(excess, tol_ball, k):
-            hit = k
-            if stop_at_tol:
-                ended = Status.CONVERGED
-        if hit >= 0 and ended is None and _at_most(excess, floor, k):
-            ended = Status.CONVERGED
-        if ended is None and k == n_steps:
-            ended = Status.CONVERGED if hit >= 0 else Status.MAX_STEPS
-        if ended is not None or k in to_record:
-            row = excess, A, modes.explained.sqrt() * alpha, _norm(modes, y, T, beta)
-            if not all(x.is_finite() for x in row):
+        cell.advance([table[k] for table in factors])
+        if k % _TRIM == 0:
+            known = (x.rel_accuracy_bits() for x in cell.numbers() if not x.is_exact())
+            ctx.prec = min(ctx.prec, _TRIM_BITS + max(known, default=ctx.prec))
+        excess = cell.excess
+        ended = GOES_ON
+        if not (level < excess < limit and k < n_steps):
+            now = _Certain(excess, k)
+            if hit < 0 and now <= tol:
+                hit, level = k, schema.EXCESS_FLOOR
+            ended = ending(
+                k, now, _Certain(previous, before), hit, n_steps, ask.stop_at_tol, floor, limit, rests, may_return
+            )
+        if ended != GOES_ON or k in record:
+            told = cell.report()
+            eps_eff, a = ball(told["eps_eff"]), x.explained.sqrt() * told["a"]
+            row = excess, eps_eff, a, (x.explained * (told["norm2"] + _square(told["null"]))).sqrt()
+            if not all(number.is_finite() for number in row if x.has_scale or number is not a):
                 raise Undecided(k)
             trace[k] = row
-            if ended is not None:
-                lost = max(_bits_lost(found, bits) for found in trace.values())
-                if k not in to_record:
-                    del trace[k]
-                return Exact(ended, hit, k, *row, trace, bits, lost)
-        y = [(1 - A * mu) * x + B for mu, x in zip(roots, y, strict=True)]
-        if T:
-            T = [_square(1 - A * h) * x for h, x in zip(silent, T, strict=True)]
-        beta += chi * (n * L - q * S)
-        alpha = keep * alpha + follow * cos
-    raise AssertionError
+        if ended != GOES_ON:
+            lost = max(_bits_lost(found, bits) for found in trace.values())
+            if k not in record:
+                del trace[k]
+            return Exact(Status(ended), hit, k, *row, trace, bits, lost)
+        previous, before = excess, k
+    raise AssertionError("the last step ends a run")
 
 
-def _degenerate(problem: OLSProblem) -> Exact | None:
+@lru_cache(maxsize=32)
+def _factors(power: float, factor: float, n_steps: int, bits: int) -> list[Ball]:
+    """Return ``(k+1)^-power factor^k`` for the steps to n_steps."""
+    with precision(bits):
+        found, geometric = [], ball(1)
+        for k in range(n_steps + 1):
+            found.append(geometric / ball(k + 1) ** ball(power) if power and k else geometric)
+            geometric *= ball(factor)
+        return found
+
+
+# -------------------------------------------------------------------- coordinates
+
+
+def stationary(problem: OLSProblem) -> Exact | None:
     """Return how a run ends that cannot begin: sigma = 0, where no step is defined, or a saddle, where none moves."""
     along = sum(Fraction(h) * sum(u * w for u, w in pairs) for h, pairs in _groups(problem).items())
     if problem.w0.any() and (problem.a0 != 0 or along != 0):
@@ -266,18 +304,13 @@ def _degenerate(problem: OLSProblem) -> Exact | None:
 
 
 @lru_cache(maxsize=8)
-def _modes(problem: OLSProblem, bits: int) -> _Modes:
-    """Return the eigen-coordinates of H* at the start, good to about `bits` bits."""
-    flint = _flint()
-    arb = flint.arb
-
-    def ball(x: Fraction) -> Ball:
-        return arb(flint.fmpq(x.numerator, x.denominator))
-
-    with _precision(bits + _GUARD_BITS):
+def star(problem: OLSProblem, bits: int) -> Balls:
+    """Return a problem in the eigenbasis of H*, good to about `bits` bits; the units are those of E = 1."""
+    arb = _flint().arb
+    with precision(bits + _GUARD_BITS):
         zero = arb(0)
         # along u in each group of equal eigenvalues, and across
-        eigvals, u_squared, ratios, silent, across = [], [], [], [], []
+        eigvals, u_squared, ratios, others, across = [], [], [], [], []
         for h, pairs in _groups(problem).items():
             along, size = sum(u * w for u, w in pairs), sum(u * u for u, _ in pairs)
             r = along / size if size else Fraction(0)
@@ -287,7 +320,7 @@ def _modes(problem: OLSProblem, bits: int) -> _Modes:
                 u_squared.append(ball(size))
                 ratios.append(r)
             if not rest.is_zero():
-                silent.append(arb(h))
+                others.append(arb(h))
                 across.append(rest)
         share = list(map(mul, eigvals, u_squared))
         E = sum(share, zero)
@@ -297,30 +330,80 @@ def _modes(problem: OLSProblem, bits: int) -> _Modes:
         on_u = len(set(ratios)) == 1
         centre = beta.mid()  # any number will do, as sum_j p_j/(lambda_j - mu_i) = 0; this one keeps what is small
         signal = [zero if on_u else x * (ball(r) - centre) for x, r in zip(p, ratios, strict=True)]
-        roots, weights, start, rows = [], [], [], []
+        mu, b, z = [], [], []
         for i in range(len(eigvals) - 1):
             root, gaps = _root(eigvals, p, i)
             inverse = [1 / gap for gap in gaps]
             terms = list(map(mul, p, inverse))
-            b = 1 / sum(map(mul, terms, inverse), zero)
-            roots.append(root)
-            weights.append(b)
-            start.append(sum(map(mul, signal, inverse), zero))
-            rows.append([b * x for x in inverse])
-        return _Modes(
-            roots,
-            weights,
-            start,
-            silent,
-            [h * x / E for h, x in zip(silent, across, strict=True)],
-            beta,
-            arb(problem.a0) / E.sqrt(),
-            sum(map(mul, p, eigvals), zero),
-            E,
-            flint.arb_mat(rows).transpose() if rows else None,
-            u_squared,
-            _square(arb(problem.w0_null_norm)),
+            mu.append(root)
+            b.append(1 / sum(map(mul, terms, inverse), zero).sqrt())
+            z.append(b[-1] * sum(map(mul, signal, inverse), zero))
+        decoupled = [(h * x / E).sqrt() for h, x in zip(others, across, strict=True)]
+        L = sum(map(mul, p, eigvals), zero)
+        alpha = arb(problem.a0) / E.sqrt()
+        sigma2 = beta * beta + sum(map(_square, [*z, *decoupled]), zero)
+        limit = arb(min(schema.EXCESS_LIMIT, LARGEST)) * (1 + _square(alpha))
+        start = Start(
+            numbers={
+                COUPLED: {
+                    "mu": mu,
+                    "b": b,
+                    "b_over_mu": list(map(_over, b, mu)),
+                    "one_over_mu": [1 / x for x in mu],
+                },
+                DECOUPLED: {"mu": others, "one_over_mu": [1 / x for x in others]},
+            },
+            state={COUPLED: {"z": z}, DECOUPLED: {"z": decoupled}},
+            begin={
+                "beta": beta,
+                "a": alpha,
+                "delta": alpha - beta / sigma2.sqrt(),
+                "n": -1,
+                "D": 1,
+                "null": arb(problem.w0_null_norm) / E.sqrt(),
+            },
+            facts={
+                "L": L,
+                "U2": sum(u_squared, zero) / E,
+                "K": sum((x * x / root for x, root in zip(b, mu, strict=True)), zero),
+                "inverse_top": 1 / arb(float(problem.eigvals[-1])),
+            },
+            params={},
         )
+        return Balls(start, limit if limit <= LARGEST else arb(LARGEST), E)
+
+
+@lru_cache(maxsize=8)
+def errors(problem: OLSProblem, bits: int) -> Balls:
+    """Return a problem as GD by steps iterates it: the error w - u of every mode."""
+    arb = _flint().arb
+    with precision(bits + _GUARD_BITS):
+        h, u = ([arb(x) for x in v.tolist()] for v in (problem.eigvals, problem.u))
+        E = sum((x * _square(y) for x, y in zip(h, u, strict=True)), arb(0))
+        share = [x / E for x in h]
+        e = [ball(Fraction(x) - Fraction(y)) for x, y in zip(problem.w0.tolist(), problem.u.tolist(), strict=True)]
+        start = Start(
+            numbers={COUPLED: {"lam": h, "share": share, "u": u}},
+            state={COUPLED: {"e": e}},
+            begin={"null": arb(problem.w0_null_norm)},
+            facts={},
+            params={},
+        )
+        return Balls(start, _gd_limit(map(mul, share, map(_square, e))), arb(1), has_scale=False)
+
+
+def _gd_limit(weights: Any) -> Ball:
+    """Return the excess past which GD has diverged, from the excess of every mode at the start."""
+    arb = _flint().arb
+    largest = arb(1)
+    for weight in weights:
+        largest = largest.max(weight)
+    limit = arb(schema.EXCESS_LIMIT) * largest
+    return limit if limit <= LARGEST else arb(LARGEST)
+
+
+def _over(x: Ball, y: Ball) -> Ball:
+    return x / y
 
 
 def _groups(problem: OLSProblem) -> dict[float, list[tuple[Fraction, Fraction]]]:
@@ -375,45 +458,27 @@ def _root(eigvals: list[Ball], p: list[Ball], i: int) -> tuple[Ball, list[Ball]]
     ]
 
 
-def _norm(modes: _Modes, y: list[Ball], T: list[Ball], beta: Ball) -> Ball:
-    """Return the norm of w."""
-    flint = _flint()
-    along = (modes.back * flint.arb_mat([[x] for x in y])).entries() if y else [flint.arb(0)]
-    total = modes.null_squared
-    for u2, s in zip(modes.u_squared, along, strict=True):
-        total += u2 * _square(beta + s)
-    for h, x in zip(modes.silent_eigvals, T, strict=True):
-        total += x * modes.explained / h
-    return total.sqrt()
+# -------------------------------------------------------------------- plain GD
 
 
-# -------------------------------------------------------------------- GD
+def closed_form(problem: OLSProblem, eps: float, ask: Ask) -> Exact:
+    """Run GD: ``w_i - u_i = (1 - eps lambda_i)^k (w_i - u_i)(0)``; see `by_steps`."""
+    return decided(lambda bits: _gd(problem, eps, ask, bits), ask)
 
 
-def _gd(
-    problem: OLSProblem,
-    eps: float,
-    eps_a: float,
-    n_steps: int,
-    tol: float,
-    stop_at_tol: bool,
-    record: list[int],
-    bits: int,
-) -> Exact:
-    """Run GD: ``w_i - u_i = (1 - eps lambda_i)^k (w_i - u_i)(0)``."""
+def _gd(problem: OLSProblem, eps: float, ask: Ask, bits: int) -> Exact:
+    n_steps, tol, stop_at_tol, record, _ = ask
     flint = _flint()
     arb = flint.arb
     zero = arb(0)
     rows = list(zip(problem.eigvals.tolist(), problem.u.tolist(), problem.w0.tolist(), strict=True))
     E = sum((arb(h) * _square(arb(u)) for h, u, _ in rows), zero)
     weights, factors, changes = [], [], []
-    largest = arb(1)
     for h, u, w in rows:
         if u == w:
             continue
         weight = arb(h) * _square(arb(w) - arb(u)) / E
         step = 1 - Fraction(eps) * Fraction(h)
-        largest = largest.max(weight)
         weights.append(weight)
         factors.append(arb(flint.fmpq(step.numerator, step.denominator)))
         change = step * step - 1
@@ -427,7 +492,7 @@ def _gd(
         return sum(powers(k), zero)
 
     def falling(k: int) -> bool:
-        return not _at_most(zero, sum(map(mul, powers(k), changes), zero), k)
+        return _Certain(-sum(map(mul, powers(k), changes), zero), k) > zero
 
     def first(holds: Callable[[int], bool]) -> int:
         """Return the first step <= n_steps at which a condition holds that stays once it does; -1: none."""
@@ -441,13 +506,12 @@ def _gd(
 
     def first_low(level: Ball) -> int:
         """The excess is convex in k: "at the level, or not falling any more" stays once it holds."""
-        k = first(lambda k: _at_most(excess(k), level, k) or not falling(k))
-        return k if k >= 0 and _at_most(excess(k), level, k) else -1
+        k = first(lambda k: _Certain(excess(k), k) <= level or not falling(k))
+        return k if k >= 0 and _Certain(excess(k), k) <= level else -1
 
-    limit = arb(schema.EXCESS_LIMIT) * largest
-    limit = limit if limit <= _LARGEST else arb(_LARGEST)
-    over = first(lambda k: not _at_most(excess(k), limit, k) and not falling(k))
-    if not _at_most(excess(0), limit, 0):
+    limit = _gd_limit(weights)
+    over = first(lambda k: not _Certain(excess(k), k) <= limit and not falling(k))
+    if not _Certain(excess(0), 0) <= limit:
         over = 0
     hit, floor = first_low(arb(tol)), first_low(arb(schema.EXCESS_FLOOR))
     if over >= 0 and not (hit >= 0 and hit < over and stop_at_tol) and not 0 <= floor < over:
@@ -475,7 +539,3 @@ def _gd(
 
 def _power(x: Ball, k: int) -> Ball:
     return x**k if k else _flint().arb(1)
-
-
-# What can be run exactly, by the name of the method.
-EXACT = {"bngd": _bngd, "gd": _gd}

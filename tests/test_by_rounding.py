@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import olsbn
-from olsbn.balls import exact_cell
+from olsbn.certification import exact_cell
 from olsbn.dynamics import bngd
 from olsbn.engine.run import Run
 
@@ -22,7 +22,7 @@ def check(problem, eps, eps_a, n_steps, tol=1e-8):
     right, marked = 0, int(ds.by_rounding.sum())
     for a in eps_a:
         for e in eps:
-            cell, exact = ds.sel(eps=e, eps_a=a), exact_cell(problem, "bngd", float(e), float(a), n_steps, tol)
+            cell, exact = ds.sel(eps=e, eps_a=a), exact_cell(problem, "bngd", {"eps": e, "eps_a": a}, n_steps, tol)
             pairs = [(cell[name].item(), getattr(exact, name)) for name in ("excess", "eps_eff", "w_norm", "a")]
             agrees = cell.status == exact.status and cell.steps_to_tol == exact.steps_to_tol
             agrees = agrees and all(abs(x - y) <= 1e-9 * abs(y) for x, y in pairs)

@@ -15,7 +15,7 @@ import tolerances as tol
 
 import olsbn
 from olsbn import schema
-from olsbn.balls import exact_cell
+from olsbn.certification import exact_cell
 from olsbn.dynamics import bngd
 from olsbn.engine import ending, gd
 from olsbn.engine.compile import LANES
@@ -180,7 +180,7 @@ def test_gd_counts_are_those_of_the_iteration():
 def test_gd_norm_of_a_start_far_below_the_solution(n_steps):
     problem = olsbn.OLSProblem([1.0, 4.0], [1.0, 1.0], [1e-20, -3e-20])
     for eps in (1e-30, 1e-21, 1e-3, 0.25):
-        exact = exact_cell(problem, "gd", eps, 1.0, n_steps, 1e-10)
+        exact = exact_cell(problem, "gd", {"eps": eps}, n_steps, 1e-10)
         norm = olsbn.sweep(problem, method="gd", eps=eps, n_steps=n_steps).w_norm.item()
         assert abs(norm / float(exact.w_norm) - 1) < 1e-15
 
@@ -190,7 +190,7 @@ def test_gd_ends_by_the_rule_of_all_methods():
     problem = olsbn.OLSProblem([1, 4], [1, 1], [0, 1 + 1e-12])
     for stop, status in (("tol", schema.Status.CONVERGED), ("steps", schema.Status.DIVERGED)):
         ds = olsbn.sweep(problem, method="gd", eps=0.75, n_steps=500, tol=1e-5, stop=stop)
-        exact = exact_cell(problem, "gd", 0.75, 1.0, 500, 1e-5, stop=stop)
+        exact = exact_cell(problem, "gd", {"eps": 0.75}, 500, 1e-5, stop=stop)
         assert ds.status == exact.status == status
         assert ds.steps_to_tol == exact.steps_to_tol > 0 and ds.n_steps_run == exact.n_steps_run
 

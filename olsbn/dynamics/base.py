@@ -13,7 +13,9 @@ from olsbn._validate import FloatArray, as_count, as_floats, as_real, one_of, sh
 from olsbn.dynamics.predictions import Theory
 
 if TYPE_CHECKING:
+    from olsbn.balls import Ask, Exact
     from olsbn.engine.run import Run
+    from olsbn.problems import OLSProblem
 
 Arrays = dict[str, np.ndarray]
 
@@ -160,6 +162,9 @@ class Method:
         Options with which a run has no contraction ratio.
     check_options : callable, optional
         Refuses options that do not go together, ``check_options({name: value})``.
+    exact : callable or None
+        ``exact(problem, {name: float}, ask)`` proves how a cell runs (`olsbn.balls`), with parameters and options by
+        name; None: there are no proofs of it.
     """
 
     name: str
@@ -181,6 +186,7 @@ class Method:
     needs_sample: bool = False
     unsteady: tuple[str, ...] = ()
     check_options: Callable[[Mapping[str, Any]], None] | None = None
+    exact: Callable[[OLSProblem, Mapping[str, Any], Ask], Exact] | None = None
 
     @property
     def title(self) -> str:

@@ -21,6 +21,7 @@ from olsbn.dynamics.groups import (
     WEIGHT_DECAY,
     InTwoCoordinates,
     check_schedule,
+    exactly,
     iterate,
     without_a_limit,
 )
@@ -169,4 +170,5 @@ METHOD = Method(
     unsteady=("schedule", "eps_factors"),
     check_options=check_schedule,
     color="#0072b2",
+    exact=exactly(_STAR, identity=lambda params: params.get("smoothing", 0)),
 )

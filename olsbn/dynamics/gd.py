@@ -20,6 +20,7 @@ from olsbn.dynamics.groups import (
     WEIGHT_DECAY,
     Schedule,
     check_schedule,
+    exactly,
     is_neutral,
     iterate,
     kernel,
@@ -30,6 +31,7 @@ from olsbn.engine.describe import INFINITY, fma, is_zero, where
 from olsbn.engine.step import COUPLED, Step
 
 if TYPE_CHECKING:
+    from olsbn.balls import Ask, Exact
     from olsbn.engine.run import Run
     from olsbn.problems import OLSProblem
 
@@ -174,6 +176,17 @@ def _first_eps(problem: OLSProblem) -> float:
     return spectral_report(problem).eps_opt
 
 
+def _exact(problem: OLSProblem, params: Mapping[str, Any], ask: Ask) -> Exact:
+    """Prove a cell, one of plain GD in closed form; see `olsbn.dynamics.base.Method`."""
+    from olsbn.balls import closed_form
+
+    if is_neutral(params, _FURTHER):
+        return closed_form(problem, params["eps"], ask)
+    return _by_balls(problem, params, ask)
+
+
+_by_balls = exactly(_STEPS, "errors")
+
 METHOD = Method(
     name="gd",
     summary="plain gradient descent, in closed form; with momentum, decay or a schedule step by step",
@@ -213,4 +226,5 @@ METHOD = Method(
     unsteady=("schedule", "eps_factors"),
     check_options=check_schedule,
     color="#d55e00",
+    exact=_exact,
 )

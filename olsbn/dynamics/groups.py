@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from olsbn.dynamics.base import Arrays, Option, Param
 
 if TYPE_CHECKING:
+    from olsbn.balls import Ask, Exact
     from olsbn.engine.cells import Schedules
     from olsbn.engine.coordinates import Coordinates
     from olsbn.engine.run import Run
@@ -133,6 +135,33 @@ def _schedules(params: Mapping[str, Any], n_steps: int, n: int, schedule: Schedu
     if base is not None:
         rows, of_a = np.concatenate([rows * base, rows]), of_a + len(rows)
     return Schedules(rows, np.stack([of_w, of_a], axis=1))
+
+
+def exactly(
+    step: Step, coordinates: str = "star", identity: Callable[[Mapping[str, Any]], Any] = lambda params: 0
+) -> Callable[[OLSProblem, Mapping[str, Any], Ask], Exact]:
+    """Return `Method.exact` of a step: `iterate` for one cell in balls.
+
+    `coordinates` are those of `olsbn.balls`, and ``identity(params)`` is c of ``N = h H + c I``.
+    """
+
+    def exact(problem: OLSProblem, params: Mapping[str, Any], ask: Ask) -> Exact:
+        from olsbn import balls
+
+        if "eps_a" in step.params and (stationary := balls.stationary(problem)) is not None:
+            return stationary
+        eps, decay = (Fraction(params.get(name, default)) for name, default in (("eps", 1), ("weight_decay", 0)))
+        own = {"eps": eps, "eps_a": Fraction(params.get("eps_a", 1)), "decay": eps * decay}
+        own["identity"] = Fraction(identity(params))
+        own |= {name: Fraction(params[name]) for name in ("momentum", "nesterov") if name in params}
+        own = {name: own[name] for name in step.params if name in own}
+        schedules = {
+            "factor": (float(params.get("eps_power", 0)), float(params.get("eps_factor", 1))),
+            "factor_a": (float(params.get("eps_a_power", 0)), 1.0),
+        }
+        return balls.by_steps(step, getattr(balls, coordinates), problem, own, schedules, ask)
+
+    return exact
 
 
 def is_neutral(params: Mapping[str, Any], further: Sequence[Param]) -> Any:

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from olsbn.engine.describe import INFINITY, Number, fma, is_one, is_zero, largest, size, sqrt, where
+from olsbn.engine.describe import INFINITY, Number, fma, is_one, is_zero, largest, same, size, sqrt, where
 from olsbn.engine.step import COUPLED, DECOUPLED, Step
 
 # The modules whose source makes the numbers.
@@ -59,8 +59,9 @@ class Normalized(Step):
 
     def scale(self, x: Any, cos: Number, delta: Number, hat: Number) -> tuple[Number, Number]:
         """Return alpha and delta: where alpha is not small beside cos it is their sum, else its own recursion's."""
+        delta = same(delta, hat - cos)
         total = cos + delta
-        return where(size(cos) * 0.5 < size(total), total, hat), delta
+        return where(size(cos) * 0.5 < size(total), same(total, hat), hat), delta
 
     def lanes(self, x: Any) -> dict[str, Number]:
         """See `olsbn.engine.step.Step.lanes`."""
@@ -76,7 +77,7 @@ class Normalized(Step):
         near = (beta * x.cos > 0.0) & (beta * beta > V)
         both = where(near, fma(sigma, x.cos, beta), 1.0)  # sigma (cos + cos_before)
         inverse = 1.0 / (sigma * both)  # the step's one division
-        root = inverse * both  # 1/sigma
+        root = same(inverse * both, 1.0 / sigma)
         n, cos = V * root * root, beta * root
         change = where(near, (n - x.n) * (sigma2 * inverse), x.cos - cos)
 
@@ -86,7 +87,8 @@ class Normalized(Step):
             norm = self._norm(x, beta, V, root, n, near)
             tau, theta = norm["tau"], x.identity * norm.pop("omega") * (norm["tau"] * norm["tau"])
             change = fma(x.a, norm.pop("d_tau"), change)
-            hat, step_a = where(first, x.a, x.a_next * tau), x.step_a
+            hat = where(first, x.a, x.a_next * tau)
+            step_a = x.step_a if heavy else x.tau * x.delta
         rate_a = x.eps_a if is_one(x.factor_a) else x.rate_a
         delta = where(first, x.delta, fma(-rate_a, step_a * tau, x.delta) + change)
         alpha, delta = self.scale(x, cos, delta, hat)

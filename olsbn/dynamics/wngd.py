@@ -9,7 +9,7 @@ import numpy as np
 
 from olsbn.dynamics.base import Arrays, Method
 from olsbn.dynamics.bngd import first_eps
-from olsbn.dynamics.groups import EPS, EPS_A, InTwoCoordinates, iterate
+from olsbn.dynamics.groups import EPS, EPS_A, InTwoCoordinates, exactly, iterate
 from olsbn.dynamics.normalizers import NUMBERS, WeightNormalizedDeflated, WeightNormalizedStar
 from olsbn.dynamics.predictions import Theory
 
@@ -64,4 +64,5 @@ METHOD = Method(
     step="a <- a + eps_a w'r/||w||,  w <- w + eps (a/||w||) (r - (w'r/||w||^2) w),  r = g - a H w/||w||",
     sources=("Salimans, Kingma 2016",),
     color="#cc79a7",
+    exact=exactly(_STAR, identity=lambda params: 1),
 )

@@ -131,6 +131,16 @@ def where(condition: Number, x: Number, y: Number) -> Number:
     return x if condition else y
 
 
+def same(x: Number, y: Number) -> Number:
+    """Return x, which is y in exact arithmetic; of balls the one with more good digits."""
+    if isinstance(x, Value):
+        return Value(x.to, x.to.same(x.v, x.of(y))) if hasattr(x.to, "same") else x
+    try:
+        return y if x.rel_accuracy_bits() < y.rel_accuracy_bits() else x
+    except AttributeError:
+        return x
+
+
 def largest(x: Number, y: Number) -> Number:
     """Return the larger of two numbers."""
     return where(x < y, y, x)

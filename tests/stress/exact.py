@@ -20,7 +20,8 @@ from collections import Counter
 import numpy as np
 
 import olsbn
-from olsbn.balls import Undecided, exact_cell
+from olsbn.balls import Undecided, precision, star
+from olsbn.certification import exact_cell
 from olsbn.problems import OLSProblem
 from olsbn.results.proof import certify
 
@@ -61,7 +62,7 @@ def sensitivity(problem, eps, eps_a, n_steps, tol):
     moved = problem.w0 * (1 + 1e-15 * np.random.default_rng(0).standard_normal(problem.dim))
     other = OLSProblem(problem.eigvals, problem.u, moved, a0=problem.a0)
     try:
-        here, there = (exact_cell(p, "bngd", eps, eps_a, n_steps, tol) for p in (problem, other))
+        here, there = (exact_cell(p, "bngd", {"eps": eps, "eps_a": eps_a}, n_steps, tol) for p in (problem, other))
         return abs(float((there.excess - here.excess) / here.excess)) if here.excess > 0 else 0.0
     except Undecided:
         return np.inf
@@ -198,22 +199,19 @@ def audit_rates(n_rates):
 
 def judge(problem, cell):
     """Return which of two rates is wrong: the exact one-step ratio, and the exact slowest mode, decide."""
-    from olsbn.balls import _modes, _precision
-
     last = int(cell.n_steps_run)
     try:
         exact = exact_cell(
-            problem, "bngd", float(cell.eps), float(cell.eps_a), last, 1e-10, record=[last - 1, last]
-        )  # fmt: skip
+            problem, "bngd", {"eps": float(cell.eps), "eps_a": float(cell.eps_a)}, last, 1e-10, record=[last - 1, last]
+        )
     except Undecided:
         return "undecided"
     if exact.n_steps_run != last:
         return "the exact run ends at another step"
     ratio = float((exact.trace[last][0] / exact.trace[last - 1][0]).sqrt())
-    with _precision(exact.bits):
-        modes = _modes(problem, exact.bits)
+    with precision(exact.bits):
         A = exact.eps_eff
-        slowest = [abs(1 - A * mu) for mu in modes.roots] + [abs(1 - A * h) for h in modes.silent_eigvals]
+        slowest = [abs(1 - A * mu) for modes in star(problem, exact.bits).start.numbers.values() for mu in modes["mu"]]
         slowest = max([float(x) for x in slowest] + [abs(1 - float(cell.eps_a))])
     sim, theory = float(cell.rate_sim), float(cell.rate_theory)
     parts = ["sim is the exact ratio" if abs(sim / ratio - 1) <= 1e-9 else "sim is not the exact ratio"]
