@@ -29,12 +29,12 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from olsbn.engine.star_coordinates import LARGEST_DIM
 
 from olsbn.engine import bngd
 from olsbn.engine.compile import LANES
 from olsbn.engine.coordinates import deflate
 from olsbn.engine.run import Run
-from olsbn.engine.star_coordinates import LARGEST_DIM
 from olsbn.engine.vectors import VECTOR, Writer, mode_pass
 from olsbn.problems import OLSProblem
 from olsbn.sweeps.pool import processors

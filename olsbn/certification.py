@@ -202,11 +202,13 @@ def check_method(method: str) -> None:
 
 def settings(cell: xr.Dataset) -> dict[str, Any]:
     """Return the parameters and options of a cell by name."""
-    found = {}
-    for name, item in METHODS[cell.attrs["method"]].settings.items():
-        value = cell.coords[name].item() if name in cell.coords else cell.attrs.get(name, item.default)
-        found[name] = value if isinstance(value, str) else float(np.asarray(value))
-    return found
+    method = METHODS[cell.attrs["method"]]
+    found: dict[str, Any] = {}
+    for param in method.params:
+        value = cell.coords[param.name] if param.name in cell.coords else cell.attrs.get(param.name, param.default)
+        found[param.name] = float(np.asarray(value))
+    return found | method.checked_options({option.name: cell.attrs[option.name] for option in method.options
+                                           if option.name in cell.attrs})  # fmt: skip
 
 
 def number(cell: xr.Dataset, name: str) -> float:

@@ -195,18 +195,26 @@ _SYMBOLS = {
     "dim": "d",
     "step": "k",
     "trial": r"\mathrm{trial}",
-    "weight_decay": r"\lambda",
-    "momentum": "m",
-    "smoothing": r"\delta",
 }
+_GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "eta", "lambda", "mu", "nu", "rho", "sigma", "tau", "omega")
 
 
 def symbol(ds: xr.Dataset | xr.DataArray, name: str) -> str:
-    """Return an axis's symbol as mathtext, without dollar signs."""
+    """Return an axis's symbol as mathtext, without dollar signs: a parameter's own, Greek if it is named so."""
     if name in _SYMBOLS:
         return _SYMBOLS[name]
-    known = ds[name].attrs if name in ds.coords else {}
-    return r"\mathrm{%s}" % str(known.get("symbol", name)).replace("_", r"\_")  # noqa: UP031
+    from olsbn.dynamics.registry import METHODS
+
+    method = METHODS.get(str(ds.attrs.get("method")))
+    own = [param.symbol for param in method.params if param.name == name] if method else []
+    text = own[0] if own else str(ds[name].attrs.get("symbol", name)) if name in ds.coords else name
+    head, _, tail = text.partition("_")
+    return _letters(head) + (rf"_{{{_letters(tail)}}}" if tail else "")
+
+
+def _letters(text: str) -> str:
+    text = text.replace("_", r"\_")
+    return rf"\{text}" if text in _GREEK else text if len(text) == 1 else rf"\mathrm{{{text}}}"
 
 
 def marks(ds: xr.Dataset) -> list[Mark]:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # What a run has at each step, in this order, as far as its method has it.
-_COLUMNS = ("excess", "residual", "a", "w_norm", "eps_eff", "by_rounding")
+_COLUMNS = (
+    "excess", "residual", "excess_running", "excess_batch", "gap", "a", "w_norm", "eps_eff", "by_rounding",
+)  # fmt: skip
 
 
 def run(
@@ -31,6 +33,7 @@ def run(
     record: Any = None,
     tol: float = 1e-10,
     certify: bool = False,
+    check_rounding: bool = True,
     **params: Any,
 ) -> xr.Dataset:
     r"""Run a method from the problem's start.
@@ -48,6 +51,9 @@ def run(
         Default: every step.
     tol : float, optional
         Relative excess at which the run counts as converged; it goes on all the same.
+    check_rounding : bool, optional
+        Whether the run is done again in other units, where rounding may have been amplified, to find the steps that
+        rounding decides: `by_rounding`.
     **params : float
         The method's parameters and options by name; for "minibatch" also `batches`, row numbers (n_steps, batch_size).
 
@@ -79,13 +85,13 @@ def run(
     import xarray as xr
 
     in_run = {name: params.pop(name) for name in method_named(method).in_run if params.get(name) is not None}
-    spec = _one_cell(problem, method, params, n_steps, tol, record)
+    spec = _one_cell(problem, method, params, n_steps, tol, record, check_rounding)
     if as_flag("certify", certify):
         check_method(method)
     steps = np.array(spec.record, np.int64)
     rates = dict(spec.params)
     cells, trace = interruptible(lambda cancel: simulate(spec, problem, rates, steps, cancel, **in_run))
-    theory = theory_of_cells(spec.method, problem, rates, cells)
+    theory = theory_of_cells(spec, problem, rates, cells)
     end = {name: values[0].item() for name, values in (cells | theory).items()}
     attrs = {
         **spec.attrs(),
@@ -165,7 +171,7 @@ def run_bngd(
     -----
     Iterated in the eigenbasis of H* (above d = 4096 in deflated coordinates), in which nothing cancels: `excess` and
     `residual` keep full relative precision down to 1e-290. Where rounding may decide, on the plateau of eps_eff
-    above all, `by_rounding` says so (see `olsbn.engine.star`): only many digits tell. The bits are those of the
+    above all, `by_rounding` says so (see `olsbn.engine.cells`): only many digits tell. The bits are those of the
     same cell in `sweep`. Cost: O(d) a step, O(d^2) once for a problem.
 
     Examples
@@ -180,21 +186,25 @@ def run_bngd(
 
 
 def _one_cell(
-    problem: OLSProblem, method: str, params: dict[str, Any], n_steps: int, tol: float, record: Any
+    problem: OLSProblem,
+    method: str,
+    params: dict[str, Any],
+    n_steps: int,
+    tol: float,
+    record: Any,
+    check_rounding: bool,
 ) -> SweepSpec:
     as_problem(problem)
     steps = _steps(record, as_count("n_steps", n_steps))
-    spec = SweepSpec.checked(problem, method, params, n_steps=n_steps, tol=tol, record=steps)
+    spec = SweepSpec.checked(
+        problem, method, params, n_steps=n_steps, tol=tol, record=steps, check_rounding=check_rounding
+    )
     for name in spec.axes:
         schedules = "; schedules are eps_power, eps_factor and eps_a_power" if name in ("eps", "eps_a") else ""
         raise TypeError(
             f"{name} must be a number, got an array of shape {np.shape(params[name])} (use sweep for a grid{schedules})"
         )
     return spec
-
-
-def _digest(value: Any) -> str:
-    return sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
 
 
 def _steps(record: Any, n_steps: int) -> Any:

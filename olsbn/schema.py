@@ -56,6 +56,17 @@ VARIABLES = {
     "steps_to_tol": Variable("int64", -1, "k_tol", "first step with relative excess <= tol, -1 where there is none"),
     "n_steps_run": Variable("int64", -1, "k_end", "steps the cell ran before it stopped"),
     "excess": Variable("float64", NAN, "(J - J_min)/(E/2)", "relative excess loss", recorded=True),
+    "excess_running": Variable(
+        "float64", NAN, "excess_run", "relative excess loss, evaluated with the running averages", recorded=True
+    ),
+    "excess_batch": Variable(
+        "float64",
+        NAN,
+        "excess_B",
+        "loss of the batch that the step trains on above the least loss of the whole sample, relative",
+        recorded=True,
+    ),
+    "gap": Variable("float64", NAN, "gap", "train/eval gap: excess_running less excess_batch", recorded=True),
     "eps_eff": Variable(
         "float64",
         NAN,

@@ -108,7 +108,7 @@ class Points:
     def install(self):
         self._wrap_method(pathlib.Path, "rename")
         self._wrap_method(pathlib.Path, "replace")
-        self._wrap_method(pathlib.Path, "write_text")
+        self._wrap_method(stores, "_write_lock")
         self._wrap_method(pathlib.Path, "unlink")
         flock, put, tile = fcntl.flock, zarr_files._put, running.run_tile
 

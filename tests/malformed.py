@@ -77,7 +77,10 @@ CONFIGS = [
     (GOOD + "seed = 1.5", "problem.seed must be a whole number >= 0, got 1.5"),
     (GOOD + "u = 3", "problem.u must be a list of numbers, or one of"),
     ("problem = 1\nn_steps = 1\neps = 1.0", "problem must be a table [problem]"),
-    (_problem("data = 'wine'", "standardize = 'yes'"), "problem.standardize must be true or false, got 'yes'"),
+    (
+        _problem("data = 'wine'", "standardize = 'yes'"),
+        "problem.standardize must be true, false or 'inputs', got 'yes'",
+    ),
     # impossible values
     (_changed("20", "-1"), "n_steps must be >= 0, got -1"),
     (_changed("20", "99999999999999"), "n_steps must be <="),

@@ -1,7 +1,7 @@
 """The dynamics beyond plain GD and BNGD stated a second time, as printed, in the eigenbasis of H and many digits.
 
-In the order of PyTorch's SGD: ``g_k = grad + weight_decay w``, ``b <- momentum b + g_k``, ``w <- w - eps_k b``, and the
-same momentum for a; ``eps_k = eps (k+1)^-eps_power eps_factor^k``, ``eps_a_k = eps_a (k+1)^-eps_a_power``.
+In the order of PyTorch's SGD: ``g_k = grad + weight_decay w``, ``b <- momentum b + g_k``, ``w <- w - eps_k b``, or with
+Nesterov's rule ``w <- w - eps_k (g_k + momentum b)``, and the same for a; ``eps_k = eps (k+1)^-eps_power eps_factor^k``, ``eps_a_k = eps_a (k+1)^-eps_a_power``.
 
 The loss of a x'w/nu is J = (c - 2 a w'g/nu + a^2 w'Hw/nu^2)/2, nu^2 = w'Nw; its gradients are taken as they stand.
 """
@@ -25,7 +25,7 @@ def _dot(*vectors):
     return fsum(mpmath.fprod(xs) for xs in zip(*vectors, strict=True))
 
 
-def gd_run(problem, eps, n, momentum=0.0, weight_decay=0.0, eps_power=0.0, eps_factor=1.0, digits=60):
+def gd_run(problem, eps, n, momentum=0.0, weight_decay=0.0, eps_power=0.0, eps_factor=1.0, nesterov=0, digits=60):
     """GD with momentum, weight decay and schedules."""
     with mpmath.workdps(digits):
         h, u, w, c = _vectors(problem)
@@ -41,7 +41,8 @@ def gd_run(problem, eps, n, momentum=0.0, weight_decay=0.0, eps_power=0.0, eps_f
             rows.append((excess, mpmath.sqrt(excess), mpmath.nan, mpmath.sqrt(_dot(w, w)), eps_k, loss))
             grad = [x * e + wd * y for x, e, y in zip(h, error, w, strict=True)]
             b = [m * x + y for x, y in zip(b, grad, strict=True)]
-            w = [x - eps_k * y for x, y in zip(w, b, strict=True)]
+            step = [x + m * y for x, y in zip(grad, b, strict=True)] if nesterov else b
+            w = [x - eps_k * y for x, y in zip(w, step, strict=True)]
     return Run(*map(list, zip(*rows, strict=True)))
 
 
@@ -57,6 +58,7 @@ def normalized_run(
     eps_power=0.0,
     eps_factor=1.0,
     eps_a_power=0.0,
+    nesterov=0,
     digits=60,
 ):
     """GD on a x'w/nu with nu^2 = w'(H + smoothing I)w ("bn") or w'w ("wn"); a starts at a0 nu0/sigma0."""
@@ -89,8 +91,11 @@ def normalized_run(
             grad_a = -wg / nu + a * wHw / nu**2
             b = [m * x + y for x, y in zip(b, grad, strict=True)]
             b_a = m * b_a + grad_a
-            w = [x - eps_k * y for x, y in zip(w, b, strict=True)]
-            a -= eps_a * mpf(k + 1) ** -a_power * b_a
+            step, step_a = b, b_a
+            if nesterov:
+                step, step_a = [x + m * y for x, y in zip(grad, b, strict=True)], grad_a + m * b_a
+            w = [x - eps_k * y for x, y in zip(w, step, strict=True)]
+            a -= eps_a * mpf(k + 1) ** -a_power * step_a
     return Run(*map(list, zip(*rows, strict=True)))
 
 
@@ -137,6 +142,23 @@ def minibatch_run(X, y, w, a, eps, eps_a, batches, eps_power=0.0, eps_a_power=0.
     return np.array(ws), np.array(scales)
 
 
+def minibatch_evaluation(X, y, ws, scales, batches, averaging):
+    """What training and evaluation say of the states of `minibatch_run`, as losses of rows, before each step.
+
+    Returns the loss of the whole sample, z normalised by running averages, and that of the batch that the step trains
+    on, z normalised by its own statistics. A layer (PyTorch's) begins with mean 0 and variance 1, moves them by
+    `averaging` at each step, and takes the variance with m - 1.
+    """
+    mean, variance, evaluated, trained = 0.0, 1.0, [], []
+    for w, a, rows in zip(ws, scales, batches, strict=False):
+        evaluated.append(np.mean((y - a * (X @ w - mean) / np.sqrt(variance)) ** 2) / 2)
+        z = X[rows] @ w
+        trained.append(np.mean((y[rows] - a * (z - z.mean()) / z.std()) ** 2) / 2)
+        mean = (1 - averaging) * mean + averaging * z.mean()
+        variance = (1 - averaging) * variance + averaging * z.var(ddof=1)
+    return np.array(evaluated), np.array(trained)
+
+
 def minibatch_run_mp(X, y, w, a, eps, eps_a, batches, weight_decay=0.0, digits=60):
     """The same in many digits: the norm of w and the scale, for each step. Gradients as sums over the rows."""
     with mpmath.workdps(digits):
@@ -169,7 +191,7 @@ def minibatch_run_mp(X, y, w, a, eps, eps_a, batches, weight_decay=0.0, digits=6
 # -------------------------------------------------------------------- theory by brute force
 
 
-def normalized_jacobian_ratio(eigvals, u, N, eps_eff, eps_a, momentum):
+def normalized_jacobian_ratio(eigvals, u, N, eps_eff, eps_a, momentum, nesterov=0):
     """Spectral radius of one step of GD on a x'w/nu at the minimiser w = u, a = nu, but for u itself.
 
     `u` may have a part in the null space of H. No formula of the linearisation enters: the Jacobian of the gradient as
@@ -191,7 +213,10 @@ def normalized_jacobian_ratio(eigvals, u, N, eps_eff, eps_a, momentum):
         jacobian[:, j] = gradient(z[:d], z[d]).imag / 1e-30
     step = np.r_[np.full(d, eps_eff), eps_a][:, None] * jacobian
     eye, zero = np.eye(d + 1), np.zeros((d + 1, d + 1))
-    values, vectors = np.linalg.eig(np.block([[(1 + momentum) * eye - step, -momentum * eye], [eye, zero]]))
+    # Nesterov's rule takes (1 + m) of the newest gradient, and m less of the one before
+    ahead = momentum * nesterov
+    blocks = [[(1 + momentum) * eye - (1 + ahead) * step, ahead * step - momentum * eye], [eye, zero]]
+    values, vectors = np.linalg.eig(np.block(blocks))
     # neutral: what moves no prediction (the scale of w, and w in the null space of H)
     directions = vectors[: d + 1]
     outputs = np.sqrt(eigvals)[:, None] * (

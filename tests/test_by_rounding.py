@@ -5,7 +5,7 @@ import pytest
 
 import olsbn
 from olsbn.certification import exact_cell
-from olsbn.engine import bngd
+from olsbn.dynamics import bngd
 from olsbn.engine.run import Run
 
 
@@ -88,7 +88,7 @@ def test_most_cells_are_not_marked(kind):
 
 @pytest.fixture(scope="module")
 def plateau():
-    problem = olsbn.OLSProblem.from_dataset("diabetes", standardize=True)
+    problem = olsbn.OLSProblem.from_dataset("diabetes", standardize="inputs")
     grid = {"eps": np.geomspace(1e-4, 2e-3, 16), "eps_a": [0.5, 1.0], "n_steps": 2000, "progress": False}
     return problem, grid, olsbn.sweep(problem, **grid)
 

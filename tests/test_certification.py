@@ -85,7 +85,7 @@ def test_roots_of_a_tiny_gap_and_of_a_tiny_signal():
 
 def test_the_plateau_in_many_digits():
     """A mode at the edge of stability, which rounding wakes: float64 is off by 25 decades here (THEORY, section 13)."""
-    problem = OLSProblem.from_dataset("diabetes", standardize=True)
+    problem = OLSProblem.from_dataset("diabetes", standardize="inputs")
     exact = exact_cell(problem, "bngd", {"eps": 3.4e-4, "eps_a": 1.0}, 2000, 1e-10, record=[1000])
     twin = bngd_run_mp(problem, 3.4e-4, 1.0, 2000, digits=400)
     with flint.ctx.workprec(2000):
@@ -96,7 +96,7 @@ def test_the_plateau_in_many_digits():
 
 def test_few_bits_a_step_are_lost():
     """The printed update loses about four a step."""
-    problem = OLSProblem.from_dataset("diabetes", standardize=True)
+    problem = OLSProblem.from_dataset("diabetes", standardize="inputs")
     for eps in (1e-6, 2e-4, 1.0, 1e5):
         assert exact_cell(problem, "bngd", {"eps": eps, "eps_a": 1.0}, 2000, 1e-10).bits_lost < 0.05 * 2000
     # where eps_eff stands above 2/lambda*_d the dynamics itself amplifies: a few tenths of a bit

@@ -60,7 +60,7 @@ BAD_MAPS = [
     (["--data", "wine", "--target", "y"], "--target goes with --csv"),
     (["--data", "wine", "--dim", "3"], "--dim goes with --spectrum"),
     (["--data", "diabets"], "did you mean 'diabetes'?"),
-    (["--data", ""], "unknown data set ''"),
+    (["--data", ""], "unknown --data ''"),
     (["--spectrum", "logspce", "--dim", "3", "--cond", "2"], "did you mean 'logspace'?"),
     (["--spectrum", "logspace", "--cond", "2"], "--dim"),
     (["--spectrum", "logspace", "--dim", "3"], "--cond"),

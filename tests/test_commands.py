@@ -174,7 +174,7 @@ def test_a_method_parameter_that_another_has():
 
 
 def test_run_says_where_rounding_may_decide_and_what_theory_does_not_give():
-    data = ("run", "--data", "diabetes", "--standardize")
+    data = ("run", "--data", "diabetes", "--standardize-inputs")
     marked = call(*data, "--method", "bngd", "--eps", "4.4e-4", "--steps", "1500")
     assert re.search(r"rounding may decide from step \d+ on \(by_rounding\)", marked)
     plain = call(*data, "--method", "bngd", "--eps", "1e-3", "--weight-decay", "0.1", "--steps", "20")

@@ -572,7 +572,7 @@ def test_equal_eigenvalues_are_one_mode_and_what_is_across_it():
 
 def test_a_slaved_mode_does_not_burst_by_rounding():
     """eps_eff rises slowly through 1/lambda*_d: its own amplitude falls to 1e-100, and only rounding revives it."""
-    problem = OLSProblem.from_dataset("diabetes", standardize=True)
+    problem = OLSProblem.from_dataset("diabetes", standardize="inputs")
     eps, record = np.array([2e-4, 3.4e-4, 4.5e-4, 8e-4]), [0, 400, 800]
     ds = olsbn.sweep(problem, eps=eps, n_steps=800, record=record, progress=False)
     for i, value in enumerate(eps):

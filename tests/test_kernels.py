@@ -16,62 +16,15 @@ import tolerances as tol
 import olsbn
 from olsbn import schema
 from olsbn.certification import exact_cell
-from olsbn.engine import bngd, gd, lanes
+from olsbn.dynamics import bngd
+from olsbn.engine import ending, gd
 from olsbn.engine.compile import LANES
-from olsbn.engine.coordinates import decouple, deflate
+from olsbn.engine.gd import decouple
 from olsbn.engine.run import Run
-from olsbn.engine.star_coordinates import diagonalise
+from olsbn.engine.split import deflated, split, star
+from olsbn.engine.step import COUPLED, DECOUPLED
 
 ROOT = Path(olsbn.__file__).parent
-
-# A sweep that meets every path of the kernel: silent modes, early ends, refills, a rescaled lane, several tiles.
-SWEEP = """
-import numpy as np, olsbn
-from olsbn.sweeps.running import digest
-problem = olsbn.OLSProblem(np.geomspace(1, 300, 23), np.where(np.arange(23) % 5 == 2, 0, np.cos(np.arange(23.0))),
-                           np.sin(np.arange(23.0)))
-eps = np.append(np.geomspace(1e-3, 1e6, 60), 1e200)
-for stop in ("steps", "tol"):
-    for method, eps_a in (("bngd", np.linspace(0, 2.1, 7)), ("gd", 1.0)):
-        print(digest(olsbn.sweep(problem, method=method, eps=eps, eps_a=eps_a, n_steps=900, tol=1e-6, stop=stop)))
-"""
-
-# The kernels of further parameters, methods and dimensions.
-FURTHER = """
-import hashlib
-import numpy as np, olsbn
-from olsbn.engine import bngd
-from olsbn.engine.run import Run
-from olsbn.sweeps.running import digest
-rng = np.random.default_rng(0)
-X = rng.standard_normal((40, 7)) * np.geomspace(1, 10, 7)
-sample = olsbn.OLSProblem.from_samples(X, X @ rng.standard_normal(7) + rng.standard_normal(40))
-eps = np.append(np.geomspace(1e-4, 1e3, 40), 1e200)
-for method, how in (
-    ("gd", {"momentum": [0.3, 0.9], "weight_decay": 1e-3}),
-    ("gd", {"eps_power": 0.5, "eps_factor": 0.999}),
-    ("bngd", {"momentum": [0.3, 0.9]}),
-    ("bngd", {"weight_decay": [1e-4, 0.1], "eps_a_power": 0.5}),
-    ("bngd", {"smoothing": 0.1, "momentum": 0.5}),
-    ("wngd", {"eps_a": [0.1, 1.0]}),
-    ("gdnp", None),
-    ("minibatch", {"batch_size": 8, "weight_decay": [0.0, 1e-3]}),
-):
-    more = {} if how is None else {"eps": eps, **how}
-    print(method, how, digest(olsbn.sweep(sample, method=method, n_steps=300, tol=1e-6, progress=False, **more)))
-cells, _ = bngd.tile(bngd.prepare(sample, "deflated"), {"eps": eps, "eps_a": np.linspace(0, 2.1, eps.size)}, Run(300))
-print("deflated", hashlib.sha256(b"".join(cells[name].tobytes() for name in sorted(cells))).hexdigest())
-"""
-
-# Instruction sets the same source is compiled for; the name of the processor alone would change nothing.
-TARGETS = {
-    "native": {},
-    "generic": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
-    "avx2": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse4.2,+avx,+avx2,+fma"},
-    "lanes-8": {"OLSBN_LANES": "8"},
-    "lanes-64": {"OLSBN_LANES": "64"},
-    "other-lanes-generic": {"OLSBN_LANES": "16", "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
-}
 
 
 def python(code, *, cwd=None, **env):
@@ -83,32 +36,10 @@ def python(code, *, cwd=None, **env):
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def digests():
-    return python(SWEEP)
-
-
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the instruction sets are those of x86-64")
-@pytest.mark.parametrize("target", [name for name in TARGETS if name != "native"])
-def test_bits_do_not_depend_on_the_instruction_set_or_the_lanes(target, digests):
-    assert python(SWEEP, **TARGETS[target]) == digests
-
-
-@pytest.fixture(scope="module")
-def further():
-    return python(FURTHER)
-
-
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the instruction sets are those of x86-64")
-@pytest.mark.parametrize("target", [{**TARGETS["avx2"], **TARGETS["lanes-8"]}, TARGETS["other-lanes-generic"]])
-def test_bits_of_further_kernels_do_not_depend_on_them_either(target, further):
-    assert python(FURTHER, **target).splitlines() == further.splitlines()
-
-
 def test_status_codes_agree_with_the_schema():
     for status in schema.Status:
         name = "CANCELLED" if status is schema.Status.NOT_RUN else status.name
-        assert getattr(lanes, name) == status
+        assert getattr(ending, name) == status
 
 
 # -------------------------------------------------------------------- the cache of compiled code
@@ -126,15 +57,25 @@ def test_second_process_reuses_compiled_code(tmp_path):
     files = cache_files(tmp_path)
     stamps = [(tmp_path / f).stat().st_mtime_ns for f in files]
     assert files
-    code = SMALL + "\nfrom olsbn.engine import star; print(sum(star.star_tile.stats.cache_hits.values()))"
+    code = SMALL + "\nfrom olsbn.engine import tile; print(sum(tile.run_tile.stats.cache_hits.values()))"
     assert int(python(code, OLSBN_CACHE_DIR=str(tmp_path))) == 1
     assert [(tmp_path / f).stat().st_mtime_ns for f in cache_files(tmp_path)] == stamps
 
 
 EDITS = {
-    "gd": ("here += weight[i] * x * x", "here += weight[i] * x + x", "run_gd(p, 0.5, n_steps=1).excess.values[1]"),
+    "engine/gd": (
+        "here += weight[i] * x * x",
+        "here += weight[i] * x + x",
+        "run_gd(p, 0.5, n_steps=1).excess.values[1]",
+    ),
     # a file whose functions are called by a compiled function of another file
-    "rules": ("excess > limit", "excess < limit", "run_bngd(p, 0.5, n_steps=1).attrs['status']"),
+    "engine/ending": ("excess > limit", "excess < limit", "run_bngd(p, 0.5, n_steps=1).attrs['status']"),
+    # a description, from which code is written
+    "dynamics/normalizers": (
+        "excess = fma(delta, delta, n)",
+        "excess = fma(delta, n, delta)",
+        "run_bngd(p, 0.5, n_steps=1).excess.values[1]",
+    ),
 }
 
 
@@ -142,7 +83,7 @@ EDITS = {
 def test_edited_source_is_never_served_from_the_cache(module, tmp_path):
     """Same size, same time stamp, other content: what an upgrade with fixed time stamps looks like."""
     shutil.copytree(ROOT, tmp_path / "olsbn", ignore=shutil.ignore_patterns("__pycache__"))
-    source = tmp_path / "olsbn" / "kernels" / f"{module}.py"
+    source = tmp_path / "olsbn" / f"{module}.py"
     old, new, expression = EDITS[module]
     code = f"import olsbn; p = olsbn.OLSProblem([1.0, 3.0], [1.0, 1.0], [0.5, 0.0]); print(olsbn.{expression})"
     env = {"OLSBN_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -259,15 +200,18 @@ def test_gd_ends_by_the_rule_of_all_methods():
 
 def test_deflated_coordinates_reassemble_the_start():
     problem = olsbn.OLSProblem([1.0, 2.0, 7.0, 9.0], [1.0, -2.0, 0.0, 0.5], [0.3, 0.2, -0.7, 1.1])
-    x = deflate(problem)
-    w = np.ldexp(x.u * (x.beta0 + x.start), -x.w_exp)
-    loud = problem.u != 0
-    np.testing.assert_allclose(w, problem.w0[loud], rtol=4e-16)
-    np.testing.assert_array_equal(np.ldexp(x.silent_start, -x.w_exp), problem.w0[~loud])
-    share = x.modes[1::2]
+    x = deflated(problem)
+    coupled, share = problem.u != 0, x.numbers[COUPLED]["p"]
+    # what is carried is w in other units, by a power of two
+    w = problem.u[coupled] * (x.begin["beta"] + x.start[COUPLED]["s"])
+    unit = 2.0 ** round(math.log2(w[0] / problem.w0[0]))
+    np.testing.assert_allclose(w / unit, problem.w0[coupled], rtol=4e-16)
+    alone = np.sqrt(7.0 / problem.explained_var) * problem.w0[2]
+    np.testing.assert_allclose(np.abs(x.start[DECOUPLED]["s"]) / unit, [abs(alone)], rtol=4e-16)
+    np.testing.assert_array_equal(np.ldexp(x.mu[DECOUPLED], -x.eigval_exp), [7.0])
     assert math.fsum(share) == pytest.approx(1, abs=1e-15)
-    assert abs(math.fsum(share * x.start)) < 1e-16
-    np.testing.assert_array_equal(np.ldexp(x.modes[::2], -x.eigval_exp), problem.eigvals[loud])
+    assert abs(math.fsum(share * x.start[COUPLED]["s"])) < 1e-16
+    np.testing.assert_array_equal(np.ldexp(x.numbers[COUPLED]["lam"], -x.eigval_exp), problem.eigvals[coupled])
 
 
 def ulps(values, exact):
@@ -285,46 +229,58 @@ def test_star_coordinates_are_right_to_the_last_bits(seed):
     u = rng.normal(size=d) * 10.0 ** -rng.integers(0, 12, d)
     w = rng.normal(size=d) if seed % 2 else u * (2 + 1e-9 * rng.normal(size=d))
     problem = olsbn.OLSProblem(eigvals, u, w)
-    x, (mu, b, z, *_) = diagonalise(problem), naive.star_mp(problem, digits=200)
-    assert ulps(np.ldexp(x.modes[::2], -x.eigval_exp), mu) <= 1
-    assert ulps(np.ldexp(x.modes[1::2], -x.eigval_exp), b) <= 2
-    exponent = round(math.log2(abs(x.start[0] / float(z[0]))))
-    assert ulps(np.ldexp(x.start, -exponent), z) <= 2
+    x, (mu, b, z, *_) = star(problem), naive.star_mp(problem, digits=200)
+    numbers, start = x.numbers[COUPLED], x.start[COUPLED]["z"]
+    assert ulps(np.ldexp(numbers["mu"], -x.eigval_exp), mu) <= 1
+    assert ulps(np.ldexp(numbers["b"], -x.eigval_exp), b) <= 2
+    assert ulps(numbers["b_over_mu"], [y / m for y, m in zip(b, mu, strict=True)]) <= 3
+    # w in units in which it is near 1, and x that of E
+    unit = mpmath.mpf(float(start[0])) / z[0]
+    assert ulps(start, [unit * y for y in z]) <= 3
 
 
 @pytest.mark.parametrize("d", [2, 7, 60, 300])
 def test_star_coordinates_are_those_of_a_dense_matrix(d):
     """mu, b and z by a dense eigensolver, which is good to d roundings of ||H|| over the gap of neighbours."""
     problem = olsbn.OLSProblem.from_spectrum("linspace", d, 10.0, seed=d)
-    x, E = diagonalise(problem), problem.explained_var
+    x, E = star(problem), problem.explained_var
+    numbers, begun = x.numbers[COUPLED], x.start[COUPLED]["z"]
     q, start = (np.sqrt(problem.eigvals / E) * v for v in (problem.u, problem.w0))
     across = np.eye(d) - np.outer(q, q)
     found, vectors = np.linalg.eigh(across @ np.diag(problem.eigvals) @ across)
-    mu, vectors = np.ldexp(x.modes[::2], -x.eigval_exp), vectors[:, 1:]
+    mu, vectors = np.ldexp(numbers["mu"], -x.eigval_exp), vectors[:, 1:]
     np.testing.assert_allclose(mu, found[1:], rtol=0, atol=10 * d * 2e-16 * 10)
     # b = q'H e is the pull of the solution on a mode; the sign of e is free, and that of b is chosen positive
     pull = vectors.T @ (problem.eigvals * q)
-    np.testing.assert_allclose(np.ldexp(x.modes[1::2], -x.eigval_exp), np.abs(pull), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(np.ldexp(numbers["b"], -x.eigval_exp), np.abs(pull), rtol=1e-9, atol=1e-12)
     z = vectors.T @ start * np.sign(pull)
-    np.testing.assert_allclose(x.start / np.linalg.norm(x.start), z / np.linalg.norm(z), rtol=0, atol=1e-11)
+    np.testing.assert_allclose(begun / np.linalg.norm(begun), z / np.linalg.norm(z), rtol=0, atol=1e-11)
 
 
 def test_star_coordinates_do_not_depend_on_threads():
     problem = olsbn.OLSProblem.from_spectrum("linspace", 700, 100.0)
-    one, two = diagonalise(problem, threads=1), diagonalise(problem, threads=3)
-    np.testing.assert_array_equal(one.modes, two.modes)
-    np.testing.assert_array_equal(one.start, two.start)
+    one, two = star(problem, threads=1), star(problem, threads=3)
+    for name, values in one.numbers[COUPLED].items():
+        np.testing.assert_array_equal(values, two.numbers[COUPLED][name])
+    np.testing.assert_array_equal(one.start[COUPLED]["z"], two.start[COUPLED]["z"])
+
+
+def test_star_and_deflated_coordinates_share_no_root_of_each_other():
+    """Deflated coordinates need the least and the largest root for rates only: they are those of all."""
+    problem = olsbn.OLSProblem.from_spectrum("logspace", 40, 100.0, seed=2)
+    np.testing.assert_array_equal(deflated(problem).mu[COUPLED], star(problem).mu[COUPLED][[0, -1]])
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_star_and_deflated_coordinates_are_witnesses_of_each_other(seed):
+def test_star_and_deflated_coordinates_check_each_other(seed):
+    """Learning rates over eight decades, the ends and the traces of forty cells."""
     rng = np.random.default_rng(seed)
     problem = olsbn.OLSProblem.from_spectrum("logspace", int(rng.integers(2, 60)), 100.0, seed=seed)
     eps = np.geomspace(1e-3, 1e5, 40)
     ask = Run(60, 1e-6, record=np.arange(61))
     (one, first), (two, second) = (
-        bngd.tile(bngd.prepare(problem, kernel), {"eps": eps, "eps_a": np.full(40, 0.8)}, ask)
-        for kernel in ("star", "deflated")
+        bngd.tile(bngd.prepare(problem, form), {"eps": eps, "eps_a": np.full(40, 0.8)}, ask)
+        for form in ("star", "deflated")
     )
     np.testing.assert_array_equal(one["status"], two["status"])
     for name in ("excess", "residual", "a", "w_norm", "eps_eff"):
@@ -332,9 +288,15 @@ def test_star_and_deflated_coordinates_are_witnesses_of_each_other(seed):
 
 
 def test_norm_includes_the_null_space():
-    x = deflate(olsbn.OLSProblem([1.0], [1.0], [3.0], w0_null_norm=4.0))
-    squared = np.array([np.ldexp(3.0, x.w_exp) ** 2])
-    assert x.norm(squared, 0)[0] == pytest.approx(5.0, rel=tol.SUM)
+    x = star(olsbn.OLSProblem([1.0], [1.0], [3.0], w0_null_norm=4.0))
+    squared = np.array([x.facts["U2"] * x.begin["beta"] ** 2])
+    assert x.norm(squared, 0, x.begin["null"])[0] == pytest.approx(5.0, rel=tol.SUM)
+
+
+def test_equal_eigenvalues_are_split_once():
+    problem = olsbn.OLSProblem([1.0, 2.0, 2.0, 2.0, 5.0], [1.0, 2.0, -1.0, 2.0, 0.0], np.ones(5))
+    x = split(problem)
+    assert x.coupled.tolist() == [True, True, False] and np.count_nonzero(x.across) == 2
 
 
 # -------------------------------------------------------------------- start-up

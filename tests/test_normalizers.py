@@ -38,10 +38,13 @@ def test_ratio_is_the_spectral_radius_of_the_jacobian(normalizer, seed):
     if normalizer == "wn":
         eps_a /= problem.eigvals[-1]
     name = "wn" if normalizer == "wn" else "bn"
-    found = normalized_contraction_ratio(problem, eps_eff, eps_a, momentum, delta, normalizer=name)
-    want = twins.normalized_jacobian_ratio(problem.eigvals, problem.u, N, eps_eff, eps_a, momentum)
-    # a double root moves by the square root of what rounding does to the Jacobian
-    assert found == pytest.approx(want, rel=1e-9 if momentum == 0 else 1e-6)
+    for nesterov in (0, 1):
+        found = normalized_contraction_ratio(
+            problem, eps_eff, eps_a, momentum, delta, nesterov=nesterov, normalizer=name
+        )
+        want = twins.normalized_jacobian_ratio(problem.eigvals, problem.u, N, eps_eff, eps_a, momentum, nesterov)
+        # a double root moves by the square root of what rounding does to the Jacobian
+        assert found == pytest.approx(want, rel=1e-9 if momentum == 0 else 1e-6)
 
 
 @pytest.mark.parametrize("normalizer", ["bn", "wn"])
@@ -98,6 +101,12 @@ def test_edge_with_momentum():
     m = np.linspace(0, 0.95, 20)
     assert (heavy_ball_ratio(2 * (1 + m) * (1 - 1e-12), m) < 1).all()
     assert (heavy_ball_ratio(2 * (1 + m) * (1 + 1e-12), m) > 1).all()
+    nesterov = (2 + 2 * m) / (1 + 2 * m)
+    assert (heavy_ball_ratio(nesterov * (1 - 1e-12), m, 1) < 1).all()
+    assert (heavy_ball_ratio(nesterov * (1 + 1e-12), m, 1) > 1).all()
+    for mu in (0.1, 1.0, 1.2):
+        roots = [np.abs(np.roots([1, -(1 + b) * (1 - mu), b * (1 - mu)])).max() for b in m]
+        np.testing.assert_allclose(heavy_ball_ratio(mu, m, 1), roots, rtol=1e-12, atol=1e-15)
     roots = [np.abs(np.roots([1, -(1 + b - mu), b])).max() for b in m for mu in (0.1, 1.0, 3.0)]
     np.testing.assert_allclose([heavy_ball_ratio(mu, b) for b in m for mu in (0.1, 1.0, 3.0)], roots, rtol=1e-12)
 

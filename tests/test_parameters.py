@@ -6,7 +6,8 @@ import tolerances as tol
 
 import olsbn
 from olsbn import OLSProblem
-from olsbn.engine import bngd, gd
+from olsbn.dynamics import bngd
+from olsbn.engine import gd
 from olsbn.engine.run import Run
 
 PROBLEM = OLSProblem.from_spectrum("logspace", 12, 10.0, seed=2)

@@ -1,6 +1,7 @@
 """Pictures: where cells lie, what the legend says, that nothing depends on where the Dataset came from."""
 
 import itertools
+import re
 
 import matplotlib
 import numpy as np
@@ -213,9 +214,9 @@ def test_a_file_draws_the_same(swept, swept_gd, tmp_path):
 def test_redrawing_gives_the_same_bytes(swept, swept_gd, tmp_path, suffix):
     both = maps.beside(swept, swept_gd)
     both.attrs["command"] = "olsbn map --data 'x y'"
-    plotting.save(plotting.map_figure(both), tmp_path / f"a{suffix}", both)
+    plotting.save(plotting.in_style(plotting.map_figure, both), tmp_path / f"a{suffix}", both)
     with matplotlib.rc_context({"font.size": 20, "font.family": "monospace", "savefig.dpi": 30}):  # a user's settings
-        plotting.save(plotting.map_figure(both), tmp_path / f"b{suffix}", both)
+        plotting.save(plotting.in_style(plotting.map_figure, both), tmp_path / f"b{suffix}", both)
     data = (tmp_path / f"a{suffix}").read_bytes()
     assert data == (tmp_path / f"b{suffix}").read_bytes()
     if suffix == ".png":
@@ -246,11 +247,12 @@ def test_the_map_figure_tells_of_both(swept, swept_gd):
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     n = {name: int((ds.status == Status.DIVERGED).sum()) for name, ds in (("BNGD", swept), ("GD", swept_gd))}
     assert f"diverged: BNGD {n['BNGD']} of {swept.status.size}, GD {n['GD']} of {swept_gd.status.size} cells" in texts
-    top, bottom = figure.axes[:2]
+    top = figure.axes[0]
+    bottom, upper = top.child_axes
     assert top.get_xlim() == bottom.get_xlim()
     half = swept.attrs["eig_max"] / 2
     figure.draw_without_rendering()
-    natural = top.child_axes[0].get_xlim()
+    natural = upper.get_xlim()
     np.testing.assert_allclose(natural, np.array(top.get_xlim()) * half, rtol=1e-12)
 
 
@@ -289,7 +291,7 @@ def test_robustness_shows_medians(tmp_path):
         np.testing.assert_allclose(curves["GD"], found.gd_width_decades.median("trial"))
         assert "5 trials" in ax.get_title()
     ds.status.values[0, 0, :3] = Status.NOT_RUN
-    assert "incomplete: 3 cells not run" in plotting.plot_robustness(ds).get_title()
+    assert "incomplete: 3 cells not run" in " ".join(plotting.plot_robustness(ds).get_title().split())
     single = plotting.plot_robustness(ds.isel(trial=1))
     np.testing.assert_allclose(single.lines[0].get_ydata(), found.width_decades.isel(trial=1))
     assert "one trial" in single.get_title()
@@ -403,8 +405,8 @@ def test_a_zoomed_map_has_room_for_its_labels_and_a_scale_of_its_own(problem):
     )
     figure = plotting.map_figure(both)
     figure.draw_without_rendering()
-    top, bottom = figure.axes[:2]
-    assert not top.child_axes
+    top = figure.axes[0]
+    (bottom,) = top.child_axes  # and no second scale above
     colours = mesh_of(top).to_rgba(mesh_of(top).get_array())
     assert len(np.unique(colours.reshape(-1, 4), axis=0)) > 5
     for axis in (bottom.xaxis, top.yaxis):
@@ -429,7 +431,8 @@ def test_colours_as_chosen_on_several_maps(swept, swept_gd, problem):
     norm = matplotlib.colors.Normalize(-3, 0)
     for draw, ds in ((plotting.maps_figure, recorded), (plotting.map_figure, maps.beside(swept, swept_gd))):
         for colours in ({"vmin": 1e-6, "vmax": 1.0, "cmap": "magma"}, {"norm": norm, "cmap": "magma"}):
-            meshes = [mesh_of(ax) for ax in draw(ds, **colours).axes[:2]]
+            first, second = draw(ds, **colours).axes[:2]
+            meshes = [mesh_of(first), mesh_of(first.child_axes[0] if first.child_axes else second)]
             assert {mesh.get_clim() for mesh in meshes} == {(-3, 0) if "norm" in colours else (-6, 0)}
             assert {mesh.get_cmap().name for mesh in meshes} == {"magma"}
         with pytest.raises(ValueError, match="vmin and vmax must be left out with a norm"):
@@ -482,6 +485,140 @@ def test_theory_of_a_run_is_drawn_where_it_came_to_it(problem):
     early = plotting.plot_run(olsbn.run_bngd(problem, 1e-3, n_steps=30))
     assert any("not reached in this run" in text for text in legend_of(early))
     assert all(line.get_xdata().size in (0, 31) for line in early.lines)
+
+
+# ---------------------------------------------------------------- columns of papers, other people's styles
+
+
+@pytest.fixture(scope="module")
+def pictures(problem, swept, swept_gd):
+    """Every function that draws, with something to draw."""
+    family = olsbn.ProblemFamily("linspace", 10.0)
+    swept_family = olsbn.sweep(family, dim=[2, 8, 32], trial=range(3), eps=EPS, n_steps=100, tol=1e-3)
+    found = olsbn.compare(swept, problem)
+    runs = [olsbn.run_bngd(problem, 0.1, n_steps=200), olsbn.run_gd(problem, 0.01, 200)]
+    return {
+        "map": (plotting.plot_map, swept),
+        "one row": (plotting.plot_map, swept_gd),
+        "steps": (lambda ds, **how: plotting.plot_map(ds, "steps_to_tol", **how), swept),
+        "two maps": (plotting.map_figure, maps.beside(swept, swept_gd)),
+        "panels": (plotting.maps_figure, olsbn.sweep(problem, eps=EPS, eps_a=EPS_A, n_steps=50, record=[5, 50])),
+        "run": (plotting.plot_run, runs[0]),
+        "runs": (plotting.run_figure, runs),
+        "robustness": (plotting.plot_robustness, swept_family),
+        "comparison": (plotting.plot_comparison, found),
+        "compared line": (plotting.plot_comparison, olsbn.compare(swept_gd, problem)),
+    }
+
+
+NAMES = [
+    *("map", "one row", "steps", "two maps", "panels", "run", "runs", "robustness", "comparison", "compared line"),
+]
+
+
+def words_of(figure):
+    figure.draw_without_rendering()
+    # ticks outside of the limits have labels, which are not drawn
+    ticks = {
+        label
+        for ax in [*figure.axes, *(child for ax in figure.axes for child in ax.child_axes)]
+        for axis in (ax.xaxis, ax.yaxis)
+        for label in [*axis.get_ticklabels(), *axis.get_ticklabels(minor=True)]
+    }
+    found = [text for text in figure.findobj(matplotlib.text.Text) if text.get_visible() and text.get_text().strip()]
+    return [text for text in found if text not in ticks], [text for text in found if text in ticks]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_column_of_a_paper_is_legible_and_nothing_is_cut(pictures, name):
+    draw, what = pictures[name]
+    figure = plotting.in_style(draw, what, size=(3.3, 2.4))
+    words, ticks = words_of(figure)
+    assert words and min(text.get_fontsize() for text in [*words, *ticks]) >= 7
+    box = figure.bbox
+    for text in words:
+        at = text.get_window_extent()
+        assert at.x0 >= -1 and at.y0 >= -1 and at.x1 <= box.x1 + 1 and at.y1 <= box.y1 + 1, text.get_text()
+    if name != "panels":  # of which each has a third of the width
+        assert max(ax.get_position().height for ax in figure.axes) > 0.25
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_axes_of_the_caller_keep_their_size_and_the_style_is_the_callers(pictures, name):
+    draw, what = pictures[name]
+    with matplotlib.rc_context({"lines.linewidth": 0.3, "font.size": 5.0}):
+        figure = pyplot.figure(figsize=(9, 4), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        place = {"axes": [left, right]} if name == "panels" else {"ax": left}
+        draw(what, **place, title=False, legend=False)
+        assert tuple(figure.get_size_inches()) == (9, 4)
+        assert not figure.legends and left.get_legend() is None and figure.get_suptitle() == ""
+        assert name == "panels" or left.get_title() == ""
+        lines = [line for line in left.lines if line.get_linestyle() not in ("", "None", "none")]
+        assert all(line.get_linewidth() <= 1.0 for line in lines)
+        _, ticks = words_of(figure)
+        assert {text.get_fontsize() for text in ticks} <= {5.0}
+        if name not in ("panels", "robustness", "runs", "run", "one row", "compared line"):
+            assert len(right.lines) == 0
+        if name != "panels":
+            draw(what, ax=right, title="mine")
+            titles = [right.get_title(), figure.get_suptitle()]
+            assert titles.count("mine") == 1
+
+
+def test_the_users_size_is_taken(swept, swept_gd):
+    with matplotlib.rc_context({"figure.figsize": (4.0, 3.0)}):
+        for figure in (plotting.plot_map(swept).figure, plotting.map_figure(maps.beside(swept, swept_gd))):
+            assert tuple(figure.get_size_inches()) == (4, 3)
+
+
+def test_colours_differ_in_lightness():
+    """What lies on a map of colours is grey, white or black: no hue has to be told from another."""
+    from matplotlib.colors import to_rgb
+
+    from olsbn.plotting import look
+
+    for color, _ in look.FLAT.values():
+        assert len(set(to_rgb(color))) == 1
+    assert to_rgb(look.tight()["color"]) == (0, 0, 0)
+    assert len({method.color for method in olsbn.methods().values()}) == len(olsbn.methods())
+
+
+def test_an_edge_is_drawn_where_it_holds(problem):
+    """With momentum the edge of stability is another one."""
+    plain, moved = (olsbn.run(problem, "gd", eps=0.01, momentum=m, n_steps=50) for m in (0.0, 0.9))
+    assert plotting.run_figure([plain]).axes[1].get_ylabel() == "effective rate / edge"
+    assert plotting.run_figure([moved]).axes[1].get_ylabel() == "effective rate"
+    with pytest.raises(TypeError, match=r"a list of results.*\[run\]"):
+        plotting.run_figure(plain)
+
+
+def test_symbols_are_those_of_the_parameters(problem):
+    for name, symbol, words in (
+        ("momentum", "m", "momentum"),
+        ("weight_decay", r"\lambda_{\mathrm{wd}}", "weight decay"),
+        ("eps_a_power", r"\alpha_{a}", "power of the falling rate of the scale"),
+        ("smoothing", r"\delta", "smoothing"),
+    ):
+        ds = olsbn.sweep(problem, eps=EPS, n_steps=5, **{name: [0.0, 0.1, 0.2]})
+        assert plotting.plot_map(ds).get_ylabel() == f"{words} ${symbol}$"
+
+
+def test_counts_are_those_of_what_is_drawn(problem, swept_gd):
+    found = olsbn.compare(swept_gd, problem)
+    part = found.isel(eps=slice(0, 8))
+    labels = " ".join(legend_of(plotting.plot_comparison(part)))
+    codes = part.rate_check.values
+    assert f"not compared: {(codes == -1).sum()} (" in labels
+    assert sum(int(n) for n in re.findall(r"[(,] ?(\d+) [a-z]", labels)) == (codes == -1).sum()
+
+
+def test_titles_in_any_script(swept, tmp_path, recwarn):
+    ds = swept.assign_attrs(problem="住宅価格 $5 <価格>", target_unit="価格 in $")
+    ax = plotting.plot_map(ds)
+    plotting.save(ax.figure, tmp_path / "a.png", ds)
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+    assert ax.get_xlabel().startswith(r"learning rate $\varepsilon$, in 1/(") and r"\$)$^2$" in ax.get_xlabel()
 
 
 # ---------------------------------------------------------------- what is refused

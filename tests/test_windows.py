@@ -108,7 +108,7 @@ def test_measured_windows_that_are_empty_cut_off_or_unbounded():
 
 
 def test_rounding_within_a_window_is_told():
-    problem = OLSProblem.from_dataset("diabetes", standardize=True)
+    problem = OLSProblem.from_dataset("diabetes", standardize="inputs")
     found = measured_window(problem, 1e-60, 5000, eps_a=1.0)
     assert 0 < found.rounding < found.decades
 

@@ -15,3 +15,6 @@ RATE = 1e-10
 CLOSED_FORM = 1e-14
 # Norms and other sums of d <= 200 squares: d/2 roundings.
 SUM = 1e-13
+# One cell over 60 steps in a smooth region against proved numbers: sums of a few modes, 60 roundings that add up at
+# random, and the rounding of the start where it is near a solution.
+STEP = 1e-13

@@ -32,10 +32,22 @@ _BYTES_A_CELL = 600
 )
 @click.option("--tol", type=float, default=1e-10, show_default=True, help="Relative excess that counts as converged.")
 @click.option("--out", metavar="DIR", help="Where the results go (default: results/map-NAME).")
+@click.option(
+    "--check-rounding/--no-check-rounding",
+    default=True,
+    help="Find the cells that rounding decides.",
+)
 @click.option("--workers", type=int, metavar="N", help="Threads (default: all processors).")
 @click.option("--resolve", is_flag=True, help="Prove the cells that rounding decides (olsbn resolve); takes minutes.")
 def map_command(
-    method: str | None, steps: str, tol: float, out: str | None, workers: int | None, resolve: bool, **named: Any
+    method: str | None,
+    steps: str,
+    tol: float,
+    out: str | None,
+    workers: int | None,
+    check_rounding: bool,
+    resolve: bool,
+    **named: Any,
 ) -> None:
     r"""Draw where BNGD, or any method, converges over (eps, eps_a), BNGD beside GD's range.
 
@@ -75,7 +87,9 @@ def map_command(
 
         if "eps" in one.settings and "eps" not in params:
             params["eps"] = maps.default_eps(problem, record[-1], tol)
-        how: dict[str, Any] = {"n_steps": record[-1], "tol": tol} | ({"record": record} if len(record) > 1 else {})
+        how: dict[str, Any] = {"n_steps": record[-1], "tol": tol, "check_rounding": check_rounding} | (
+            {"record": record} if len(record) > 1 else {}
+        )
         spec = SweepSpec.checked(problem, method, params, **how)
         other = one.beside if set(spec.axes) == {"eps_a", "eps"} and len(record) == 1 else ""
         if not spec.axes:
@@ -102,7 +116,7 @@ def map_command(
         def write(work: Path) -> None:
             save_netcdf(ds, work / "map.nc")
             ds.to_zarr(work / "map.zarr", mode="w", consolidated=False)
-            figure = plotting.map_figure(ds) if other else plotting.maps_figure(ds)
+            figure = plotting.in_style(plotting.map_figure if other else plotting.maps_figure, ds)
             plotting.save(figure, work / "map.png", ds)
             plotting.save(figure, work / "map.pdf", ds)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from olsbn.dynamics.base import Method, Param
+    from olsbn.dynamics.base import Method, Option, Param
 
 
 _BYTES_A_VALUE = 200
@@ -33,7 +33,8 @@ def _options() -> list[click.Option]:
     texts: dict[str, tuple[Any, list[str]]] = {}
     for method in METHODS.values():
         for name, item in method.settings.items():
-            texts.setdefault(name, (item, []))[1].append(method.name)
+            if getattr(item, "kind", "") != "steps":  # one number a step is not typed
+                texts.setdefault(name, (item, []))[1].append(method.name)
     options = []
     for name, (item, names) in texts.items():
         default = "" if item.default is None else f"; default {item.default:g}" if _is_number(item) else ""
@@ -79,10 +80,7 @@ def parse(method: Method, given: dict[str, str], *, grids: bool) -> dict[str, An
     for name, text in given.items():
         flag = _flag(name)
         if name in options:
-            choices = options[name].choices
-            if not choices and not text.isdigit():
-                raise ValueError(f"{flag} must be a whole number >= 0, got {text!r}")
-            found[name] = text if choices else int(text)
+            found[name] = _option(options[name], flag, text)
         elif name in params:
             grid = Grid.parse(flag, text, log=params[name].spacing == "log")
             if ":" in text and not grids:
@@ -93,3 +91,16 @@ def parse(method: Method, given: dict[str, str], *, grids: bool) -> dict[str, An
             having = [other.name for other in METHODS.values() if name in {p.name for p in other.params}]
             raise ValueError(f"{flag} goes with {' or '.join(having)}, got it with --method {method.name}")
     return found
+
+
+def _option(option: Option, flag: str, text: str) -> Any:
+    if option.choices:
+        return text
+    if option.kind == "count":
+        if not text.isdigit():
+            raise ValueError(f"{flag} must be a whole number >= 0, got {text!r}")
+        return int(text)
+    try:
+        return option.checked(float(text))
+    except ValueError:
+        raise ValueError(f"{flag} must be a number in [0, 1], got {text!r}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 @click.option("--vmin", type=float, help="Lower end of the colours.")
 @click.option("--vmax", type=float, help="Upper end of the colours.")
 @click.option("--cmap", metavar="NAME", help="A colour map of matplotlib.")
+@click.option("--size", metavar="WxH", help="Width and height in inches, such as 3.3x2.4 for a column of a paper.")
+@click.option("--style", "style_of", metavar="FILE", help="A style sheet of matplotlib, or the name of one.")
+@click.option("--no-title", is_flag=True, help="Leave out the title.")
+@click.option("--no-legend", is_flag=True, help="Leave out the legend.")
 def plot_command(
     result: str,
     out: str | None,
@@ -39,6 +44,10 @@ def plot_command(
     select: tuple[str, ...],
     x: str | None,
     y: str | None,
+    size: str | None,
+    style_of: str | None,
+    no_title: bool,
+    no_legend: bool,
     **colours: Any,
 ) -> None:
     r"""Draw any result: a sweep, a map, a run, as a store, a .nc file or a directory.
@@ -52,6 +61,7 @@ def plot_command(
       olsbn plot robust.zarr --quantity excess --select eps_a=1 --y dim
       olsbn plot results/map-diabetes --quantity rate_sim
       olsbn plot results/run-diabetes/bngd.nc
+      olsbn plot results/map-diabetes --size 3.3x2.4 --no-title --out column.pdf
     """
     path = Path(result)
     with bad_input():
@@ -64,12 +74,16 @@ def plot_command(
         if quantity is not None:
             nearest("quantity", quantity, list(plotting.QUANTITIES))
         ds, picked = _picked(ds, {"dim": dim, "trial": trial}, select)
-        draw = _figure(runs, ds, quantity, x, y, {name: value for name, value in colours.items() if value is not None})
+        look: dict[str, Any] = {"size": _inches(size), "style_of": _sheet(style_of)}
+        words: dict[str, Any] = {name: False for name, off in (("title", no_title), ("legend", no_legend)) if off}
+        chosen = {name: value for name, value in colours.items() if value is not None}
+        draw, what, how = _picture(runs, ds, quantity, x, y, chosen)
+        figure = plotting.in_style(draw, what, **how, **words, **look)
         picked += f"-{quantity}" if quantity else ""
         place = path if path.name else path.resolve()
         target = Path(out) if out is not None else place.with_name(f"{path.stem}{picked}.png")
     with may_fail(f"writing {target}"):
-        plotting.save(draw, target, ds)
+        plotting.save(figure, target, ds)
     click.echo(f"picture     {target}")
 
 
@@ -78,6 +92,8 @@ def _runs(path: Path) -> list[xr.Dataset]:
     files = sorted(path.glob("*.nc")) if path.is_dir() and not (path / "zarr.json").exists() else [path]
     if not files or not all(file.is_file() and file.suffix == ".nc" for file in files):
         return []
+    if path.is_dir() and (links := [file for file in files if file.is_symlink()]):
+        raise ValueError(f"{links[0]} must be a regular file, got a symbolic link")
     found = [open_result(file) for file in files]
     return found if all(tuple(ds.dims) == ("step",) and "status" not in ds for ds in found) else []
 
@@ -109,9 +125,36 @@ def _picked(ds: xr.Dataset, whole: dict[str, int | None], select: tuple[str, ...
     return ds, picked
 
 
-def _figure(
+def _inches(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+\.?\d*)x(\d+\.?\d*)", text)
+    if not found or not all(1 <= float(side) <= 40 for side in found.groups()):
+        raise ValueError(f"--size must be WxH, two numbers of inches in [1, 40], got {text!r}")
+    return float(found[1]), float(found[2])
+
+
+def _sheet(text: str | None) -> Any:
+    """Return what a style sheet sets, refusing what matplotlib cannot read."""
+    if text is None:
+        return ()
+    import matplotlib.style
+    from matplotlib import rc_params_from_file
+
+    if text in matplotlib.style.available:
+        return text
+    if not Path(text).is_file():
+        raise ValueError(f"--style must be a file or one of matplotlib's styles, got {text!r}")
+    try:
+        return dict(rc_params_from_file(text, use_default_template=False))
+    except (ValueError, UnicodeError) as err:
+        raise ValueError(f"--style must be a style sheet of matplotlib, got {text}: {err}") from None
+
+
+def _picture(
     runs: list[xr.Dataset], ds: xr.Dataset, quantity: str | None, x: str | None, y: str | None, colours: dict[str, Any]
-) -> Any:
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Return the function that draws a result, what it draws, and its further arguments."""
     from olsbn import maps, plotting
     from olsbn.results.measures import bands
 
@@ -119,25 +162,26 @@ def _figure(
     if runs:
         if not plain:
             raise ValueError("--quantity, --x, --y and colours go with a map, got them with a run")
-        return plotting.run_figure(runs)
+        return plotting.run_figure, runs, {}
     if "width_decades" in ds:
-        return plotting.in_style(plotting.plot_robustness, bands(ds))
+        return plotting.plot_robustness, bands(ds), {}
     if "status_check" in ds:
-        return plotting.in_style(plotting.plot_comparison, ds)
+        return plotting.plot_comparison, ds, {}
     ds, *other = maps.apart(whole := ds)
+    how: dict[str, Any] = {"quantity": quantity or "excess", **colours}
     if other and x is None and y is None:
-        return plotting.map_figure(whole, quantity or "excess", **colours)
+        return plotting.map_figure, whole, how
     if "status" not in ds:
         raise ValueError(
             f"the result must be a sweep, a map or a run, got one with {', '.join(map(str, ds.data_vars))}"
         )
     if plain and "eps" in ds.dims and "dim" in ds.dims:
-        return plotting.in_style(plotting.plot_robustness, bands(ds))
+        return plotting.plot_robustness, bands(ds), {}
     if x is None and y is None and "eps" not in ds.dims:
         dims = ", ".join(map(str, ds.dims)) or "none"
         raise ValueError(f"the result must have an axis eps to be drawn without --x, got {dims}")
+    how |= {"x": x, "y": y}
     parts = maps.panels(ds, quantity or "excess", x, y)
     if len(parts) == 1:
-        return plotting.in_style(plotting.plot_map, parts[0][1], quantity=quantity or "excess", x=x, y=y, **colours)
-    titles = [title for title, _ in parts]
-    return plotting.maps_figure([part for _, part in parts], quantity or "excess", x=x, y=y, titles=titles, **colours)
+        return plotting.plot_map, parts[0][1], how
+    return plotting.maps_figure, [part for _, part in parts], how | {"titles": [title for title, _ in parts]}

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from olsbn.cli.problem import make_problem, problem_options
+from olsbn.cli.problem import make_problem, problem_named, problem_options
 from olsbn.cli.results import open_result
 from olsbn.cli.shell import FAILURES, bad_input, main, stops_in_time
 
@@ -37,8 +37,7 @@ def resolve_command(
         from olsbn.results.resolution import resolve
 
         ds = open_result(Path(result))
-        named = any(value is not None and value is not False for value in options.values())
-        problem = make_problem(**options) if named else None
+        problem = make_problem(**options) if problem_named(options) else None
         with stops_in_time(f"interrupted; what is proved is kept in {out}, and the same command goes on from there"):
             found = resolve(ds, problem, cells, store=out, workers=workers)
     facts = found.attrs

@@ -96,28 +96,7 @@ def picture_path(out: str | None) -> Path | None:
 
 
 def open_result(path: Path) -> xr.Dataset:
-    """Open any result: the store of a sweep, a NetCDF file, or a directory of `olsbn map`.
+    """Open any result, whoever made it: see `olsbn.results.opening`."""
+    from olsbn.results import opening
 
-    Stores are opened after a look at their checksums, so that damage is named instead of drawn.
-    """
-    import xarray as xr
-
-    if path.is_file():
-        if path.suffix != ".nc":
-            raise ValueError(f"a result must be a Zarr store, a directory with one in it, or a .nc file, got {path}")
-        with xr.open_dataset(path, engine="h5netcdf") as ds:
-            return ds.load()
-    if path.is_dir() and not (path / "zarr.json").exists() and len(inside := sorted(path.glob("*.zarr"))) == 1:
-        path = inside[0]
-    if (path / "zarr.json").exists() and not (path / "inputs").exists():
-        return xr.open_zarr(path, chunks=None, consolidated=False)  # of a map, or made by xarray
-    from olsbn.sweeps.store import Store
-
-    store = Store(path)
-    damaged = [store.path / name for name in store.damaged_inputs()]
-    damaged += [file for tile in store.tiling if store.is_done(tile) for file in store.damaged_files(tile)]
-    if damaged:
-        raise ValueError(
-            f"{damaged[0]} is damaged (of {len(damaged)} files); the command that made the store restores it"
-        )
-    return store.dataset()
+    return opening.open_result(path)

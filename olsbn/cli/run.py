@@ -34,10 +34,16 @@ _LOOK, _LONGER = 20_000, 1e8
     "--steps", type=int, default=2000, show_default=True, metavar="K", help="Number of steps; up to 20000 are recorded."
 )
 @click.option("--tol", type=float, default=1e-10, show_default=True, help="Relative excess that counts as converged.")
+@click.option("--check-rounding/--no-check-rounding", default=True, help="Find the steps that rounding decides.")
 @click.option(
     "--out", metavar="DIR", help="Where the results go (default: results/run-NAME, run-M-NAME of one method)."
 )
-def run_command(method: str, steps: int, tol: float, out: str | None, **named: Any) -> None:
+@click.option(
+    "--check-rounding/--no-check-rounding",
+    default=True,
+    help="Whether cells that rounding decides are found and flagged.",
+)
+def run_command(method: str, steps: int, tol: float, out: str | None, check_rounding: bool, **named: Any) -> None:
     r"""Run GD and BNGD, or any method, once and draw every step.
 
     \b
@@ -83,7 +89,7 @@ def run_command(method: str, steps: int, tol: float, out: str | None, **named: A
         with may_fail("the run"):
             record = max(1, -(-steps // 20_000))
             runs = {
-                name: run(problem, name, n_steps=steps, record=record, tol=tol, **params)
+                name: run(problem, name, n_steps=steps, record=record, tol=tol, check_rounding=check_rounding, **params)
                 for name, params in given.items()
             }
 
@@ -91,7 +97,7 @@ def run_command(method: str, steps: int, tol: float, out: str | None, **named: A
             for name, ds in runs.items():
                 ds.attrs["command"] = command_line()
                 save_netcdf(ds, work / f"{name}.nc")
-            figure = plotting.run_figure(list(runs.values()))
+            figure = plotting.in_style(plotting.run_figure, list(runs.values()))
             for suffix in ("png", "pdf"):
                 plotting.save(figure, work / f"run.{suffix}", next(iter(runs.values())))
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NoReturn
 import click
 
 from olsbn import __version__
+from olsbn.files import printable
 
 # Exit codes: 0 done, 1 finished with failures, 2 bad input, 128 + signal number when interrupted.
 FAILURES, BAD_INPUT = 1, 2
@@ -89,7 +90,8 @@ class _Group(click.Group):
 def complain(message: str, ctx: click.Context | None = None) -> None:
     """Say in one line on standard error what is wrong."""
     ctx = ctx or click.get_current_context(silent=True)
-    click.echo(f"{ctx.command_path if ctx else 'olsbn'}: {' '.join(message.split())}", err=True)
+    text = printable(" ".join(message.split()))  # of a file's title, say, which may be anybody's
+    click.echo(f"{ctx.command_path if ctx else 'olsbn'}: {text}", err=True)
 
 
 @contextmanager

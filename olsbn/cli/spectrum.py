@@ -9,7 +9,7 @@ import click
 
 from olsbn.cli.problem import make_problem, problem_options
 from olsbn.cli.shell import bad_input, main
-from olsbn.cli.text import numbers_text
+from olsbn.cli.text import numbers_text, remarks
 
 
 @main.command("spectrum")
@@ -48,6 +48,10 @@ def spectrum_command(as_json: bool, **named: Any) -> None:
         found: dict[str, Any] = {"problem": problem.label, "fingerprint": problem.fingerprint}
         found |= {name: value if math.isfinite(value) else None for name, value, _ in table}
         found |= {
+            "n_inputs": problem.n_inputs,
+            "n_dropped_rows": problem.n_dropped_rows,
+            "target_scale": problem.target_scale,
+            "remarks": list(problem.remarks),
             "eigvals": report.eigvals.tolist(),
             "eigvals_star": report.eigvals_star.tolist(),
             "note": regimes.note,
@@ -59,6 +63,9 @@ def spectrum_command(as_json: bool, **named: Any) -> None:
         click.echo(f"{name:<19}{value:<18}{what}".rstrip())
     for name, eigvals in (("eigvals", report.eigvals), ("eigvals_star", report.eigvals_star)):
         click.echo(f"{name:<19}{numbers_text(eigvals)}")
+    for line in remarks(problem):
+        name, _, text = line.partition(" ")
+        click.echo(f"{name:<19}{text.strip()}")
     if regimes.decades <= 0:
         click.echo(
             "note               eps_2 <= eps_1: no plateau; the effective rate rises up to about eps = "

@@ -48,6 +48,7 @@ def sweep_command(config: str, out: str, workers: int | None, scheduler: str | N
             raise ValueError(f"--out must be in a directory that exists, got {out}")
         if not path.exists():
             toml.check_disk(spec, path.parent)
+        from olsbn.files import UnsafeFile
         from olsbn.sweeps.running import fill
         from olsbn.sweeps.store import StoreError
 
@@ -63,7 +64,7 @@ def sweep_command(config: str, out: str, workers: int | None, scheduler: str | N
                 spec, path, shard=part, workers=workers, client=client, progress=True, command=command_line(),
                 say=lambda text: click.echo(text, err=True),
             )  # fmt: skip
-        except (StoreError, OSError) as err:
+        except (StoreError, UnsafeFile, OSError) as err:
             if isinstance(err, OSError) and err.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
             raise click.UsageError(sentence(err), click.get_current_context()) from err

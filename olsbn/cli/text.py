@@ -14,11 +14,24 @@ if TYPE_CHECKING:
 
 
 def describe(problem: OLSProblem) -> str:
-    """Return a problem in one line."""
+    """Return a problem in one line, and one more for each remark on its data and for the unit of learning rates."""
     from olsbn.theory import spectral_report
 
     report = spectral_report(problem)
-    return f"{problem.label}: d = {report.rank}, cond = {report.cond:.6g}, cond* = {report.cond_star:.6g}"
+    lines = [f"{problem.label}: d = {report.rank}, cond = {report.cond:.6g}, cond* = {report.cond_star:.6g}"]
+    return "\n".join([*lines, *remarks(problem)])
+
+
+def remarks(problem: OLSProblem) -> list[str]:
+    """Return what was lost or assumed when data were read, and in which unit learning rates count, a line each."""
+    lines = [f"data        {remark}" for remark in problem.remarks]
+    if problem.target_unit is not None:
+        deviation = math.sqrt(problem.target_var)
+        lines.append(
+            f"unit        eps of BNGD counts in 1/{problem.target_unit!r}^2; its standard deviation is {deviation:.4g} "
+            "(--standardize: 1)"
+        )
+    return lines
 
 
 def numbers_text(values: np.ndarray, ends: int = 3) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn._validate import FloatArray, as_count, as_floats, one_of, shortened
+from olsbn._validate import FloatArray, as_count, as_floats, as_real, one_of, shortened
 from olsbn.dynamics.predictions import Theory
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Param:
         if callable(value):
             raise TypeError(
                 f"{self.name} must be a number or a vector of them, got {shortened(value)} "
-                "(schedules are eps_power, eps_factor and eps_a_power)"
+                "(schedules are eps_power, eps_factor, eps_a_power, schedule and eps_factors)"
             )
         array = as_floats(self.name, value)
         if array.ndim > 1:
@@ -74,16 +74,45 @@ class Param:
 
 @dataclass(frozen=True)
 class Option:
-    """A setting of a method that is no number of a grid: one of some names, or a whole number such as a seed."""
+    """A setting of a method that is not a number of a grid, the same for all cells of a sweep.
+
+    Attributes
+    ----------
+    name, meaning : str
+    default : any
+    choices : tuple of str
+        The names allowed, for one of some names.
+    kind : {"count", "share", "steps"}
+        Without choices: a whole number >= 0, a number in [0, 1], or a number >= 0 for each step and one for the last.
+    neutral : bool
+        Whether the default changes nothing, so that results do not name it.
+    """
 
     name: str
     meaning: str
     default: Any
-    choices: tuple[str, ...] = ()  # none: a whole number >= 0
+    choices: tuple[str, ...] = ()
+    kind: str = "count"
+    neutral: bool = False
 
-    def checked(self, value: Any) -> Any:
+    def checked(self, value: Any, n_steps: int | None = None) -> Any:
         """Return the value, refusing what is not allowed."""
-        return one_of(self.name, value, self.choices) if self.choices else as_count(self.name, value)
+        if self.choices:
+            return one_of(self.name, value, self.choices)
+        if self.kind == "count":
+            return as_count(self.name, value)
+        if self.kind == "share":
+            share = as_real(self.name, value)
+            if not 0 <= share <= 1:
+                raise ValueError(f"{self.name} must lie in [0, 1], got {share!r}")
+            return share
+        if value is None:
+            return None
+        values = as_floats(self.name, value)
+        if values.ndim != 1 or (n_steps is not None and values.size != n_steps + 1) or (values < 0).any():
+            wanted = "n_steps + 1" if n_steps is None else f"n_steps + 1 = {n_steps + 1}"
+            raise ValueError(f"{self.name} must be {wanted} numbers >= 0, got {shortened(value)}")
+        return tuple(values.tolist())
 
 
 @dataclass(frozen=True)
@@ -129,6 +158,10 @@ class Method:
         Of its curves in figures.
     needs_sample : bool
         Whether it runs on the problem's sample and not on its moments alone.
+    unsteady : tuple of str
+        Options with which a run has no contraction ratio.
+    check_options : callable, optional
+        Refuses options that do not go together, ``check_options({name: value})``.
     exact : callable or None
         ``exact(problem, {name: float}, ask)`` proves how a cell runs (`olsbn.balls`), with parameters and options by
         name; None: there are no proofs of it.
@@ -151,6 +184,8 @@ class Method:
     in_run: tuple[str, ...] = ()
     color: str = "#5a5a5a"
     needs_sample: bool = False
+    unsteady: tuple[str, ...] = ()
+    check_options: Callable[[Mapping[str, Any]], None] | None = None
     exact: Callable[[OLSProblem, Mapping[str, Any], Ask], Exact] | None = None
 
     @property
@@ -197,6 +232,16 @@ class Method:
             found[param.name] = array
         return found
 
-    def checked_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def checked_options(self, given: Mapping[str, Any], n_steps: int | None = None) -> dict[str, Any]:
         """Check options by name and return all of them."""
-        return {option.name: option.checked(given.get(option.name, option.default)) for option in self.options}
+        found = {
+            option.name: option.checked(given.get(option.name, option.default), n_steps) for option in self.options
+        }
+        if self.check_options is not None:
+            self.check_options(found)
+        return found
+
+    def told(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that a result names: all but those that change nothing."""
+        silent = {option.name: option.default for option in self.options if option.neutral}
+        return {name: value for name, value in options.items() if name not in silent or value != silent[name]}

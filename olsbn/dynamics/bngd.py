@@ -16,9 +16,11 @@ from olsbn.dynamics.groups import (
     EPS_POWER,
     MOMENTUM,
     NESTEROV,
+    SCHEDULES,
     SMOOTHING,
     WEIGHT_DECAY,
     InTwoCoordinates,
+    check_schedule,
     exactly,
     iterate,
     without_a_limit,
@@ -36,21 +38,23 @@ _FURTHER = (MOMENTUM, NESTEROV, WEIGHT_DECAY, EPS_POWER, EPS_FACTOR, EPS_A_POWER
 _STAR, _DEFLATED = Star(), Deflated()
 
 
-def prepare(problem: OLSProblem, form: str | None = None) -> InTwoCoordinates:
+def prepare(problem: OLSProblem, form: str | None = None, **schedule: Any) -> InTwoCoordinates:
     """Return the coordinates that `tile` iterates; `form` is "star" or "deflated" where one of them is wanted."""
-    return InTwoCoordinates(problem, _STAR, _DEFLATED, form)
+    return InTwoCoordinates(problem, _STAR, _DEFLATED, form, **schedule)
 
 
 def tile(x: InTwoCoordinates, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
     """Run cells; see `olsbn.engine.cells.execute` for what comes back."""
-    return iterate(x.step, x.coordinates, params, run, identity=params.get("smoothing"))
+    return iterate(x.step, x.coordinates, params, run, params.get("smoothing"), x.schedule)
 
 
 def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
     from olsbn.theory import bngd_contraction_ratio, normalized_contraction_ratio
 
     rate = bngd_contraction_ratio(problem, cells["eps_eff"], params["eps_a"], excited=True)
-    momentum, smoothing = (np.broadcast_to(params[p.name], np.shape(rate)) for p in (MOMENTUM, SMOOTHING))
+    momentum, nesterov, smoothing = (
+        np.broadcast_to(params[p.name], np.shape(rate)) for p in (MOMENTUM, NESTEROV, SMOOTHING)
+    )
     coupled = (momentum != 0) | (smoothing != 0)
     if np.any(coupled):
         null_share: Any = 0.0
@@ -58,8 +62,9 @@ def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, An
             null_share = (cells["a"] ** 2 - problem.explained_var) / smoothing - float(problem.u @ problem.u)
             null_share = np.where(np.isfinite(null_share), np.maximum(null_share, 0), 0)
         general = normalized_contraction_ratio(
-            problem, cells["eps_eff"], params["eps_a"], momentum, smoothing, null_share=null_share, excited=True
-        )
+            problem, cells["eps_eff"], params["eps_a"], momentum, smoothing, nesterov=nesterov, null_share=null_share,
+            excited=True,
+        )  # fmt: skip
         rate = np.where(coupled, general, rate)
     return np.where(without_a_limit(params), np.nan, rate)
 
@@ -161,6 +166,9 @@ METHOD = Method(
     sources=("Cai, Li, Shen 2019", "Arora, Li, Lyu 2019"),
     beside="gd",
     reducible=("smoothing",),
-    color="#1f5fa8",
+    options=SCHEDULES,
+    unsteady=("schedule", "eps_factors"),
+    check_options=check_schedule,
+    color="#0072b2",
     exact=exactly(_STAR, identity=lambda params: params.get("smoothing", 0)),
 )

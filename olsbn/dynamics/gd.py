@@ -16,7 +16,10 @@ from olsbn.dynamics.groups import (
     EPS_POWER,
     MOMENTUM,
     NESTEROV,
+    SCHEDULES,
     WEIGHT_DECAY,
+    Schedule,
+    check_schedule,
     exactly,
     is_neutral,
     iterate,
@@ -47,7 +50,7 @@ class Steps(Step):
     state = ("e", "y")
     sums = ("X",)
     params = {"eps": None, "momentum": 0.0, "nesterov": 0.0, "decay": 0.0, "factor": 1.0}
-    variants = (("momentum", "nesterov"), ())
+    folds = ("momentum", "nesterov"), ("factor",)
     units = {
         "lam": (0, 1), "share": (-2, 0), "u": (1, 0), "e": (1, 0), "eps": (0, -1), "norm2": (2, 0),
     }  # fmt: skip
@@ -96,8 +99,9 @@ _STEPS = Steps()
 class _Prepared:
     """A problem for the closed form, and for the steps."""
 
-    def __init__(self, problem: OLSProblem) -> None:
+    def __init__(self, problem: OLSProblem, **schedule: Any) -> None:
         self._problem = problem
+        self.schedule = Schedule(**schedule)
 
     @cached_property
     def closed(self) -> Any:
@@ -113,7 +117,7 @@ class _Prepared:
 def _tile(x: _Prepared, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
     """Run cells, those of plain GD in closed form."""
     n = params["eps"].size
-    closed = np.broadcast_to(is_neutral(params, _FURTHER), (n,))
+    closed = np.broadcast_to(is_neutral(params, _FURTHER), (n,)) & (x.schedule.factors(run.n_steps) is None)
     found: tuple[Arrays, Arrays] = {}, {}
     for where_, part in ((closed, kernel("gd", "tile")), (~closed, _by_steps)):
         if where_.any():
@@ -125,7 +129,7 @@ def _tile(x: _Prepared, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
 
 
 def _by_steps(x: _Prepared, params: Arrays, run: Run) -> tuple[Arrays, Arrays]:
-    return iterate(_STEPS, x.steps, params, run)
+    return iterate(_STEPS, x.steps, params, run, schedule=x.schedule)
 
 
 def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
@@ -134,7 +138,9 @@ def _rate(problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, An
     momentum = np.asarray(params["momentum"])
     rate = gd_contraction_ratio(problem, params["eps"], excited=True)
     if np.any(momentum):
-        heavy = gd_momentum_contraction_ratio(problem, params["eps"], momentum, excited=True)
+        heavy = gd_momentum_contraction_ratio(
+            problem, params["eps"], momentum, nesterov=params["nesterov"], excited=True
+        )
         rate = np.where(momentum == 0, rate, heavy)
     return np.where(without_a_limit(params), np.nan, rate)
 
@@ -174,7 +180,8 @@ def _exact(problem: OLSProblem, params: Mapping[str, Any], ask: Ask) -> Exact:
     """Prove a cell, one of plain GD in closed form; see `olsbn.dynamics.base.Method`."""
     from olsbn.balls import closed_form
 
-    if is_neutral(params, _FURTHER):
+    unscheduled = params.get("schedule", "constant") == "constant" and params.get("eps_factors") is None
+    if unscheduled and is_neutral(params, _FURTHER):
         return closed_form(problem, params["eps"], ask)
     return _by_balls(problem, params, ask)
 
@@ -216,6 +223,9 @@ METHOD = Method(
     # closed form: a step costs nothing, but finding the first one within the tolerance costs some powers
     work=lambda dim, n_steps: float(dim) * min(n_steps, 500),
     reducible=(),
-    color="#c46a00",
+    options=SCHEDULES,
+    unsteady=("schedule", "eps_factors"),
+    check_options=check_schedule,
+    color="#d55e00",
     exact=_exact,
 )

@@ -76,6 +76,6 @@ METHOD = Method(
     ),
     step="a = w'g/sigma,  w <- w + (g/q - H w)/lambda_max,  q = w'g/sigma^2,  sigma^2 = w'H w",
     sources=("Kohler et al. 2019",),
-    color="#2e7d32",
+    color="#009e73",
     exact=_exact,
 )

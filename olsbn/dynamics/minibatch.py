@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from olsbn.dynamics.base import Method, Option
+from olsbn.dynamics.base import Method, Option, Param
 from olsbn.dynamics.bngd import first_eps
 from olsbn.dynamics.groups import BATCH_SIZE, EPS, EPS_A, EPS_A_POWER, EPS_POWER, REPLICATE, WEIGHT_DECAY, kernel
 from olsbn.dynamics.predictions import Theory
 
+AVERAGING = Param(
+    "averaging",
+    "mu",
+    "weight of a new batch in the running averages that `excess_running` is evaluated with (layers: 0.1); 0: none kept",
+    default=0.0,
+    high=1.0,
+)
+
 METHOD = Method(
     name="minibatch",
     summary="stochastic gradient descent with batch normalization by the statistics of each batch",
-    params=(EPS, EPS_A, BATCH_SIZE, REPLICATE, EPS_POWER, EPS_A_POWER, WEIGHT_DECAY),
-    columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "a", "rate_sim", "rate_theory"),
+    params=(EPS, EPS_A, BATCH_SIZE, REPLICATE, EPS_POWER, EPS_A_POWER, WEIGHT_DECAY, AVERAGING),
+    columns=(
+        "status",
+        "steps_to_tol",
+        "n_steps_run",
+        "excess",
+        "excess_running",
+        "excess_batch",
+        "gap",
+        "eps_eff",
+        "w_norm",
+        "a",
+        "by_rounding",
+        "rate_sim",
+        "rate_theory",
+    ),
     prepare=kernel("minibatch", "prepare"),
     tile=kernel("minibatch", "tile"),
     numbers=("olsbn.engine.minibatch",),
@@ -24,12 +46,12 @@ METHOD = Method(
         Option("seed", "of the streams of batches", 0),
         Option(
             "sampling",
-            "rows in a new order each epoch, drawn with replacement, or fresh from N(0, H)",
+            "rows in a new order each epoch, drawn with replacement, fresh from N(0, H), or in a single order",
             "epoch",
-            ("epoch", "replacement", "gaussian"),
+            ("epoch", "replacement", "gaussian", "single"),
         ),
     ),
     in_run=("batches",),
     needs_sample=True,
-    color="#b03a2e",
+    color="#56b4e9",
 )

@@ -14,7 +14,7 @@ Units: E = u'Hu = 1. In the H-inner product, ``w ~ beta u + v`` with v across u,
 ``omega = ||w||^2/sigma^2`` gives 1/tau^2 = h + c omega, and with theta = c omega tau^2 (0 for BN, 1 for weight
 normalization) the gradient, divided by the learning rate, moves v by ``(R + A H) v - B (H u across u)``:
 
-    A = (alpha/sigma^2) (cos + theta delta)     B = (alpha/sigma) (n - theta delta cos)     R = -c tau^2 alpha delta/sigma^2
+    A = (alpha/sigma^2) (cos + theta delta)   B = (alpha/sigma) (n - theta delta cos)   R = -c tau^2 alpha delta/sigma^2
 
 so R, with the decay, only scales w. n and delta vanish at a minimiser, beta, cos and a at a saddle, and none of them is
 computed as a difference: delta follows from its own changes,
@@ -34,9 +34,6 @@ from olsbn.engine.step import COUPLED, DECOUPLED, Step
 # The modules whose source makes the numbers.
 NUMBERS = "olsbn.dynamics.normalizers", "olsbn.dynamics.groups", "olsbn.engine.cells", "olsbn.engine.split"
 
-_SCHEDULE = ("factor", "factor_a")
-_HEAVY = ("momentum", "nesterov")
-
 
 class Normalized(Step):
     """The part of the step that both systems of coordinates share: all but the modes."""
@@ -45,20 +42,11 @@ class Normalized(Step):
         "eps": None, "eps_a": None, "momentum": 0.0, "nesterov": 0.0, "decay": 0.0, "identity": 0.0, "factor": 1.0,
         "factor_a": 1.0,
     }  # fmt: skip
-    variants = (
-        (*_HEAVY, *_SCHEDULE, "decay", "identity"),
-        (*_HEAVY, *_SCHEDULE, "decay"),
-        (*_HEAVY, "identity"),
-        _HEAVY,
-        ("nesterov", "identity"),
-        ("nesterov",),
-        ("identity",),
-        (),
-    )
+    folds = ("momentum", "nesterov"), ("nesterov",), ("factor", "factor_a", "decay"), ("identity",)
     units = {
-        "eps": (2, -1), "identity": (0, 1), "beta": (1, 0), "beta_now": (1, 0), "y_beta": (1, 0), "null": (1, -0.5), "null_now": (1, -0.5),
-        "y_null": (1, -0.5), "moved": (1, -0.5), "A": (0, -1), "B": (1, -1), "L": (0, 1), "U2": (0, -1),
-        "K": (0, 1), "inverse_top": (0, -1), "mu": (0, 1), "V": (2, 0), "S": (1, 1), "peak": (0, -1),
+        "eps": (2, -1), "identity": (0, 1), "beta": (1, 0), "beta_now": (1, 0), "y_beta": (1, 0), "null": (1, -0.5),
+        "null_now": (1, -0.5), "y_null": (1, -0.5), "moved": (1, -0.5), "A": (0, -1), "B": (1, -1), "L": (0, 1),
+        "U2": (0, -1), "K": (0, 1), "inverse_top": (0, -1), "mu": (0, 1), "V": (2, 0), "S": (1, 1), "peak": (0, -1),
         "norm2": (2, -1),
     }  # fmt: skip
     settles = ("decay", "factor", "factor_a")
@@ -133,14 +121,15 @@ class Normalized(Step):
             step, step_null = x.factor * step, x.factor * step_null
         # a's own recursion, which keeps its digits where cos is small: 1 - eps_a tau^2 first
         a_next = fma(1.0 - rate_a * ahead * (tau * tau), a, rate_a * ahead * tau * cos) - kept_a
-        turn_sign = A < 0.0
         made: dict[str, Number] = {
-            "A": A, "B": B, "R": R, "D": 1.0 - R, "F": x.factor, "beta_now": beta, "beta": beta - step, "y_beta": y_beta, "null": x.null - step_null, "null_now": x.null,
-            "y_null": y_null, "moved": (x.null * step - step_null * beta) / beta if norm else 0.0,
-            "a": a if norm else a_next, "a_next": a_next, "alpha": alpha, "y_a": y_a, "step_a": step_a,
-            "rate_a": rate_a, "delta": delta, "cos": cos, "n": n, "theta": theta, "excess": excess, "size": size(A) + size(B), **norm,
+            "A": A, "B": B, "R": R, "D": 1.0 - R, "F": x.factor, "theta": theta,
+            "beta_now": beta, "beta": beta - step, "y_beta": y_beta,
+            "null_now": x.null, "null": x.null - step_null, "y_null": y_null,
+            "moved": (x.null * step - step_null * beta) / beta if norm else 0.0,
+            "alpha": alpha, "a": a if norm else a_next, "a_next": a_next, "y_a": y_a, "step_a": step_a,
+            "rate_a": rate_a, "delta": delta, "cos": cos, "n": n, "excess": excess, "size": size(A) + size(B), **norm,
             # with momentum, and where delta and the modes are coupled, no simple rule says what cannot be amplified
-            "peak": INFINITY if heavy or norm else largest(x.peak, where(turn_sign, INFINITY, size(A))),
+            "peak": INFINITY if heavy or norm else largest(x.peak, where(A < 0.0, INFINITY, size(A))),
         }  # fmt: skip
         if not is_zero(R):
             made["size"] = made["size"] + size(R)
@@ -332,8 +321,6 @@ class WeightNormalizedDeflated(Deflated):
 
 class _BestScale(Normalized):
     """GDNP [Kohler]: a is the best one and eps_eff is 1/lambda_max, at every step."""
-
-    variants = Normalized.variants[:1]
 
     def scale(self, x: Any, cos: Number, delta: Number, hat: Number) -> tuple[Number, Number]:
         """See `Normalized.scale`."""

@@ -63,6 +63,6 @@ METHOD = Method(
     theory=Theory(rate=_rate, modules=("olsbn.theory.normalizers",), first_eps=first_eps),
     step="a <- a + eps_a w'r/||w||,  w <- w + eps (a/||w||) (r - (w'r/||w||^2) w),  r = g - a H w/||w||",
     sources=("Salimans, Kingma 2016",),
-    color="#8e44ad",
+    color="#cc79a7",
     exact=exactly(_STAR, identity=lambda params: 1),
 )

@@ -2,8 +2,9 @@
 
 The rounding flag. A cell whose rounding may have been amplified is run again in other units, (w, eps) -> (f w, f^2 eps)
 and (H, eps) -> (t H, eps/t), which leave the dynamics as they are and make every rounding fall differently. It is
-flagged where the two runs differ by more than `_DIFFERENT`, a tenth of the nine digits that are promised; where they
-differ visibly, but by less, a third run decides. What all runs miss alike is a slaved mode (`olsbn.engine.tile`) whose
+flagged where the two runs differ by more than `_DIFFERENT`, a tenth of the nine digits that are promised, at the end or,
+in the mean, on the way there: with weight decay a run comes to the same cycle wherever it was. Where they differ
+visibly, but by less, a third run decides. What all runs miss alike is a slaved mode (`olsbn.engine.tile`) whose
 own part, below anything that float64 can show, had the time to grow: such cells are flagged by the tile itself.
 
 No rounding is amplified in a cell none of whose factors |1 - eps_eff mu| exceeded 1 after the first step, nor that of
@@ -15,8 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, cached_property, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,18 +31,19 @@ Columns = dict[str, Any]
 
 OTHER_UNITS = (1.3741592653589793, 1.6180339887498949)  # f and t of the second run: no powers of two
 _THIRD_UNITS = (0.8271828182845905, 2.3025850929940455)
+_FACTORS = "factor", "factor_a"  # parameters that schedules change from step to step
 _DIFFERENT, _VISIBLE = 1e-10, 1e-12
 _AMPLIFIES = 1.999999  # eps_eff mu above which a factor exceeds 1 in size
 
 
 @dataclass(frozen=True, eq=False)
 class Schedules:
-    """Factors of the learning rates: `tables` (t, n_steps + 1), and which is that of w, and that of a, for each cell."""
+    """Factors of the learning rates: `tables` (t, n_steps + 1), and for each cell which is that of w, and of a."""
 
     tables: FloatArray
     which: np.ndarray  # int64[cells, 2]
 
-    @property
+    @cached_property
     def neutral(self) -> np.ndarray:
         """Whether the tables of w, and of a, are 1 at every step: bool[cells, 2]."""
         return (self.tables == 1).all(axis=1)[self.which]
@@ -53,7 +55,7 @@ class Schedules:
 
 def constant_rates(n: int, n_steps: int) -> Schedules:
     """Return the schedules of n cells whose learning rates stay."""
-    return Schedules(np.ones((1, 1)), np.zeros((n, 2), np.int64))
+    return Schedules(np.ones((1, n_steps + 1)), np.zeros((n, 2), np.int64))
 
 
 @cache
@@ -92,7 +94,10 @@ def execute(
     schedules = schedules or constant_rates(n, run.n_steps)
     if x.degenerate:
         return _degenerate(x, n, run)
-    params = {name: params[name] for name in step.params if name in params}
+    neutral = {name: value for name, value in step.params.items() if value is not None and name not in _FACTORS}
+    params = {
+        name: params.get(name, np.full(n, neutral.get(name))) for name in step.params if name in {*params, *neutral}
+    }
     with np.errstate(all="ignore"):
         found = _runs(step, x, params, run, schedules)
         if run.check_rounding:
@@ -141,67 +146,92 @@ def _in_units(x: Coordinates, numbers: FloatArray) -> Columns:
 
 
 def _runs(step: Step, x: Coordinates, params: Mapping[str, FloatArray], run: Run, schedules: Schedules) -> _Found:
-    """Run every cell by the variant of the step that its own parameters ask for."""
+    """Run every cell by the code that its own parameters ask for: what is neutral in it folds away."""
     from olsbn.engine.tile import N_NUMBERS
 
     n = next(iter(params.values())).size
     neutral_rates = schedules.neutral
-    neutral = {name: params[name] == value for name, value in step.params.items() if name in params}
-    neutral |= {name: neutral_rates[:, i] for i, name in enumerate(("factor", "factor_a"))}
+    neutral: dict[str, Any] = {name: params[name] == value for name, value in step.params.items() if name in params}
+    neutral |= {name: neutral_rates[:, i] for i, name in enumerate(_FACTORS)}
+    which = np.zeros(n, np.int64)
+    for i, names in enumerate(step.folds):
+        folds = np.logical_and.reduce([np.broadcast_to(neutral.get(name, True), n) for name in names])
+        which += folds.astype(np.int64) << i
     found = _Found.empty(n, run.record.size, N_NUMBERS)
-    left = np.ones(n, bool)
-    for folded in step.variants:
-        mine = left.copy()
-        for name in folded:
-            mine &= neutral.get(name, np.True_)
-        if mine.any():
-            cells = np.flatnonzero(mine)
-            part = {name: values[cells] for name, values in params.items()}
-            found.put(cells, _run_kind(_kind(step, folded), x, part, run, schedules.of(cells)))
-            left &= ~mine
-    if left.any():
-        raise ValueError(f"parameters must be neutral for {type(step).__name__} as its variants say")
+    for number in np.unique(which).tolist():
+        folded = dict.fromkeys(name for i, names in enumerate(step.folds) if number >> i & 1 for name in names)
+        kind, mine = _kind(step, tuple(folded)), which == number
+        if mine.all():
+            return _run_kind(kind, x, params, run, schedules)
+        cells = np.flatnonzero(mine)
+        part = {name: values[cells] for name, values in params.items()}
+        found.put(cells, _run_kind(kind, x, part, run, schedules.of(cells)))
     return found
 
 
 def _run_kind(kind: Kind, x: Coordinates, params: Mapping[str, FloatArray], run: Run, schedules: Schedules) -> _Found:
-    from olsbn.engine import emit, tile
+    from olsbn.engine import tile
 
-    step, layout, rows = kind.step, kind.layout, emit.rows(kind)
+    step, fixed = kind.step, _fixed(kind, x)
     n = next(iter(params.values())).size
-    addresses = emit.compiled(kind)
-    row = {name: rows.row.get(name, -1) for name in ("A", "B", "D", "V", "beta", "factor", "factor_a")}
-    code = tile.Code(*addresses, *row.values(), rows.past_D, kind.slaves)
-    groups = [_group(kind, x, group) for group in (COUPLED, DECOUPLED)]
-    begin, idle, power = np.zeros(rows.n_rows), np.zeros(rows.n_rows), np.zeros(rows.n_rows, np.int64)
-    for name, where in rows.row.items():
-        begin[where], idle[where] = x.begin.get(name, 0.0), step.idle.get(name, 0.0)
-        power[where] = int(step.units.get(name, (0, 0))[0])
-    for first, last in ((emit.OWN, emit.PAST_A), (emit.PAST_B, emit.NAMED)):
-        power[first:last] = 1
-    idle[emit.LEVEL] = -1.0
-    facts = np.array([x.limit, *(x.facts[name] for name in layout.facts)])
-    own = [name for name in layout.params if name in params]
-    missing = [name for name in layout.params if name not in params and name not in ("factor", "factor_a")]
+    missing = [name for name in fixed.own if name not in params]
     if missing:
         raise ValueError(f"{', '.join(missing)} must be given to {type(step).__name__}, got {', '.join(params)}")
-    values = np.stack([params[name] for name in own], axis=1) if own else np.empty((n, 0))
-    off = np.zeros(n, bool)
-    returns = np.logical_or.reduce([off, *(params[p] != 0 for p in step.may_return if p in params)])
-    moving = np.logical_or.reduce([off, *(params[p] != step.params[p] for p in step.settles if p in params)])
-    decays = params["decay"] != 0 if "decay" in params else off
+    values = np.empty((n, len(fixed.own)))
+    for i, name in enumerate(fixed.own):
+        values[:, i] = params[name]
+    returns, moving = np.zeros(n, bool), np.zeros(n, bool)
+    for name in step.may_return:
+        if name in params:
+            returns |= params[name] != step.params[name]
+    for name in step.settles:
+        if name in params:
+            moving |= params[name] != step.params[name]
+    decays = params["decay"] != 0 if "decay" in params else np.zeros(n, bool)
     cells = tile.Cells(
-        np.ascontiguousarray(values, float), np.array([rows.row[name] for name in own], np.int64),
-        schedules.tables, schedules.which, ~decays, returns, ~moving & schedules.neutral.all(axis=1),
+        values, fixed.where, schedules.tables, schedules.which, ~decays, returns,
+        ~moving & schedules.neutral.all(axis=1),
     )  # fmt: skip
     ask = tile.Ask(run.n_steps, run.tol, run.stop_at_tol, run.floor, x.limit, run.cancel)
     found = _Found.empty(n, run.record.size, tile.N_NUMBERS)
-    tile.run_tile(
-        code, *groups, tile.Lanes(begin, idle, power, facts), cells,
-        x.tracked if kind.slaves else np.empty(0, np.int64), ask,
-        tile.Out(found.counts, found.numbers, run.record, found.trace),
-    )  # fmt: skip
+    out = tile.Out(found.counts, found.numbers, run.record, found.trace)
+    tile.run_tile(fixed.code, *fixed.groups, fixed.lanes, cells, fixed.tracked, ask, out)
     return found
+
+
+class _Fixed(NamedTuple):
+    """What does not depend on the cells: code, modes, and how lanes begin."""
+
+    code: Any
+    groups: tuple[Any, Any]
+    lanes: Any
+    tracked: Any
+    own: tuple[str, ...]  # the parameters that are rows of the table
+    where: Any
+
+
+@lru_cache(maxsize=64)
+def _fixed(kind: Kind, x: Coordinates) -> _Fixed:
+    from olsbn.engine import emit, tile
+
+    layout, rows = kind.layout, emit.rows(kind)
+    row = {name: rows.row.get(name, -1) for name in ("A", "B", "D", "V", "beta", "factor", "factor_a")}
+    begin, idle, power = np.zeros(rows.n_rows), np.zeros(rows.n_rows), np.zeros(rows.n_rows, np.int64)
+    for name, where in rows.row.items():
+        begin[where], idle[where] = x.begin.get(name, 0.0), kind.step.idle.get(name, 0.0)
+        power[where] = int(kind.step.units.get(name, (0, 0))[0])
+    for first, last in ((emit.OWN, emit.PAST_A), (emit.PAST_B, emit.NAMED)):
+        power[first:last] = 1
+    idle[emit.LEVEL] = -1.0
+    own = tuple(name for name in layout.params if name not in _FACTORS)
+    return _Fixed(
+        tile.Code(*emit.compiled(kind), *row.values(), kind.slaves),
+        (_group(kind, x, COUPLED), _group(kind, x, DECOUPLED)),
+        tile.Lanes(begin, idle, power, np.array([x.limit, *(x.facts[name] for name in layout.facts)])),
+        x.tracked if kind.slaves else np.empty(0, np.int64),
+        own,
+        np.array([rows.row[name] for name in own], np.int64),
+    )
 
 
 def _group(kind: Kind, x: Coordinates, group: str) -> Any:
@@ -263,25 +293,42 @@ _COMPARED = "excess", "eps_eff", "a", "w_norm"
 
 def _compared(x: Coordinates, found: _Found, cells: Any, run: Run) -> Columns:
     """Return what two runs of the same cells are compared by."""
+    from olsbn.engine.tile import N_HISTORY
+
     ends, steps = found.columns(x, run)
     kept = {name: ends[name][cells] for name in ("status", "steps_to_tol", *_COMPARED)}
     kept["excess"] = np.where(kept["excess"] <= run.floor, 0, kept["excess"])
-    return kept | {f"{name} at steps": steps[name][:, cells] for name in _COMPARED}
+    kept |= {f"{name} at steps": steps[name][:, cells] for name in _COMPARED}
+    kept["history"] = _bits(found.numbers[..., N_HISTORY])[cells]
+    kept["history at steps"] = _bits(found.trace[..., N_HISTORY])[:, cells]
+    # a history is a sum over the steps up to there
+    kept["length"] = found.counts[cells, 2] + 1
+    kept["length at steps"] = np.broadcast_to(run.record[:, None] + 1, kept["history at steps"].shape)
+    return kept
+
+
+def _bits(numbers: FloatArray) -> Any:
+    """Return float64 as the whole numbers that their bits are."""
+    return np.ascontiguousarray(numbers).view(np.int64)
 
 
 def _differ(here: Columns, there: Columns, level: float) -> tuple[Any, Any]:
-    """Return which cells differ by more than `level` at their ends, and which at the steps recorded."""
+    """Return which cells differ by more than `level` at their ends, and which at the steps recorded.
 
-    def apart(name: str) -> Any:
-        x, y = here[name], there[name]
-        # where both are 0, infinite or NaN they are the same
-        return (np.abs(x - y) > level * np.abs(x)) | (np.isnan(x) != np.isnan(y))
+    They differ as well where the mean of what their excesses differed by on the way does.
+    """
+
+    def apart(at: str) -> Any:
+        # a relative change of `level` moves the bits by at most level 2^53
+        lost = np.abs(here[f"history{at}"] - there[f"history{at}"]) > here[f"length{at}"] * (level * 2.0**52)
+        for name in _COMPARED:
+            x, y = here[name + at], there[name + at]
+            # where both are 0, infinite or NaN they are the same
+            lost = lost | (np.abs(x - y) > level * np.abs(x)) | (np.isnan(x) != np.isnan(y))
+        return lost
 
     ends = (here["status"] != there["status"]) | (here["steps_to_tol"] != there["steps_to_tol"])
-    for name in _COMPARED:
-        ends = ends | apart(name)
-    steps = np.logical_or.reduce([apart(f"{name} at steps") for name in _COMPARED])
-    return ends, steps
+    return ends | apart(""), apart(" at steps")
 
 
 # -------------------------------------------------------------------- starts that stay

@@ -10,13 +10,21 @@ from typing import Any
 import llvmlite
 import numba
 import numpy as np
+from llvmlite.binding import get_host_cpu_features
 from numba import njit
 from numba.core import sigutils
 from numba.core.ccallback import CFunc
 
-# Cells a block advances at once: four 512-bit vectors, so that their sums and coefficients just fit the register file.
-# (Tests set the variable to show that results do not depend on it.)
-LANES = int(os.environ.get("OLSBN_LANES", "32"))
+
+def _wide() -> bool:
+    """Whether the code is for a processor with 32 vector registers of 512 bits."""
+    asked = os.environ.get("NUMBA_CPU_FEATURES")
+    return "+avx512f" in asked if asked is not None else bool(get_host_cpu_features().get("avx512f"))
+
+
+# Cells a block advances at once, so that their sums and coefficients just fit the registers: four vectors of 512 bits
+# where there are such, else four of 256. (Tests set the variable to show that results do not depend on it.)
+LANES = int(os.environ.get("OLSBN_LANES", "32" if _wide() else "16"))
 
 _HERE = Path(__file__).parent
 

@@ -1,4 +1,4 @@
-"""A problem as the engine iterates it: numbers of the modes, a start, facts; scaled by powers of two to stay in range."""
+"""A problem as the engine iterates it: numbers of the modes, a start, facts; scaled by powers of two into range."""
 
 from __future__ import annotations
 
@@ -116,9 +116,9 @@ def _power(x: float, power: float) -> float:
     return product
 
 
-def limit_of(alpha0: float) -> float:
-    """Return the relative excess past which a run has diverged, scaled with a start far off."""
-    return min(EXCESS_LIMIT * (1 + alpha0 * alpha0), LARGEST)
+def limit_of(excess0: float) -> float:
+    """Return the relative excess past which a run has diverged, from that of the start."""
+    return min(EXCESS_LIMIT * max(1.0, excess0), LARGEST)
 
 
 def whole_norm(squared: FloatArray, exponent: Any, null_norm: Any) -> FloatArray:

@@ -30,7 +30,7 @@ SEED = 2.0**-1000  # too small to change anything but what would underflow, from
 HUGE = 2.0**300  # a step this long would overflow the sums
 
 # Rows of the table that every kind has; those of a kind's own names follow.
-EXCESS, PREVIOUS, LEVEL, PEAK, MARK, SLAVED, SIZE, LOW = range(8)
+EXCESS, PREVIOUS, LEVEL, PEAK, MARK, SIZE, LOW, HISTORY = range(8)
 OUT = 8  # what is reported, in the order of `REPORTED`
 OWN = OUT + len(REPORTED)  # homogeneous parts of the tracked modes
 UNSEEN = OWN + MAX_TRACKED  # what slaved ones may have of their own
@@ -39,6 +39,8 @@ PAST_B = PAST_A + CHECK
 NAMED = PAST_B + CHECK
 
 _FELL = 1e-10
+_TERMS = 8  # of the series of a slaved mode
+_SERIES = 1e-13  # to this share the series of a slaved mode has to converge
 _SLAVED = 1e-20  # a homogeneous part below this share of the mode is no part of it
 # A slaved mode is flagged when what it may have of its own is this share of it, where the sums see it: by its share of
 # V, or of beta
@@ -75,7 +77,7 @@ class _Pass:
 
     def __init__(self, kind: Kind, builder: Any, args: list[Any]) -> None:
         self.kind, self.builder, self.rows = kind, builder, rows(kind)
-        state0, state1, numbers0, numbers1, self.n0, self.n1, table, facts = args[:8]
+        state0, state1, numbers0, numbers1, self.n0, self.n1, table, facts = args
         self.states = self._pointer(state0), self._pointer(state1)
         self.numbers = self._pointer(numbers0), self._pointer(numbers1)
         self.table, self.facts = self._pointer(table), self._pointer(facts)
@@ -177,6 +179,8 @@ class _Pass:
             fell = Value(to, to.less(as_vector(made["excess"]), to.mul(before, to.constant(_FELL))))
             made["peak"] = where(fell, INFINITY, made["peak"])
         to.put(before, PREVIOUS, v)
+        # what a run went through, for a later end may forget it; a float64's bits are about the logarithm
+        to.put(to.add_bits(to.load(HISTORY, v), as_vector(made["excess"])), HISTORY, v)
         to.put(as_vector(made["excess"]), EXCESS, v)
         to.put(as_vector(made["size"]), SIZE, v)
         for name in self.kind.layout.made:
@@ -233,62 +237,77 @@ class _Pass:
 
     # ---------------------------------------------------------------- slaved modes
 
-    def track(self, n_lanes: int, group: Any, i: Any, t: Any, mu: Any, b: Any) -> Any:
-        """Follow tracked mode number t over the last `CHECK` steps; return whether it is slaved in any lane.
+    def track(self, n_lanes: int, group: Any, i: Any, t: Any, mu: Any, b: Any) -> None:
+        """Follow tracked mode number t, mode i of a group, over the last `CHECK` steps, and slave it where it can be."""
+        coupled = self.builder.icmp_signed("==", group, _const(0))
+        to = self.writer(self.builder.select(coupled, *self.states), None, n_lanes)
+        for v in to.groups:
+            slaved = self._track(to, v, i, t, Value(to, to.everywhere(mu)), Value(to, to.everywhere(b)))
+            some = self.builder.and_(coupled, _any(self.builder, slaved.v))
+            with self.builder.if_then(some):
+                self._slave(to, v, i, Value(to, to.everywhere(mu)), Value(to, to.everywhere(b)), slaved)
 
-        It is mode i of a group. With c = D - A mu: ``own <- |c| own``, the amplitude that the forcing has not made,
-        and ``unseen <- |c| unseen``, what a slaved mode may have of its own that no float64 shows.
+    def _past(self, to: Writer, v: int, k: int) -> tuple[Value, Value, Number]:
+        """Return A, B and D of remembered step k."""
+        A, B = (Value(to, to.load(first + k, v)) for first in (PAST_A, PAST_B))
+        return A, B, Value(to, to.load(self.rows.past_D + k, v)) if self.rows.past_D else 1.0
+
+    def _track(self, to: Writer, v: int, i: Any, t: Any, mu: Value, b: Value) -> Value:
+        """Return where a mode is slaved.
+
+        With c = D - A mu: ``own <- |c| own``, the amplitude that the forcing has not made, and ``unseen <- |c| unseen``,
+        what a slaved mode may have of its own that no float64 shows.
         """
-        state = self.builder.select(self.builder.icmp_signed("==", group, _const(0)), *self.states)
-        to = self.writer(state, None, n_lanes)
-        return _anywhere(
-            self.builder, [self._track(to, v, i, t, to.everywhere(mu), to.everywhere(b)) for v in to.groups]
-        )
-
-    def _track(self, to: Writer, v: int, i: Any, t: Any, mu_: Any, b_: Any) -> Any:
-        mu, b, rows = Value(to, mu_), Value(to, b_), self.rows
+        rows = self.rows
         own, unseen = (Value(to, to.load(row, v, t)) for row in (OWN, UNSEEN))
-        kept = [rows.past_D + k for k in range(CHECK)] if rows.past_D else [0] * CHECK
-
-        def factor(A: int, D: int) -> Number:
-            return size(fma(-mu, Value(to, to.load(A, v)), Value(to, to.load(D, v)) if D else 1.0))
-
+        product: Number = 1.0
         for k in range(CHECK - 1):  # the newest A, B and D have not moved the state yet
-            own = own * factor(PAST_A + k, kept[k])
-            unseen = unseen * factor(PAST_A + k, kept[k])
+            A, _, D = self._past(to, v, k)
+            product = size(fma(-mu, A, D)) * product
+        own, unseen = own * product, unseen * product
         A, B = (Value(to, to.load(rows.row[name], v)) for name in "AB")
         z = size(Value(to, to.state(i, v)))
         forced, turn = b * size(B), mu * size(A)
         # a mode larger than what forces it explains is its own, and so is what is kept from underflow
         free = forced + forced < z * turn
-        own, unseen = where(free, z, own), where(free, 0.0 * z + 0.0, unseen)
+        own, unseen = where(free, z, own), where(free, 0.0, unseen)
         own = where(own < 4 * SEED, 4 * SEED, own)
         share = z * _SLAVED
         slaved = (own < share) & (turn > 1.9)
-        slaved = slaved if isinstance(slaved, Value) else Value(to, slaved)
-        to.put(where(slaved, to_one(to), to_zero(to)).v, SLAVED, v)
         unseen = where(slaved & (unseen < share), share, unseen)
         V, beta = (Value(to, to.load(rows.row[name], v)) for name in ("V", "beta"))
         grown = z * _GROWN < unseen
         mark = Value(to, to.load(MARK, v))
-        mark = where(grown & (unseen * z > V * _SEEN), to_one(to), mark)
-        mark = where(grown & (size(beta) * _MOVES < unseen * turn), to_one(to), mark)
+        mark = where(grown & (unseen * z > V * _SEEN), 1.0, mark)
+        mark = where(grown & (size(beta) * _MOVES < unseen * turn), 1.0, mark)
         to.put(mark.v, MARK, v)
         # the steps from here to the next check begin with the one that is pending
-        pending = factor(rows.row["A"], rows.row.get("D", 0))
+        pending = size(fma(-mu, A, Value(to, to.load(rows.row["D"], v)) if rows.past_D else 1.0))
         to.put((own * pending).v, OWN, v, t)
         to.put((unseen * pending).v, UNSEEN, v, t)
-        return self.builder.not_(slaved.v)
+        return slaved
 
+    def _slave(self, to: Writer, v: int, i: Any, mu: Value, b: Value, slaved: Value) -> None:
+        """Set a mode without homogeneous part to what follows from the forcing, where the series has converged.
 
-def to_one(to: Writer) -> Value:
-    """Return 1 in all lanes."""
-    return Value(to, to.constant(1.0))
-
-
-def to_zero(to: Writer) -> Value:
-    """Return 0 in all lanes."""
-    return Value(to, to.constant(0.0))
+        The solution of ``z+ = (D - A mu) z + b B`` that follows from the forcing alone is the limit of
+        ``f <- (b B - (f+ - f))/(A mu + 1 - D)`` from ``f = b B/(A mu + 1 - D)``. Each time the window of remembered
+        values shrinks by one: that gives f `_TERMS` steps back, and plain steps lead from there to the present.
+        """
+        past = [self._past(to, v, CHECK - 1 - _TERMS + k) for k in range(_TERMS + 1)]
+        force = [b * B for _, B, _ in past]
+        inverse = [1.0 / fma(A, mu, 1.0 - D) for A, _, D in past]
+        f = [x * y for x, y in zip(force, inverse, strict=True)]
+        last = f[0]
+        for term in range(_TERMS):
+            last = f[0]
+            f = [(force[k] - (f[k + 1] - f[k])) * inverse[k] for k in range(_TERMS - term)]
+        x = f[0]
+        converged = size(x - last) < size(x) * _SERIES
+        for k in range(_TERMS):
+            A, _, D = past[k]
+            x = fma(fma(-mu, A, D), x, force[k])
+        to.put_state(i, v, where(slaved & converged, x, Value(to, to.state(i, v))).v)
 
 
 class _Unwritten:
@@ -317,47 +336,43 @@ def _mode(to: Writer, read: dict[str, Any], **known: Number) -> Named:
     return Named(lambda name: Value(to, to.constant(0.0)), **known, **{name: Value(to, x) for name, x in read.items()})
 
 
+def _any(builder: Any, where: Any) -> Any:
+    """Return whether a condition holds in any lane."""
+    bits = builder.bitcast(where, ir.IntType(VECTOR))
+    return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(VECTOR), 0))
+
+
 def _anywhere(builder: Any, quiet: list[Any]) -> Any:
     """Return, as an integer, whether any lane of any group is not quiet."""
     while len(quiet) > 1:
         quiet = [builder.and_(*quiet[:2]), *quiet[2:]]
-    bits = builder.bitcast(quiet[0], ir.IntType(VECTOR))
-    loud = builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(VECTOR), 2**VECTOR - 1))
-    return builder.zext(loud, _INT)
+    return builder.zext(_any(builder, builder.not_(quiet[0])), _INT)
 
 
 # -------------------------------------------------------------------- compiled functions
 
 KINDS: dict[int, Kind] = {}
+# What every compiled function is given: where the numbers are, and how many modes there are.
 _ADDRESSES = "state0", "state1", "numbers0", "numbers1", "n0", "n1", "table", "facts"
 
 
-def _written(write: Callable[[_Pass, list[Any]], Any], n_more: int) -> Any:
-    """Return an intrinsic ``(kind, addresses..., more...) -> int64`` whose body `write` writes."""
+def _written(write: Callable[[_Pass, list[Any]], Any]) -> Any:
+    """Return an intrinsic ``(kind, (addresses..., more...)) -> int64`` whose body `write` writes."""
 
-    def typed(kind: Any, args: Any) -> Any:
+    @intrinsic(prefer_literal=True)
+    def compiled(_typing: Any, kind: Any, args: Any) -> Any:
         if not isinstance(kind, types.IntegerLiteral):
             raise TypingError("the kind must be known when the code is written")
 
-        def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-            found = write(_Pass(KINDS[kind.literal_value], builder, values[1:9]), values[9:])
+        def generate(_context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            numbers = [builder.extract_value(values[1], i) for i in range(len(signature.args[1].types))]
+            n = len(_ADDRESSES)
+            found = write(_Pass(KINDS[kind.literal_value], builder, numbers[:n]), numbers[n:])
             return _const(0) if found is None else found
 
-        return types.int64(kind, *args), generate
+        return types.int64(kind, args), generate
 
-    if n_more == 2:
-
-        @intrinsic(prefer_literal=True)
-        def two(_typing: Any, kind: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, i: Any, j: Any) -> Any:  # fmt: skip
-            return typed(kind, (a, b, c, d, e, f, g, h, i, j))
-
-        return two
-
-    @intrinsic(prefer_literal=True)
-    def six(_typing: Any, kind: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, i: Any, j: Any, k: Any, l: Any, m: Any, n: Any) -> Any:  # fmt: skip
-        return typed(kind, (a, b, c, d, e, f, g, h, i, j, k, l, m, n))
-
-    return six
+    return compiled
 
 
 def _by_width(write: Callable[[_Pass, list[Any], int], Any]) -> Callable[[_Pass, list[Any]], Any]:
@@ -369,7 +384,9 @@ def _by_width(write: Callable[[_Pass, list[Any], int], Any]) -> Callable[[_Pass,
         builder.store(_const(0), result)
         for n_lanes in dict.fromkeys(WIDTHS):
             with builder.if_then(builder.icmp_signed("==", more[0], _const(n_lanes))):
-                builder.store(write(of, more, n_lanes), result)
+                found = write(of, more, n_lanes)
+                if found is not None:
+                    builder.store(found, result)
         return builder.load(result)
 
     return written
@@ -380,9 +397,9 @@ def _advance(of: _Pass, more: list[Any], n_lanes: int) -> Any:
     return of.lanes(n_lanes, more[1])
 
 
-write_step = _written(_by_width(_advance), 2)
-write_report = _written(lambda of, more: of.report(more[0]), 2)
-write_track = _written(_by_width(lambda of, more, n_lanes: of.track(n_lanes, *more[1:])), 6)
+write_step = _written(_by_width(_advance))
+write_report = _written(lambda of, more: of.report(more[0]))
+write_track = _written(_by_width(lambda of, more, n_lanes: of.track(n_lanes, *more[1:])))
 
 _EIGHT = ", ".join(["int64"] * 8)
 
@@ -403,13 +420,13 @@ def compiled(kind: Kind) -> Compiled:
     sources = [Path(str(sys.modules[base.__module__].__file__)) for base in type(kind.step).__mro__[:-2]]
 
     def step(a, b, c, d, e, f, g, h, i, j):  # type: ignore[no-untyped-def]
-        return write_step(number, a, b, c, d, e, f, g, h, i, j)
+        return write_step(number, (a, b, c, d, e, f, g, h, i, j))
 
     def report(a, b, c, d, e, f, g, h, i, j):  # type: ignore[no-untyped-def]
-        return write_report(number, a, b, c, d, e, f, g, h, i, j)
+        return write_report(number, (a, b, c, d, e, f, g, h, i, j))
 
     def track(a, b, c, d, e, f, g, h, i, j, k, l, m, n):  # type: ignore[no-untyped-def]
-        return write_track(number, a, b, c, d, e, f, g, h, i, j, k, l, m, n)
+        return write_track(number, (a, b, c, d, e, f, g, h, i, j, k, l, m, n))
 
     two = f"int64({_EIGHT}, int64, int64)"
     six = f"int64({_EIGHT}, int64, int64, int64, int64, float64, float64)"

@@ -7,12 +7,11 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.engine.compile import entry, helper, inline
-from olsbn.engine.coordinates import LARGEST, Coordinates, in_range, whole_norm
+from olsbn.engine.coordinates import Coordinates, in_range, limit_of, whole_norm
 from olsbn.engine.ending import CANCELLED, CONVERGED, DIVERGED, MAX_STEPS, NON_FINITE
 from olsbn.engine.run import Run
 from olsbn.engine.step import COUPLED
 from olsbn.problems import OLSProblem
-from olsbn.schema import EXCESS_LIMIT
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Modes:
 
     def limit(self) -> float:
         """Return the relative excess past which a run has diverged."""
-        return min(EXCESS_LIMIT * max(1.0, float(self.weight.max())), LARGEST)
+        return limit_of(math.fsum(self.weight))
 
     def norm(self, squared: FloatArray) -> FloatArray:
         """Return the norm of w in the problem's units from the kernel's squared norm."""

@@ -1,46 +1,70 @@
 r"""Stochastic BNGD on a finite sample, or on fresh Gaussian draws: statistics of the batch, gradients through them.
 
 The loss of a batch of m rows is ``mean (y - a (z - mean z)/sd z)^2 / 2``, ``z = x'w``, sd without correction; X, y
-are centred once over the sample. With ``o = (z - mean z)/sd``, ``error = a o - y``, ``f = a error/m``, one step is
+are centred once over the sample. With the rows of a batch centred over the batch (x, y below), one step is
 
-    a <- a - eps_a_k mean(error o)
-    w <- w - eps_k (X' (f - mean f - o mean(f o))/sd + weight_decay w)
+    z_i = x_i'w     s = sum z_i^2     c = sum y_i z_i     sd^2 = s/m     cos = c/(m sd)
+    w <- w - eps_k (a/(m sd) (c/s sum x_i z_i - sum x_i y_i) + weight_decay w)        a <- a + eps_a_k (cos - a)
 
-What is reported (excess, eps_eff, ...) is that of the whole sample, BN by the whole sample's statistics.
+which is the gradient of that loss, sorted: ``sum x_i y_i`` is one vector for all cells that see the batch.
 
-Randomness. A stream belongs to (seed, replicate, batch_size): the cells of a sweep that share the two see the same
-batches, whatever their learning rates, and stand on the lanes of a block. The generator counts with integers, and
-normal variates come from + - * / sqrt alone, so all bits are those of any machine.
+State. ``w = b u + v``, split exactly at the start, so that a start near u keeps its digits; only v moves, b decays.
+`b` is one more mode, whose input is ``x'u``.
+
+Speed. All cells that share batches run together. Two passes do the work: z from w, and ``sum x_i z_i``, which moves w
+at once (`_forward`, `_backward`). Each advances a group of `VECTOR` lanes, with the sums for `ROWS` rows, or `COLUMNS`
+modes, in registers. The scalars of `LANES` cells stand in a table, w of each group by itself. Every sum runs over rows,
+or modes, in their order, fused: no bit depends on how many lanes, rows or columns are taken at once.
+
+What is reported (excess, eps_eff, ...) is that of the whole sample, BN by the whole sample's statistics. It costs as
+much as some rows of a batch, so it is computed at recorded steps, at the last one, and where a cell may end:
+``excess >= (1 - |a|/sqrt(E))^2`` tells at nearly every step that it is above the tolerance (`_quiet`).
 """
 
 import math
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 from olsbn._validate import FloatArray, as_count, one_of
-from olsbn.engine.asked import ask, counted, empty_out
 from olsbn.engine.compile import LANES, entry, helper
 from olsbn.engine.coordinates import LARGEST, in_range
-from olsbn.engine.lanes import CANCELLED, DEGENERATE, GOES_ON, move
+from olsbn.engine.ending import CANCELLED, CONVERGED, DEGENERATE, DIVERGED, GOES_ON, MAX_STEPS, NON_FINITE
 from olsbn.engine.run import Run
 from olsbn.engine.schedules import tables
-from olsbn.engine.watch import MAX_SAMPLES, WATCH, begin, judge
+from olsbn.engine.streams import EPOCH, GAUSSIAN, GIVEN, SAMPLINGS, SINGLE, fresh_rows, next_rows, stream_key
+from olsbn.engine.tile import NEVER
+from olsbn.engine.vectors import VECTOR, Writer, lane_pass
 from olsbn.problems import OLSProblem
 from olsbn.schema import EXCESS_LIMIT
 
-SAMPLINGS = ("epoch", "replacement", "gaussian")
-_EPOCH, _REPLACEMENT, _GAUSSIAN, _GIVEN = range(4)
 SMALLEST_BATCH = 3  # two numbers, centred and scaled, are always -1 and 1: the gradient in w is 0
 
+ROWS, COLUMNS = 4, 5  # of a batch, and of w, that a pass takes at once: their sums just fit 16 registers of 4 numbers
+_CHUNK = 64  # inputs of a batch that are centred at once
 _WIDE = 2.0**150  # w is rescaled where an entry leaves (1/_WIDE, _WIDE)
-_VECTOR = 8  # lanes are advanced in multiples of this
+_CELLS_BYTES = 2**23  # the state of the cells that run together stays within the cache that processors share
+_COMPARED = ("excess", "eps_eff", "a", "w_norm")
+_TOLERANCE = 1e-10  # relative difference of two runs in other units by which a cell is flagged
+_RESOLVED = 1e-26  # below this an excess is the square of some thousand roundings at most
+_CLOSE = 1e-28  # below this (1 - |a|/sqrt(E))^2 is not known well enough to say that a cell goes on
 
-_A, _EPS, _EPS_A, _DECAY, _Z0, _BETA, _SIGMA2 = range(7)
-_ROWS = 7
-_N_EXCESS, _N_EPS_EFF, _N_A, _N_NORM2, _N_RESIDUAL, _N_EXPONENT = range(6)
+# Rows of a block's table: the state, the parameters, those of the step, its sums, and what the whole sample says.
+_A, _NEXT_A, _Z0, _LARGEST, _IDLE, _MEAN, _VAR = range(7)
+_EPS, _EPS_A, _DECAY, _AVERAGING = range(7, 11)
+_EPS_K, _EPS_A_K, _MINUS_DECAY = range(11, 14)
+_S, _C, _MINUS_H, _G, _COS, _M, _INVERSE_ROOT = range(14, 21)
+_BETA, _ACROSS, _BATCH_MEAN = range(21, 24)
+_TABLE = 24
+
+# Numbers of a cell at a step.
+_EXCESS, _RESIDUAL, _EPS_EFF, _NUMBER_A, _NORM2, _EXPONENT, _RUNNING, _BATCH = range(8)
+NUMBERS = 8
 
 
 # -------------------------------------------------------------------- the problem with its sample
@@ -48,32 +72,71 @@ _N_EXCESS, _N_EPS_EFF, _N_A, _N_NORM2, _N_RESIDUAL, _N_EXPONENT = range(6)
 
 @dataclass(frozen=True, eq=False)
 class SampleStart:
-    """A problem as `minibatch_tile` iterates it: scaled by powers of two (see `coordinates.Coordinates`)."""
+    """A problem as `minibatch_cells` iterates it: scaled by powers of two (see `coordinates.Coordinates`)."""
 
     X: FloatArray  # (n, d), in the eigenbasis of H; no rows for fresh draws
     y: FloatArray
     eigvals: FloatArray
     u: FloatArray
-    w0: FloatArray
+    along: float  # the start is along u + across, across'Hu = 0
+    across: FloatArray
     z0: float  # norm of w in the null space of H
     a0: float
-    energy: float  # u'Hu
-    noise: float  # standard deviation of what u leaves of y, for fresh draws
+    delta0: float  # a0/sqrt(E) - beta sqrt(E)/sigma at the start
+    noise: float  # standard deviation of what u leaves of y
+    var0: float  # 1, the variance that running averages begin with
     eigval_exp: int
     w_exp: int
     u_exp: int
     seed: int
     sampling: str
     batches: np.ndarray | None
+    # the units of a second run: rows and targets are multiplied by these as they are read, eps before the run
+    w_unit: float = 1.0
+    x_unit: float = 1.0
+    y_unit: float = 1.0
+    eps_unit: float = 1.0
+    first: "SampleStart | None" = None  # in the units of the first run
+
+    @property
+    def energy(self) -> float:
+        """``u'Hu``."""
+        return math.fsum(self.eigvals * self.u * self.u)
 
     @property
     def eps_exp(self) -> int:
         """A learning rate of w times 2**eps_exp is one in these units."""
         return 2 * self.w_exp - 2 * self.u_exp - self.eigval_exp
 
+    @property
+    def moves(self) -> bool:
+        """Whether the start has an output."""
+        return self.along != 0 or bool(self.across.any())
+
     def limit(self) -> float:
         """Return the relative excess past which a run has diverged."""
         return min(EXCESS_LIMIT * (1 + self.a0 * self.a0 / self.energy), LARGEST)
+
+    def in_other_units(self, w: float = 1.37, y: float = 0.77, H: float = 1.61) -> "SampleStart":
+        """Return the same problem with w, y and H multiplied by these numbers: every rounding falls differently."""
+        x = math.sqrt(H)
+        with np.errstate(all="ignore"):
+            return replace(
+                self,
+                eigvals=self.eigvals * H,
+                u=self.u * (y / x),
+                along=self.along * (w * x / y),
+                across=self.across * w,
+                z0=self.z0 * w,
+                a0=self.a0 * y,
+                noise=self.noise * y,
+                var0=self.var0 * (w * w * H),
+                w_unit=w,
+                x_unit=x,
+                y_unit=y,
+                eps_unit=(w / y) ** 2,
+                first=self,
+            )
 
 
 def prepare(problem: OLSProblem, seed: int = 0, sampling: str = "epoch", batches: Any = None) -> SampleStart:
@@ -85,9 +148,10 @@ def prepare(problem: OLSProblem, seed: int = 0, sampling: str = "epoch", batches
         With its sample, unless `sampling` is "gaussian".
     seed : int, optional
         Of the streams.
-    sampling : {"epoch", "replacement", "gaussian"}, optional
+    sampling : {"epoch", "replacement", "gaussian", "single"}, optional
         Rows in a fresh random order each epoch, ``n // batch_size`` batches of it (the rows left over wait for the next
-        order); rows drawn with replacement; or fresh rows ``x ~ N(0, H)``, ``y = u'x + N(0, c - E)``.
+        order); rows drawn with replacement; fresh rows ``x ~ N(0, H)``, ``y = u'x + N(0, c - E)``; or rows in one
+        random order, the same in all epochs.
     batches : array_like of int, shape (n_steps, batch_size), optional
         Row numbers of every step, in place of drawn ones.
 
@@ -121,7 +185,8 @@ def prepare(problem: OLSProblem, seed: int = 0, sampling: str = "epoch", batches
         eigvals = np.ldexp(problem.eigvals, eigval_exp)
         u, u_exp = in_range(problem.u, np.sqrt(eigvals))
         w0, w_exp = in_range(problem.w0, np.sqrt(eigvals))
-        energy = math.fsum(eigvals * u * u)
+        a0 = float(np.ldexp(problem.a0, u_exp + eigval_exp // 2))
+        along, across, delta0 = _split(eigvals, u, w0, a0)
         target_var = float(np.ldexp(problem.target_var, 2 * u_exp + eigval_exp))
         X, y = np.empty((0, u.size)), np.empty(0)
         if sample is not None and (sampling != "gaussian" or batches is not None):
@@ -131,11 +196,13 @@ def prepare(problem: OLSProblem, seed: int = 0, sampling: str = "epoch", batches
             y=y,
             eigvals=eigvals,
             u=u,
-            w0=w0,
+            along=along,
+            across=across,
             z0=float(np.ldexp(problem.w0_null_norm, w_exp)),
-            a0=float(np.ldexp(problem.a0, u_exp + eigval_exp // 2)),
-            energy=energy,
-            noise=math.sqrt(max(target_var - energy, 0.0)),
+            a0=a0,
+            delta0=delta0,
+            noise=math.sqrt(max(target_var - math.fsum(eigvals * u * u), 0.0)),
+            var0=float(np.ldexp(1.0, 2 * w_exp + eigval_exp)),
             eigval_exp=eigval_exp,
             w_exp=w_exp,
             u_exp=u_exp,
@@ -145,332 +212,496 @@ def prepare(problem: OLSProblem, seed: int = 0, sampling: str = "epoch", batches
         )
 
 
-# -------------------------------------------------------------------- random numbers
+def _split(eigvals: FloatArray, u: FloatArray, w: FloatArray, a: float) -> tuple[float, FloatArray, float]:
+    """Return beta, ``w - beta u`` and ``a/sqrt(E) - beta sqrt(E)/sigma``, each rounded once, but for the last's roots.
+
+    With ``w'g = beta E`` and one sign, ``a - w'g/sigma = (a^2 sigma^2 - (w'g)^2)/(sigma (a sigma + w'g))``: the
+    numerator is exact.
+    """
+    h, x, z = ([Fraction(value) for value in vector.tolist()] for vector in (eigvals, u, w))
+    energy = sum((p * q * q for p, q in zip(h, x, strict=True)), Fraction(0))
+    wg = sum((p * q * r for p, q, r in zip(h, x, z, strict=True)), Fraction(0))
+    sigma2 = sum((p * r * r for p, r in zip(h, z, strict=True)), Fraction(0))
+    beta = wg / energy
+    across = np.array([float(r - beta * q) for q, r in zip(x, z, strict=True)])
+    if sigma2 == 0:
+        return 0.0, across, math.nan
+    root, sigma = math.sqrt(energy), math.sqrt(sigma2)
+    if a * float(wg) > 0:
+        delta = float((Fraction(a) ** 2 * sigma2 - wg * wg) / sigma2) / (a + float(wg) / sigma)
+    else:
+        delta = a - float(wg) / sigma
+    return float(beta), across, delta / root
+
+
+# -------------------------------------------------------------------- the two passes
+
+
+@intrinsic
+def _forward(_typing: Any, state: Any, x: Any, y: Any, modes: Any, z: Any, table: Any) -> Any:
+    """Make the outputs of a batch, s and c, for `VECTOR` lanes: ``(state, x, y, modes, z, table) -> None``.
+
+    state float64[all modes, VECTOR], x float64[panels, all modes, ROWS], y float64[panels, ROWS], z float64[panels *
+    ROWS, VECTOR], table float64[rows * LANES] from the first of these lanes on.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        to, along, state, outputs, panels, all_modes = _opened(context, builder, signature, args)
+        totals = to.slots([to.constant(0.0)] * 2)
+        sums = to.slots([to.constant(0.0)] * ROWS)
+        with cgutils.for_range(builder, panels) as panel:
+            for slot in sums:
+                builder.store(to.constant(0.0), slot)
+            first = builder.mul(panel.index, all_modes)
+            with cgutils.for_range(builder, args[3]) as mode:
+                w = _load(builder, state, mode.index)
+                for value, slot in zip(to.mode(builder.add(first, mode.index), ROWS), sums, strict=True):
+                    to.increase_by_product(slot, value, w)
+            row = builder.mul(panel.index, _whole(ROWS))
+            for i, target in enumerate(along.mode(panel.index, ROWS)):
+                output = builder.load(sums[i])
+                _store(builder, output, outputs, builder.add(row, _whole(i)))
+                to.increase_by_product(totals[0], output, output)
+                to.increase_by_product(totals[1], target, output)
+        for slot, which in zip(totals, (_S, _C), strict=True):
+            to.put(builder.load(slot), which, 0)
+        return context.get_dummy_value()
+
+    return types.void(state, x, y, types.intp, z, table), generate
+
+
+@intrinsic
+def _backward(_typing: Any, state: Any, x: Any, g: Any, first: Any, z: Any, table: Any) -> Any:
+    """Move `COLUMNS` modes of w from `first` on: ``(state, x, g, first, z, table) -> None``, g float64[modes]."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        to, along, state, outputs, panels, modes = _opened(context, builder, signature, args)
+        at = [builder.add(args[3], _whole(c)) for c in range(COLUMNS)]
+        sums = to.slots([to.constant(0.0)] * COLUMNS)
+        with cgutils.for_range(builder, panels) as loop:
+            row, panel = builder.mul(loop.index, _whole(ROWS)), builder.mul(loop.index, modes)
+            z = [_load(builder, outputs, builder.add(row, _whole(i))) for i in range(ROWS)]
+            for slot, column in zip(sums, at, strict=True):
+                for value, output in zip(to.mode(builder.add(panel, column), ROWS), z, strict=True):
+                    to.increase_by_product(slot, value, output)
+        minus_h, G, minus_decay = to.load(_MINUS_H, 0), to.load(_G, 0), to.load(_MINUS_DECAY, 0)
+        largest = to.load(_LARGEST, 0)
+        for slot, column in zip(sums, at, strict=True):
+            w = _load(builder, state, column)
+            step = to.fma(minus_h, builder.load(slot), to.mul(G, along.mode(column, 1)[0]))
+            w = to.add(w, to.fma(minus_decay, w, step))
+            _store(builder, w, state, column)
+            size = to.abs(w)
+            largest = builder.select(to.less(largest, size), size, largest)
+        to.put(largest, _LARGEST, 0)
+        return context.get_dummy_value()
+
+    return types.void(state, x, g, types.intp, z, table), generate
+
+
+def _opened(context: Any, builder: Any, signature: Any, args: Any) -> tuple[Any, ...]:
+    """Return what writes x and table, what reads y or g, where state and z are, and the first two sizes of x."""
+    arrays = [context.make_array(signature.args[i])(context, builder, args[i]) for i in (0, 1, 2, 4, 5)]
+    state, x, other, z, table = (array.data for array in arrays)
+    sizes = (builder.extract_value(arrays[1].shape, axis) for axis in range(2))
+    return Writer(builder, None, x, table, VECTOR), Writer(builder, None, other, None, VECTOR), state, z, *sizes
+
+
+def _at(builder: Any, base: Any, row: Any) -> Any:
+    vector = ir.VectorType(ir.DoubleType(), VECTOR)
+    return builder.bitcast(builder.gep(base, [builder.mul(row, _whole(VECTOR))]), vector.as_pointer())
+
+
+def _load(builder: Any, base: Any, row: Any) -> Any:
+    """Load a row of a float64[rows, VECTOR]."""
+    value = builder.load(_at(builder, base, row))
+    value.align = 8
+    return value
+
+
+def _store(builder: Any, value: Any, base: Any, row: Any) -> None:
+    builder.store(value, _at(builder, base, row)).align = 8
+
+
+def _whole(value: int) -> Any:
+    return ir.Constant(ir.IntType(64), value)
+
+
+def _write_step(to: Writer, v: int, _place: Any, look: Any, limit: Any) -> Any:
+    """Make the step of a and the coefficients of that of w from s and c; return where nothing has to be looked at."""
+    divide, one = to.builder.fdiv, to.constant(1.0)
+    a, s, c, m = to.load(_A, v), to.load(_S, v), to.load(_C, v), to.load(_M, v)
+    sd = to.sqrt(divide(s, m))
+    inverse = divide(one, to.mul(m, sd))
+    cos = to.mul(c, inverse)
+    G = to.mul(to.load(_EPS_K, v), to.mul(a, inverse))
+    to.put(cos, _COS, v)
+    to.put(G, _G, v)
+    to.put(to.builder.fneg(to.mul(G, divide(cos, sd))), _MINUS_H, v)
+    to.put(to.fma(to.load(_EPS_A_K, v), to.sub(cos, a), a), _NEXT_A, v)
+    return _quiet(to, v, look, limit)
+
+
+def _quiet(to: Writer, v: int, look: Any, limit: Any) -> Any:
+    """Return where a cell surely goes on: a says that the excess is above `look` and below `limit`; s is a number."""
+    one, s = to.constant(1.0), to.load(_S, v)
+    alpha = to.abs(to.mul(to.load(_A, v), to.load(_INVERSE_ROOT, v)))
+    below, above = to.sub(one, alpha), to.add(one, alpha)
+    conditions = (
+        to.less(look, to.mul(below, below)),
+        to.less(to.mul(above, above), limit),
+        to.less(to.constant(0.0), s),
+        to.less(s, to.constant(LARGEST)),
+    )
+    quiet = conditions[0]
+    for condition in conditions[1:]:
+        quiet = to.builder.and_(quiet, condition)
+    return to.builder.or_(quiet, to.less(to.constant(0.5), to.load(_IDLE, v)))
+
+
+_step = lane_pass(_write_step, VECTOR)
+
+
+# -------------------------------------------------------------------- a batch
 
 
 @helper
-def _next(stream):  # type: ignore[no-untyped-def]
-    """Return 64 random bits: SplitMix64, a counter and a mixing function [Steele, Lea, Flood 2014]."""
-    stream[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = stream[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+def _pack(X, y, rows, x_unit, y_unit, u, raw, mean, xb, yb, gb):  # type: ignore[no-untyped-def]
+    """Centre the rows of a batch and put them in panels; return the mean square of their targets as they come.
 
-
-@helper
-def _below(stream, n):  # type: ignore[no-untyped-def]
-    """Return a whole number in [0, n), n < 2**32, without bias [Lemire 2019]."""
-    bound = np.uint64(n)
-    mask = np.uint64(0xFFFFFFFF)
-    product = (_next(stream) >> np.uint64(32)) * bound
-    if (product & mask) < bound:
-        least = (np.uint64(1 << 32) - bound) % bound
-        while (product & mask) < least:
-            product = (_next(stream) >> np.uint64(32)) * bound
-    return np.int64(product >> np.uint64(32))
-
-
-@helper
-def _log(x):  # type: ignore[no-untyped-def]
-    """Return the natural logarithm of 0 < x < inf by arithmetic alone: the C library's differs between machines."""
-    mantissa, exponent = math.frexp(x)
-    if mantissa < 0.7071067811865476:
-        mantissa *= 2.0
-        exponent -= 1
-    t = (mantissa - 1.0) / (mantissa + 1.0)
-    square = t * t
-    series = 1.0 / 23.0
-    for k in range(21, 0, -2):
-        series = series * square + 1.0 / k
-    return exponent * 0.6931471805599453 + 2.0 * t * series
-
-
-@helper
-def _normal_pair(stream):  # type: ignore[no-untyped-def]
-    """Return two standard normal variates (Marsaglia's polar method)."""
-    while True:
-        x = np.float64(_next(stream) >> np.uint64(11)) * 2.0**-52 - 1.0
-        y = np.float64(_next(stream) >> np.uint64(11)) * 2.0**-52 - 1.0
-        s = x * x + y * y
-        if 0.0 < s < 1.0:
-            factor = math.sqrt(-2.0 * _log(s) / s)
-            return x * factor, y * factor
-
-
-@helper
-def _fresh_rows(stream, eigvals, u, noise, xb, yb):  # type: ignore[no-untyped-def]
-    """Draw the rows of a batch."""
-    d = u.size
-    for i in range(yb.size):
-        j = 0
-        target = 0.0
-        while j <= d:
-            first, second = _normal_pair(stream)
-            for _ in range(2):
-                if j < d:
-                    xb[i, j] = math.sqrt(eigvals[j]) * first
-                    target += u[j] * xb[i, j]
-                elif j == d:
-                    yb[i] = target + noise * first
-                j += 1
-                first = second
-
-
-@helper
-def _next_batch(stream, kind, batches, k, order, place, X, y, eigvals, u, noise, xb, yb):  # type: ignore[no-untyped-def]
-    """Put the rows of step k into xb, yb; place[0] is where the epoch stands."""
-    m = yb.size
-    if kind == _GAUSSIAN:
-        _fresh_rows(stream, eigvals, u, noise, xb, yb)
-        return
-    n = y.size
-    if kind == _EPOCH and place[0] + m > n:
-        for i in range(n - 1, 0, -1):
-            j = _below(stream, i + 1)
-            order[i], order[j] = order[j], order[i]
-        place[0] = 0
+    They are centred as differences from the first of them: an input that is the same in all becomes 0 exactly, and a
+    batch without spread has no output. (A chunk of inputs at a time, to stay in the nearest cache; few arrays a loop,
+    else it is not vectorised.)
+    """
+    m, d = rows.size, u.size
+    centre, square = 0.0, 0.0
     for i in range(m):
-        if kind == _EPOCH:
-            row = order[place[0] + i]
-        elif kind == _REPLACEMENT:
-            row = _below(stream, n)
-        else:
-            row = batches[k, i]
-        for j in range(u.size):
-            xb[i, j] = X[row, j]
-        yb[i] = y[row]
-    place[0] += m
+        target = y[rows[i]] * y_unit
+        centre += target
+        square += target * target
+    centre /= m
+    for i in range(m):
+        yb[i // ROWS, i % ROWS] = y[rows[i]] * y_unit - centre
+    mean[0] = 0.0
+    xb[:, 0, :] = 0.0
+    base = np.empty(_CHUNK)
+    for start in range(0, d, _CHUNK):
+        n = min(_CHUNK, d - start)
+        first, to_u = X[rows[0], start:], u[start:]
+        rest, g = mean[start + 1 :], gb[start + 1 :]
+        for p in range(n):
+            base[p] = first[p] * x_unit
+            rest[p], g[p] = 0.0, 0.0
+        for i in range(m):
+            source, row = X[rows[i], start:], raw[i]
+            for p in range(n):
+                row[p] = source[p] * x_unit - base[p]
+            for p in range(n):
+                rest[p] += row[p]
+        for p in range(n):
+            rest[p] /= m
+        for i in range(m):
+            row, target = raw[i], yb[i // ROWS, i % ROWS]
+            for p in range(n):
+                row[p] -= rest[p]
+            for p in range(n):
+                g[p] += row[p] * target
+        for q in range(xb.shape[0]):
+            panel = xb[q]
+            one, two, three, four = raw[ROWS * q], raw[ROWS * q + 1], raw[ROWS * q + 2], raw[ROWS * q + 3]
+            a, b, c, e = panel[0, 0], panel[0, 1], panel[0, 2], panel[0, 3]
+            for p in range(n):
+                to = panel[start + p + 1]
+                to[0], to[1], to[2], to[3] = one[p], two[p], three[p], four[p]
+                a += one[p] * to_u[p]
+                b += two[p] * to_u[p]
+                c += three[p] * to_u[p]
+                e += four[p] * to_u[p]
+            panel[0, 0], panel[0, 1], panel[0, 2], panel[0, 3] = a, b, c, e
+        for p in range(n):
+            rest[p] += base[p]
+            mean[0] += rest[p] * to_u[p]
+    return square / m
 
 
-# -------------------------------------------------------------------- one step
+# -------------------------------------------------------------------- what is kept
+
+
+CELL = np.dtype(
+    [
+        ("cell", np.int64),  # number of the cell
+        ("hit", np.int64),  # first step with excess <= tol, -1 before
+        ("low", np.int64),  # last step with excess <= floor
+        ("exponent", np.int64),  # w stands scaled by 2**exponent
+    ]
+)
 
 
 @helper
-def _whole(w, t, eigvals, u, energy, across, n_lanes):  # type: ignore[no-untyped-def]
-    """Make beta and sigma^2 of the whole sample, and V = sigma^2 less what is along u, without a difference."""
-    for j in range(n_lanes):
+def _whole_sample(state, t, eigvals, u, energy, start):  # type: ignore[no-untyped-def]
+    """Make beta and ``w - beta u``'s share of sigma^2 of the whole sample, without a difference.
+
+    At the start nothing of v is along u.
+    """
+    for j in range(VECTOR):
         t[_BETA, j] = 0.0
-        across[j] = 0.0
-    for i in range(u.size):
-        weight = eigvals[i] * u[i] / energy
-        for j in range(n_lanes):
-            t[_BETA, j] += weight * w[i, j]
-    for i in range(u.size):
-        for j in range(n_lanes):
-            rest = w[i, j] - t[_BETA, j] * u[i]
-            across[j] += eigvals[i] * rest * rest
-    for j in range(n_lanes):
-        t[_SIGMA2, j] = t[_BETA, j] * t[_BETA, j] * energy + across[j]
+        t[_ACROSS, j] = 0.0
+    for p in range(0 if start else u.size):
+        weight = eigvals[p] * u[p] / energy
+        for j in range(VECTOR):
+            t[_BETA, j] += weight * state[p + 1, j]
+    for p in range(u.size):
+        for j in range(VECTOR):
+            rest = state[p + 1, j] - t[_BETA, j] * u[p]
+            t[_ACROSS, j] += eigvals[p] * rest * rest
+    for j in range(VECTOR):
+        t[_BETA, j] += state[0, j]
 
 
 @helper
-def _forward(w, xb, z, n_lanes):  # type: ignore[no-untyped-def]
-    for i in range(xb.shape[0]):
-        for j in range(n_lanes):
-            z[i, j] = 0.0
-        for p in range(xb.shape[1]):
-            x = xb[i, p]
-            for j in range(n_lanes):
-                z[i, j] += x * w[p, j]
+def _judge(lane, k, excess, n_steps, tol, stop_at_tol, floor, limit):  # type: ignore[no-untyped-def]
+    """Return the status with which a cell ends at step k, or GOES_ON. At the floor a cell ends when it stays there."""
+    if excess != excess or (k == 0 and excess == np.inf):
+        return NON_FINITE
+    if excess > limit:
+        return DIVERGED
+    if excess <= tol and lane.hit < 0:
+        lane.hit = k
+        if stop_at_tol:
+            return CONVERGED
+    if excess <= floor:
+        if lane.low == k - 1 and k > 0 and lane.hit >= 0:
+            return CONVERGED
+        lane.low = k
+    if k == n_steps:
+        return CONVERGED if lane.hit >= 0 else MAX_STEPS
+    return GOES_ON
 
 
 @helper
-def _backward(grad, xb, z, n_lanes):  # type: ignore[no-untyped-def]
-    for p in range(xb.shape[1]):
-        for j in range(n_lanes):
-            grad[p, j] = 0.0
-    for i in range(xb.shape[0]):
-        for p in range(xb.shape[1]):
-            x = xb[i, p]
-            for j in range(n_lanes):
-                grad[p, j] += x * z[i, j]
+def _keep(state, t, j, exponent, u, energy, excess, residual, noise, square, out):  # type: ignore[no-untyped-def]
+    """Write the numbers of lane j."""
+    root, a = math.sqrt(energy), t[_A, j]
+    beta, across = t[_BETA, j], t[_ACROSS, j]
+    sigma2 = beta * beta * energy + across
+    norm2 = t[_Z0, j] * t[_Z0, j]
+    for p in range(u.size):
+        w = state[0, j] * u[p] + state[p + 1, j]
+        norm2 += w * w
+    out[_EXCESS] = excess
+    out[_RESIDUAL] = residual
+    out[_EPS_EFF] = t[_EPS_K, j] * (a / math.sqrt(sigma2)) * (beta * energy / sigma2)
+    out[_NUMBER_A] = a
+    out[_NORM2] = norm2
+    out[_EXPONENT] = exponent
+    if t[_AVERAGING, j] > 0.0:  # a x'w/nu with the averages: (a/nu) (w, mean) against (u, 0)
+        kappa = a / math.sqrt(t[_VAR, j])
+        along, mean = kappa * beta - 1.0, kappa * t[_MEAN, j] / root
+        out[_RUNNING] = along * along + kappa * kappa * (across / energy) + mean * mean
+    out[_BATCH] = (square - noise * noise - 2.0 * (a * t[_COS, j]) + a * a) / energy
 
 
 @helper
-def _through(z, yb, t, sums, n_lanes):  # type: ignore[no-untyped-def]
-    """Turn the outputs z into the gradient with respect to them; sums[0] becomes the gradient of a, sums[1] sd^2."""
-    m = yb.size
-    mean, square, grad_a, flat, slope = sums[2], sums[1], sums[0], sums[3], sums[4]
-    low, high = sums[5], sums[6]
-    for j in range(n_lanes):
-        mean[j], square[j], grad_a[j], flat[j], slope[j] = 0.0, 0.0, 0.0, 0.0, 0.0
-        low[j], high[j] = z[0, j], z[0, j]
-    for i in range(m):
-        for j in range(n_lanes):
-            x = z[i, j]
-            mean[j] += x
-            low[j] = x if x < low[j] else low[j]
-            high[j] = x if x > high[j] else high[j]
-    for j in range(n_lanes):
-        mean[j] /= m
-    for i in range(m):
-        for j in range(n_lanes):
-            x = z[i, j] - mean[j]
-            z[i, j] = x
-            square[j] += x * x
-    for j in range(n_lanes):
-        # equal outputs are no spread, whatever the rounding of their mean says
-        square[j] = square[j] / m if high[j] > low[j] else 0.0
-        mean[j] = 1.0 / math.sqrt(square[j])
-    for i in range(m):
-        target = yb[i]
-        for j in range(n_lanes):
-            output = z[i, j] * mean[j]
-            error = t[_A, j] * output - target
-            z[i, j] = output
-            grad_a[j] += error * output
-            flat[j] += error
-    for j in range(n_lanes):
-        grad_a[j] /= m
-        flat[j] /= m
-        slope[j] = t[_A, j] * mean[j] / m
-    for i in range(m):
-        target = yb[i]
-        for j in range(n_lanes):
-            output = z[i, j]
-            error = t[_A, j] * output - target
-            z[i, j] = slope[j] * (error - flat[j] - output * grad_a[j])
+def _average(state, t, mean, m):  # type: ignore[no-untyped-def]
+    """Move the running averages of mean and variance of z, as layers do: the variance with m - 1 in place of m."""
+    for j in range(VECTOR):
+        t[_BATCH_MEAN, j] = 0.0
+    for p in range(mean.size):
+        for j in range(VECTOR):
+            t[_BATCH_MEAN, j] += mean[p] * state[p, j]
+    for j in range(VECTOR):
+        t[_MEAN, j] += t[_AVERAGING, j] * (t[_BATCH_MEAN, j] - t[_MEAN, j])
+        t[_VAR, j] += t[_AVERAGING, j] * (t[_S, j] / (m - 1) - t[_VAR, j])
 
 
 @helper
-def _update(w, grad, t, watch, sums, eps, eps_a, decay, n_lanes):  # type: ignore[no-untyped-def]
-    """Move w and a; rescale the lanes whose w leaves the range: (w, eps) -> (f w, f^2 eps) changes nothing else."""
-    largest = sums[2]
-    for j in range(n_lanes):
-        largest[j] = 0.0
-        t[_A, j] -= eps_a[j] * sums[0, j]
-        t[_Z0, j] -= decay[j] * t[_Z0, j]
-    for p in range(w.shape[0]):
-        for j in range(n_lanes):
-            x = w[p, j] - (eps[j] * grad[p, j] + decay[j] * w[p, j])
-            w[p, j] = x
-            largest[j] = max(largest[j], abs(x))
-    for j in range(n_lanes):
-        if not 1.0 / _WIDE < largest[j] < _WIDE and 0.0 < largest[j] < np.inf:
-            shift = -math.frexp(largest[j])[1]
-            for p in range(w.shape[0]):
-                w[p, j] = math.ldexp(w[p, j], shift)
-            t[_Z0, j] = math.ldexp(t[_Z0, j], shift)
-            t[_EPS, j] = math.ldexp(t[_EPS, j], 2 * shift)
-            watch[j].exponent += shift
+def _rescale(state, t, j, lane):  # type: ignore[no-untyped-def]
+    """Bring w of lane j back into range: (w, eps) -> (f w, f^2 eps) changes nothing else."""
+    shift = -math.frexp(t[_LARGEST, j])[1]
+    for p in range(state.shape[0]):
+        state[p, j] = math.ldexp(state[p, j], shift)
+    for row in (_Z0, _MEAN):
+        t[row, j] = math.ldexp(t[row, j], shift)
+    for row in (_EPS, _VAR):
+        t[row, j] = math.ldexp(t[row, j], 2 * shift)
+    lane.exponent += shift
 
 
-# -------------------------------------------------------------------- the block
+# -------------------------------------------------------------------- the cells
 
 
 @entry
-def minibatch_block(  # type: ignore[no-untyped-def]
+def minibatch_cells(  # type: ignore[no-untyped-def]
     X,
     y,
     eigvals,
     u,
-    w0,
+    along,
+    across,
     z0,
     a0,
+    delta0,
     energy,
     noise,
+    var0,
+    x_unit,
+    y_unit,
     kind,
     batches,
+    drawn,
     m,
     key,
     eps,
     eps_a,
     decay,
+    averaging,
     table,
     which,
     which_a,
-    asked,
-    written,
+    n_steps,
+    tol,
+    stop_at_tol,
+    floor,
+    limit,
+    cancel,
+    counts,
+    numbers,
+    record,
+    trace,
 ):
-    """Run up to LANES cells that share their batches; all in the units of `SampleStart`.
+    """Run cells that share their batches; all in the units of `SampleStart`.
 
     Parameters
     ----------
-    X, y, eigvals, u, w0, z0, a0, energy, noise
+    X, y, eigvals, u, along, across, z0, a0, delta0, energy, noise, var0, x_unit, y_unit
         As in `SampleStart`.
-    kind, batches, m, key : int64, int64[n_steps, m], int64, uint64
-        How rows are drawn, the rows where they are given, rows of a batch, and the stream.
-    eps, eps_a, decay : float64[cells]
+    kind, batches, drawn, m, key : int64, int64[n_steps, m], tuple, int64, uint64
+        How rows are drawn, the rows where they are given, what fresh rows are drawn with (eigvals, u, noise, before a
+        change of units), rows of a batch, and the stream.
+    eps, eps_a, decay, averaging : float64[cells]
+        Learning rates, weight decay, and the weight of a new batch in the running averages (0: none are kept).
     table, which, which_a : float64[t, n_steps + 1], int64[cells], int64[cells]
         Factors of the learning rates, and which row is that of eps, and of eps_a, for each cell.
-    asked : Ask
-    written : Out
-        Three counts; six numbers, and in the trace the same: excess, eps_eff, a, squared norm of w times 4**e,
-        residual, binary exponent e of the rescaling.
+    n_steps, tol, stop_at_tol, floor, limit, cancel
+        As in `olsbn.engine.run.Run`; a cell whose excess passes `limit` has diverged.
+    counts : int64[cells, 3], written
+        Status, first step with excess <= tol (-1: none), last step.
+    numbers : float64[cells, NUMBERS], written
+        Excess, residual, eps_eff, a, squared norm of w times 4**e, e, excess by the running averages, and that of the
+        batch which the step sees, less the noise of the whole sample.
+    record, trace : int64[r] ascending, float64[r, cells, NUMBERS], written
+        Steps to record, and there, up to a cell's end, the same numbers.
     """
-    n_steps, tol, stop_at_tol, floor, limit, cancel = asked
-    counts, numbers, record, trace = written
     d, n_cells = u.size, eps.size
     root = math.sqrt(energy)
+    n_blocks = (n_cells + LANES - 1) // LANES
+    padded = (d + COLUMNS - 1) // COLUMNS * COLUMNS + 1
+    panels = (m + ROWS - 1) // ROWS
     stream = np.array([key], dtype=np.uint64)
     order = np.arange(y.size)
     place = np.array([y.size], dtype=np.int64)  # an epoch is over
-    xb, yb = np.empty((m, d)), np.empty(m)
-    w, grad, z = np.zeros((d, LANES)), np.zeros((d, LANES)), np.zeros((m, LANES))
-    t, sums, across = np.zeros((_ROWS, LANES)), np.zeros((7, LANES)), np.zeros(LANES)
-    eps_k, eps_a_k, decay_k, out = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(6)
-    watch = np.zeros(LANES, dtype=WATCH)
-    samples = np.zeros((LANES, MAX_SAMPLES))
-    for j in range(n_cells):
-        counts[j, 0] = CANCELLED
-        begin(watch, j, j)
-        w[:, j] = w0
-        t[_A, j], t[_EPS, j], t[_EPS_A, j], t[_DECAY, j], t[_Z0, j] = a0, eps[j], eps_a[j], eps[j] * decay[j], z0
+    rows, raw = np.arange(m), np.zeros((panels * ROWS, _CHUNK))
+    fresh, targets = np.empty((m if kind == GAUSSIAN else 0, d)), np.empty(m)
+    mean, gb = np.empty(d + 1), np.zeros(padded)
+    xb, yb = np.zeros((panels, padded, ROWS)), np.zeros((panels, ROWS))
+    groups = LANES // VECTOR
+    w, z = np.zeros((n_blocks * groups, padded, VECTOR)), np.zeros((panels * ROWS, VECTOR))
+    t = np.zeros((n_blocks, _TABLE, LANES))
+    lanes = np.zeros(n_blocks * LANES, CELL)
+    out = np.full(NUMBERS, np.nan)
+    averages = False
+    for c in range(n_cells):
+        counts[c, 0] = CANCELLED
+        b, j = c // LANES, c % LANES
+        lanes[c].cell, lanes[c].hit, lanes[c].low = c, -1, -2
+        w[c // VECTOR, 0, c % VECTOR] = along
+        w[c // VECTOR, 1 : d + 1, c % VECTOR] = across
+        t[b, _A, j], t[b, _Z0, j], t[b, _VAR, j], t[b, _AVERAGING, j] = a0, z0, var0, averaging[c]
+        t[b, _EPS, j], t[b, _EPS_A, j], t[b, _DECAY, j] = eps[c], eps_a[c], eps[c] * decay[c]
+        averages |= averaging[c] > 0.0
+    t[:, _M, :] = m
+    t[:, _INVERSE_ROOT, :] = 1.0 / root
+    for c in range(n_cells, n_blocks * LANES):
+        t[c // LANES, _IDLE, c % LANES] = 1.0
+    look = 4.0 * max(tol, floor, _CLOSE)
     active = n_cells
-    k = 0
-    while active > 0 and cancel[0] == 0:
-        n_lanes = min((active + _VECTOR - 1) // _VECTOR * _VECTOR, LANES)
-        _whole(w, t, eigvals, u, energy, across, n_lanes)
-        if k < n_steps:
-            _next_batch(stream, kind, batches, k, order, place, X, y, eigvals, u, noise, xb, yb)
-            _forward(w, xb, z, n_lanes)
-            _through(z, yb, t, sums, n_lanes)
-            _backward(grad, xb, z, n_lanes)
-        j = 0
-        while j < active:
-            cell = watch[j].cell
-            sigma2, beta = t[_SIGMA2, j], t[_BETA, j]
-            sigma = math.sqrt(sigma2)
-            n = across[j] / sigma2
-            delta = t[_A, j] / root - beta * root / sigma
-            excess = n + delta * delta
-            eps_k[j] = t[_EPS, j] * table[which[cell], k]
-            eps_a_k[j] = t[_EPS_A, j] * table[which_a[cell], k]
-            decay_k[j] = t[_DECAY, j] * table[which[cell], k]
-            watch[j].step = k
-            ended = judge(watch, samples, j, excess, True, n_steps, tol, stop_at_tol, floor, limit)
-            if ended == GOES_ON and sums[1, j] == 0.0:
-                ended = DEGENERATE  # of the batch: no step is defined
-            kept = watch[j].next_record
-            recorded = kept < record.size and record[kept] == k
-            if recorded or ended != GOES_ON:
-                out[_N_EXCESS] = excess
-                out[_N_EPS_EFF] = eps_k[j] * (t[_A, j] / sigma) * (beta * energy / sigma2)
-                out[_N_A] = t[_A, j]
-                out[_N_NORM2] = t[_Z0, j] * t[_Z0, j]
-                for p in range(d):
-                    out[_N_NORM2] += w[p, j] * w[p, j]
-                out[_N_RESIDUAL] = math.sqrt(n)
-                out[_N_EXPONENT] = watch[j].exponent
-            if recorded:
-                trace[kept, cell, :] = out
-                watch[j].next_record += 1
-            if ended == GOES_ON:
-                j += 1
-                continue
-            counts[cell, 0], counts[cell, 1], counts[cell, 2] = ended, watch[j].hit, k
-            numbers[cell, :] = out
-            # the last lane moves here, and is looked at next, so that lanes in use stay together
-            active -= 1
-            if j < active:
-                for array in (w, grad, t, sums):
-                    move(array, j, active)
-                across[j] = across[active]
-                watch[j] = watch[active]
-                samples[j, :] = samples[active, :]
-        _update(w, grad, t, watch, sums, eps_k, eps_a_k, decay_k, active)
-        k += 1
+    r = 0
+    for k in range(n_steps + 1):
+        if active == 0 or cancel[0] != 0:
+            break
+        recorded = r < record.size and record[r] == k
+        square = np.nan
+        if k < n_steps or kind != GIVEN:
+            if kind == GAUSSIAN:
+                fresh_rows(stream, *drawn, fresh, targets)
+                square = _pack(fresh, targets, rows, x_unit, y_unit, u, raw, mean, xb, yb, gb)
+            else:
+                next_rows(stream, kind, batches, k, order, place, rows)
+                square = _pack(X, y, rows, x_unit, y_unit, u, raw, mean, xb, yb, gb)
+        ended = False
+        for b in range((active + LANES - 1) // LANES):
+            rows_t = t[b]
+            n_lanes = min(LANES, active - b * LANES)
+            for j in range(n_lanes):
+                c = lanes[b * LANES + j].cell
+                rows_t[_EPS_K, j] = rows_t[_EPS, j] * table[which[c], k]
+                rows_t[_EPS_A_K, j] = rows_t[_EPS_A, j] * table[which_a[c], k]
+                rows_t[_MINUS_DECAY, j] = -(rows_t[_DECAY, j] * table[which[c], k])
+            rows_t[_LARGEST] = 0.0
+            flat = rows_t.reshape(-1)
+            for first in range(0, n_lanes, VECTOR):
+                state, group = w[b * groups + first // VECTOR], rows_t[:, first:]
+                mine = lanes[b * LANES + first : b * LANES + min(first + VECTOR, n_lanes)]
+                _forward(state, xb, yb, d + 1, z, flat[first:])
+                if _step(flat[first:], 0, look, limit) or recorded or k == n_steps:
+                    _whole_sample(state, group, eigvals, u, energy, k == 0)
+                    for j in range(mine.size):
+                        lane = mine[j]
+                        beta, rest = group[_BETA, j], group[_ACROSS, j]
+                        sigma2 = beta * beta * energy + rest
+                        n = rest / sigma2
+                        delta = delta0 if k == 0 else group[_A, j] / root - beta * root / math.sqrt(sigma2)
+                        excess = n + delta * delta
+                        end = _judge(lane, k, excess, n_steps, tol, stop_at_tol, floor, limit)
+                        if end == GOES_ON and group[_S, j] == 0.0:
+                            end = DEGENERATE  # of the batch: no step is defined
+                        if recorded or end != GOES_ON:
+                            _keep(state, group, j, lane.exponent, u, energy, excess, math.sqrt(n), noise, square, out)
+                        if recorded:
+                            trace[r, lane.cell, :] = out
+                        if end != GOES_ON:
+                            counts[lane.cell, 0], counts[lane.cell, 1], counts[lane.cell, 2] = end, lane.hit, k
+                            numbers[lane.cell, :] = out
+                            group[_IDLE, j] = 1.0
+                            ended = True
+                if k == n_steps:
+                    continue
+                if averages:
+                    _average(state, group, mean, m)
+                for p in range(1, padded, COLUMNS):
+                    _backward(state, xb, gb, p, z, flat[first:])
+                for j in range(mine.size):
+                    group[_A, j] = group[_NEXT_A, j]
+                    group[_Z0, j] += group[_MINUS_DECAY, j] * group[_Z0, j]
+                    state[0, j] += group[_MINUS_DECAY, j] * state[0, j]
+                    largest = max(group[_LARGEST, j], abs(state[0, j]))
+                    group[_LARGEST, j] = largest
+                    if not 1.0 / _WIDE < largest < _WIDE and 0.0 < largest < np.inf:
+                        _rescale(state, group, j, mine[j])
+        r += recorded
+        if ended:
+            c = 0
+            while c < active:
+                if t[c // LANES, _IDLE, c % LANES] == 0.0:
+                    c += 1
+                    continue
+                # the last lane moves here, and is looked at next, so that lanes in use stay together
+                active -= 1
+                if c < active:
+                    w[c // VECTOR, :, c % VECTOR] = w[active // VECTOR, :, active % VECTOR]
+                    t[c // LANES, :, c % LANES] = t[active // LANES, :, active % LANES]
+                    lanes[c] = lanes[active]
+                t[active // LANES, _IDLE, active % LANES] = 1.0
 
 
 # -------------------------------------------------------------------- face
@@ -484,51 +715,110 @@ def tile(x: SampleStart, params: dict[str, FloatArray], run: Run) -> tuple[dict[
     x : SampleStart
         The problem, from `prepare`.
     params : dict of ndarray, each of shape (cells,)
-        ``eps``, ``eps_a``, ``batch_size`` (>= 3; at most the number of rows for epochs), ``replicate``, and any of
-        ``eps_power``, ``eps_a_power``, ``weight_decay``.
+        ``eps``, ``eps_a``, ``batch_size`` (>= 3; at most the number of rows where they come in an order),
+        ``replicate``, and any of ``eps_power``, ``eps_a_power``, ``weight_decay``, ``averaging``.
     run : Run
-        How far, and which steps to keep.
+        How far, and which steps to keep. Where `check_rounding` is set, all runs a second time, in other units:
+        `by_rounding` says where the two differ (`_differ`).
     """
+    counts, numbers, trace = _run_cells(x, params, run)
+    found, kept = _columns(x, numbers), _columns(x, trace)
+    flags = np.zeros(counts.shape[0], bool), np.zeros(trace.shape[:2], bool)
+    if run.check_rounding:
+        other = x.in_other_units()
+        again, numbers, trace = _run_cells(other, params, run)
+        flags = _differ(counts, again, found, _columns(other, numbers), kept, _columns(other, trace), run.record)
+    del found["residual"]
+    found |= {"status": counts[:, 0], "steps_to_tol": counts[:, 1], "n_steps_run": counts[:, 2]}
+    found |= {"by_rounding": flags[0], "rate_sim": np.full(counts.shape[0], np.nan)}
+    return found, kept | {"by_rounding": flags[1]}
+
+
+def _run_cells(x: SampleStart, params: dict[str, FloatArray], run: Run) -> tuple[np.ndarray, FloatArray, FloatArray]:
+    """Return counts, numbers and trace of `minibatch_cells` for all cells, in the units of x."""
     n = params["eps"].size
     zero, one = np.zeros(n), np.ones(n)
     power, power_a = params.get("eps_power", zero), params.get("eps_a_power", zero)
-    decay = params.get("weight_decay", zero)
+    decay, averaging = params.get("weight_decay", zero), params.get("averaging", zero)
     sizes, replicates = params["batch_size"].astype(np.int64), params["replicate"].astype(np.int64)
-    kind = _GIVEN if x.batches is not None else SAMPLINGS.index(x.sampling)
+    kind = GIVEN if x.batches is not None else SAMPLINGS.index(x.sampling)
     rows = np.empty((0, 0), np.int64)
     if x.batches is not None:
         rows = x.batches
         if rows.shape[0] < run.n_steps:
             raise ValueError(f"batches must have a row for each of {run.n_steps} steps, got {rows.shape[0]}")
-        sizes = np.full(n, rows.shape[1])
+        sizes, replicates = np.full(n, rows.shape[1]), np.zeros(n, np.int64)
     if sizes.min(initial=SMALLEST_BATCH) < SMALLEST_BATCH:
         raise ValueError(f"batch_size must be >= {SMALLEST_BATCH}, got {sizes.min()}")
-    if kind == _EPOCH and sizes.max(initial=0) > x.y.size:
-        raise ValueError(f"batch_size must be <= {x.y.size}, the rows of the sample, for epochs, got {sizes.max()}")
-    counts, numbers, _, trace = out = empty_out(run, n, 3, 6, 6)
+    if kind in (EPOCH, SINGLE) and sizes.max(initial=0) > x.y.size:
+        raise ValueError(
+            f"batch_size must be <= {x.y.size}, the rows of the sample, for sampling={x.sampling!r}, got {sizes.max()}"
+        )
+    counts, numbers = np.zeros((n, 3), np.int64), np.full((n, NUMBERS), np.nan)
+    trace = np.full((run.record.size, n, NUMBERS), np.nan)
     counts[:, 0] = CANCELLED
+    drawn = x if x.first is None else x.first
+    start = x.X, x.y, x.eigvals, x.u, x.along, x.across, x.z0, x.a0, x.delta0, x.energy, x.noise, x.var0
+    most = max(_CELLS_BYTES // (8 * LANES * (x.u.size + 1)), 1) * LANES
     with np.errstate(all="ignore"):
-        eps, decay = np.ldexp(params["eps"], x.eps_exp), np.ldexp(decay, -x.eps_exp)
+        eps = np.ldexp(params["eps"], x.eps_exp) * x.eps_unit
+        decay = np.ldexp(decay, -x.eps_exp) / x.eps_unit
         table, which = tables(run.n_steps + 1, np.concatenate([power, power_a]), np.concatenate([one, one]))
         groups = np.unique(np.stack([replicates, sizes]), axis=1, return_inverse=True)
         for (replicate, m), members in zip(groups[0].T, _members(groups[1].ravel(), groups[0].shape[1]), strict=True):
-            key = _key(x.seed, int(replicate), int(m))
-            for first in range(0, members.size, LANES):
-                cells = members[first : first + LANES]
-                if not x.w0.any():
-                    counts[cells], numbers[cells] = (DEGENERATE, -1, 0), (np.nan, np.nan, x.a0, x.z0**2, np.nan, 0)
+            key = stream_key(x.seed, int(replicate), int(m))
+            for first in range(0, members.size, most):
+                cells = members[first : first + most]
+                if not x.moves:
+                    counts[cells], numbers[cells] = (DEGENERATE, -1, 0), np.nan
+                    numbers[cells, _NUMBER_A], numbers[cells, _NORM2] = x.a0, x.z0**2
                     trace[:, cells] = numbers[cells]
                     continue
-                own = empty_out(run, cells.size, 3, 6, 6)
-                minibatch_block(
-                    x.X, x.y, x.eigvals, x.u, x.w0, x.z0, x.a0, x.energy, x.noise, kind, rows, int(m), key,
-                    eps[cells], params["eps_a"][cells], decay[cells], table, which[:n][cells], which[n:][cells],
-                    ask(run, x.limit()), own,
+                own = counts[cells], numbers[cells], trace[:, cells]  # copies
+                minibatch_cells(
+                    *start, x.x_unit, x.y_unit, kind, rows, (drawn.eigvals, drawn.u, drawn.noise), int(m), key,
+                    eps[cells], params["eps_a"][cells], decay[cells], averaging[cells],
+                    table, which[:n][cells], which[n:][cells],
+                    run.n_steps, run.tol, run.stop_at_tol, run.floor, x.limit(), run.cancel,
+                    own[0], own[1], run.record, own[2],
                 )  # fmt: skip
-                counts[cells], numbers[cells], trace[:, cells] = own.counts, own.numbers, own.trace
-        found, kept = _columns(x, numbers), _columns(x, trace)
-    del found["residual"]
-    return counted(out) | found | {"rate_sim": np.full(n, np.nan)}, kept
+                counts[cells], numbers[cells], trace[:, cells] = own
+    return counts, numbers, trace
+
+
+def _differ(
+    counts: np.ndarray,
+    again: np.ndarray,
+    found: dict[str, Any],
+    others: dict[str, Any],
+    kept: dict[str, Any],
+    kept_others: dict[str, Any],
+    record: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each cell, and for each recorded step of it, whether two runs in other units differ.
+
+    They do where a number of `_COMPARED` differs by more than `_TOLERANCE`, relative, and from the step on at which one
+    of them reaches the tolerance, or ends, and the other does not. Past the start an excess below `_RESOLVED` counts as
+    different: it is the square of a few roundings of ``a/sqrt(E) - beta sqrt(E)/sigma``, which may be the same by
+    chance.
+    """
+    ends = (counts != again).any(axis=1)
+    one, two = (np.where(steps >= 0, steps, NEVER) for steps in (counts[:, 1:], again[:, 1:]))
+    since = np.where(one != two, np.minimum(one, two), NEVER).min(axis=1)
+    since = np.where(ends & (since == NEVER), counts[:, 2], since)
+    last = _apart(found, others) | ends | ((counts[:, 2] > 0) & (found["excess"] < _RESOLVED))
+    at = _apart(kept, kept_others) | (record[:, None] >= since)
+    return last, at | ((record[:, None] > 0) & (kept["excess"] < _RESOLVED))
+
+
+def _apart(found: dict[str, Any], others: dict[str, Any]) -> np.ndarray:
+    apart = np.zeros_like(found["excess"], bool)
+    for name in _COMPARED:
+        one, two = found[name], others[name]
+        with np.errstate(all="ignore"):
+            near = np.abs(one - two) <= _TOLERANCE * np.minimum(np.abs(one), np.abs(two))
+        apart |= ~(near | (one == two) | (np.isnan(one) & np.isnan(two)))
+    return apart
 
 
 def _members(group: np.ndarray, n_groups: int) -> list[np.ndarray]:
@@ -536,18 +826,16 @@ def _members(group: np.ndarray, n_groups: int) -> list[np.ndarray]:
     return np.split(order, np.searchsorted(group[order], np.arange(1, n_groups)))
 
 
-def _key(seed: int, replicate: int, batch_size: int) -> np.uint64:
-    """Return the start of the stream that belongs to (seed, replicate, batch_size)."""
-    words = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(b"minibatch"), replicate, batch_size))
-    return words.generate_state(1, np.uint64)[0]
-
-
 def _columns(x: SampleStart, numbers: FloatArray) -> dict[str, Any]:
-    exponent = np.nan_to_num(numbers[..., _N_EXPONENT]).astype(int)
+    """Return the numbers of cells in the problem's own units."""
+    exponent = np.nan_to_num(numbers[..., _EXPONENT]).astype(int)
     return {
-        "excess": numbers[..., _N_EXCESS],
-        "residual": numbers[..., _N_RESIDUAL],
-        "a": np.ldexp(numbers[..., _N_A], -(x.u_exp + x.eigval_exp // 2)),
-        "w_norm": np.ldexp(np.sqrt(numbers[..., _N_NORM2]), -(x.w_exp + exponent)),
-        "eps_eff": np.ldexp(numbers[..., _N_EPS_EFF], x.eigval_exp),
+        "excess": numbers[..., _EXCESS],
+        "residual": numbers[..., _RESIDUAL],
+        "a": np.ldexp(numbers[..., _NUMBER_A], -(x.u_exp + x.eigval_exp // 2)) / x.y_unit,
+        "w_norm": np.ldexp(np.sqrt(numbers[..., _NORM2]), -(x.w_exp + exponent)) / x.w_unit,
+        "eps_eff": np.ldexp(numbers[..., _EPS_EFF], x.eigval_exp) * (x.x_unit * x.x_unit),
+        "excess_running": numbers[..., _RUNNING],
+        "excess_batch": numbers[..., _BATCH],
+        "gap": numbers[..., _RUNNING] - numbers[..., _BATCH],
     }

@@ -4,8 +4,8 @@ Near a minimiser the error is a sum of eigenvectors of the step's linear part, o
 the excess. One step multiplies the excess by the mean of the squared ratios under the error, which falls short of the
 largest one: so the ratio has settled where it equals the largest ratio of all that the error has a part of. Those come
 from the coordinates that are iterated: the eigenvalues are turn mu_i of each mode by itself, ``turn_a`` of delta, and
-where delta and the modes are coupled those of the symmetric arrowhead matrix ``[turn_a, couple b'; couple b, turn mu]``.
-Only the least and the largest matter, for the ratio of an eigenvalue grows with its distance to either side.
+where delta and the modes are coupled those of the arrowhead matrix ``[turn_a, couple b'; couple b, turn mu]``. Only
+the least and the largest matter, for the ratio of an eigenvalue grows with its distance to either side.
 """
 
 import math
@@ -56,7 +56,9 @@ def _outermost(corner, couple, turn, mu, b, upper):  # type: ignore[no-untyped-d
 
 
 @helper
-def settled_ratio(excess, previous, turn, turn_a, couple, momentum, nesterov, delta, state, decoupled, mu, b, mu_decoupled):  # type: ignore[no-untyped-def]  # fmt: skip
+def settled_ratio(  # type: ignore[no-untyped-def]
+    excess, previous, turn, turn_a, couple, momentum, nesterov, delta, state, decoupled, mu, b, mu_decoupled
+):  # fmt: skip
     """Return the last ratio of sqrt(excess) where it has settled, else NaN.
 
     `state` and `decoupled` are the modes of the lane, `mu`, `b` and `mu_decoupled` their numbers. Where the modes of

@@ -28,6 +28,42 @@ def schedule(n_steps: int, power: float, factor: float = 1.0) -> FloatArray:
     return table * _geometric(n_steps, factor) if factor != 1 else table
 
 
+NAMES = "constant", "cosine", "warmup-cosine", "wsd"
+
+
+def named(name: str, n_steps: int, warmup: int, decay: float, floor: float) -> FloatArray:
+    """Return the factors of a learning rate at steps 0..n_steps by the name of their schedule.
+
+    "cosine" falls from 1 at step 0 to `floor` at step `n_steps` like ``(1 + cos)/2``, "warmup-cosine" does so after a
+    warm-up ``(k + 1)/warmup`` of `warmup` steps, and "wsd" (warm-up, stable, decay) stays at 1 after it and falls
+    linearly to `floor` over the last share `decay` of the steps.
+    """
+    k = np.arange(n_steps + 1.0)
+    if name == "constant":
+        return np.ones(n_steps + 1)
+    if name == "wsd":
+        length = decay * n_steps
+        fallen = np.clip((k - (n_steps - length)) / length, 0, 1) if length else np.zeros(n_steps + 1)
+        factors = 1 - (1 - floor) * fallen
+    else:
+        begun = warmup if name == "warmup-cosine" else 0
+        t = np.clip((k - begun) / max(n_steps - begun, 1), 0, 1)
+        factors = floor + (1 - floor) * _quarter_cosine(t) ** 2  # cos^2(x/2) = (1 + cos x)/2
+    return np.where(k < warmup, (k + 1) / max(warmup, 1), factors) if name != "cosine" else factors
+
+
+def _quarter_cosine(t: FloatArray) -> FloatArray:
+    """Return cos(pi t/2) for t in [0, 1], by series: the C library's cosine has other bits elsewhere."""
+    late = t > 0.5
+    x = (math.pi / 2) * np.where(late, 1 - t, t)
+    term, total = np.where(late, x, 1.0), np.zeros_like(t)
+    for i in range(12):
+        total = total + term
+        n = 2 * i + np.where(late, 2.0, 1.0)
+        term = -term * (x * x) / (n * (n + 1))
+    return np.where(t >= 1, 0.0, total)
+
+
 def tables(n_steps: int, power: FloatArray, factor: FloatArray) -> tuple[FloatArray, np.ndarray]:
     """Return the tables of all cells, each once: ``(tables (t, n_steps), which (cells,))``."""
     pairs, which = np.unique(np.stack([power, factor]), axis=1, return_inverse=True)

@@ -94,10 +94,10 @@ class Split(NamedTuple):
                 "U2": norm2,
                 "K": float(sums[2]) - 1 / norm2 if norm2 else math.nan,
                 "inverse_top": float(1 / self.lam[-1]),
-            },  # fmt: skip
+            },
             top=max([0.0, *own["mu"][COUPLED][-1:], *lam[-1:]]),
             scale=math.sqrt(problem.explained_var),
-            limit=limit_of(alpha0),
+            limit=limit_of(max(0.0, 1 - float(sums[0]) ** 2 / float(sums[4])) + delta0**2 if sums[4] else 1.0),
             norm_scale=energy,
             w_null_norm=problem.w0_null_norm,
             eigval_exp=self.eigval_exp,

@@ -42,8 +42,8 @@ class Step:
         What the pass over the modes sums up.
     params : dict of str to float
         The parameters of a cell and their neutral values (None: there is none).
-    variants : tuple of tuple of str
-        Sets of parameters that fold away where all of them are neutral, the largest first; the last is empty.
+    folds : tuple of tuple of str
+        Sets of parameters that fold away where all of them are neutral: each choice of them is code of its own.
     idle : dict of str to float
         What a lane without a cell holds, where it is not 0: a fixed point whose excess is finite and above -1.
     units : dict of str to tuple of float
@@ -61,7 +61,7 @@ class Step:
     state: tuple[str, ...]
     sums: tuple[str, ...]
     params: Mapping[str, float | None]
-    variants: tuple[tuple[str, ...], ...] = ((),)
+    folds: tuple[tuple[str, ...], ...] = ()
     idle: Mapping[str, float] = {}
     units: Mapping[str, tuple[float, float]] = {}
     slaves = False

@@ -14,21 +14,18 @@ from numba import types
 from numba.extending import intrinsic
 
 from olsbn.engine.compile import LANES, entry, helper
-from olsbn.engine.doubledouble import fma
 from olsbn.engine.emit import (
     CHECK,
     EXCESS,
+    HISTORY,
     HUGE,
     LEVEL,
     LOW,
     MARK,
     OUT,
     OWN,
-    PAST_A,
-    PAST_B,
     PEAK,
     PREVIOUS,
-    SLAVED,
 )
 from olsbn.engine.ending import CANCELLED, GOES_ON, ending
 from olsbn.engine.rates import settled_ratio
@@ -48,20 +45,18 @@ LANE = np.dtype(
 )
 
 # What is kept of a cell at a step, besides what is reported.
-N_EXCESS, N_EXPONENT, N_MARK, N_PEAK, N_RATE = range(5)
-N_REPORTED = 5
+N_EXCESS, N_EXPONENT, N_MARK, N_PEAK, N_RATE, N_HISTORY = range(6)
+N_REPORTED = 6
 N_NUMBERS = N_REPORTED + len(REPORTED)
 _TURN, _TURN_A, _COUPLE, _MOMENTUM, _NESTEROV, _DELTA = (
     OUT + REPORTED.index(name) for name in ("turn", "turn_a", "couple", "momentum", "nesterov", "delta")
 )
-_TERMS = 8  # of the series of a slaved mode
-_SERIES = 1e-13  # to this share the series of a slaved mode has to converge
 
 _ending = helper(ending)
 
 
 class Code(NamedTuple):
-    """Addresses of the compiled functions, and where the numbers stand that the loop knows of; -1 where there is none."""
+    """Addresses of the compiled functions, and where the numbers stand that the loop knows of (-1: there is none)."""
 
     step: int
     report: int
@@ -73,7 +68,6 @@ class Code(NamedTuple):
     row_beta: int
     row_factor: int
     row_factor_a: int
-    past_D: int
     aligned: bool  # whether cells begin at steps of the block that are divisible by `CHECK`
 
 
@@ -267,55 +261,16 @@ def _next_record(lanes, active, record):  # type: ignore[no-untyped-def]
     return first
 
 
-# -------------------------------------------------------------------- slaved modes
-
-
 @helper
-def _check_modes(code, addresses, n_lanes, table, state, other, modes, others, tracked):  # type: ignore[no-untyped-def]
+def _check_modes(code, addresses, n_lanes, modes, others, tracked):  # type: ignore[no-untyped-def]
     """Follow the tracked modes over the last `CHECK` steps, and slave those without an amplitude of their own."""
-    n = state.shape[0]
+    n = modes.mu.size
     for t in range(tracked.size):
         i = tracked[t]
         if i < n:
-            mu, b, group, k = modes.mu[i], modes.b[i], 0, i
+            _call(code.track, (*addresses, n_lanes, 0, i, t, modes.mu[i], modes.b[i]))
         else:
-            mu, b, group, k = others.mu[i - n], 0.0, 1, i - n
-        alone = _call(code.track, (*addresses, n_lanes, group, k, t, mu, b))
-        if alone != 0 and group == 0:
-            for j in range(n_lanes):
-                if table[SLAVED * LANES + j] > 0.0:
-                    found, converged = _slaved(table, j, mu, b, code.past_D)
-                    if converged:
-                        state[i, j] = found
-
-
-@helper
-def _slaved(table, j, mu, b, past_D):  # type: ignore[no-untyped-def]
-    """Return the value of a mode without homogeneous part, and whether the series has converged to rounding.
-
-    The solution of ``z+ = (D - A mu) z + b B`` that follows from the forcing alone is the limit of
-    ``f <- (b B - (f+ - f))/(A mu + 1 - D)`` from ``f = b B/(A mu + 1 - D)``. Each time the window of remembered values
-    shrinks by one: that gives f `_TERMS` steps back, and plain steps lead from there to the present.
-    """
-    f, turn, force = np.empty(_TERMS + 1), np.empty(_TERMS + 1), np.empty(_TERMS + 1)
-    first = CHECK - 1 - _TERMS
-    for k in range(_TERMS + 1):
-        lost = 1.0 - table[(past_D + first + k) * LANES + j] if past_D else 0.0
-        turn[k] = table[(PAST_A + first + k) * LANES + j] * mu + lost
-        force[k] = b * table[(PAST_B + first + k) * LANES + j]
-        f[k] = force[k] / turn[k]
-    last = 0.0
-    for term in range(_TERMS):
-        last = f[0]
-        for k in range(_TERMS - term):
-            f[k] = (force[k] - (f[k + 1] - f[k])) / turn[k]
-    x = f[0]
-    if not abs(x - last) <= _SERIES * abs(x):
-        return 0.0, False
-    for k in range(_TERMS):
-        D = table[(past_D + first + k) * LANES + j] if past_D else 1.0
-        x = fma(fma(-mu, table[(PAST_A + first + k) * LANES + j], D), x, force[k])
-    return x, True
+            _call(code.track, (*addresses, n_lanes, 1, i - n, t, others.mu[i - n], 0.0))
 
 
 # -------------------------------------------------------------------- what is kept
@@ -327,6 +282,7 @@ def _keep(table, lanes, j, numbers):  # type: ignore[no-untyped-def]
     numbers[N_EXPONENT] = lanes[j].exponent
     numbers[N_MARK] = table[MARK * LANES + j]
     numbers[N_PEAK] = table[PEAK * LANES + j]
+    numbers[N_HISTORY] = table[HISTORY * LANES + j]
     for i in range(N_NUMBERS - N_REPORTED):
         numbers[N_REPORTED + i] = table[(OUT + i) * LANES + j]
 
@@ -404,7 +360,7 @@ def run_tile(code, modes, others, how, cells, tracked, asked, written):  # type:
                         table[code.row_factor_a * LANES + j] = cells.factors[cells.which[c, 1], now - lanes[j].began]
         look = _call(code.step, (*addresses, n_lanes, past))
         if code.track != 0 and past == CHECK - 1:
-            _check_modes(code, addresses, n_lanes, table, state, other, modes, others, tracked)
+            _check_modes(code, addresses, n_lanes, modes, others, tracked)
         scheduled = False
         if now == records:
             scheduled = True

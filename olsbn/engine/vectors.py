@@ -114,6 +114,12 @@ class Writer:
         """Add a product to a running sum, fused."""
         self.builder.store(self.fma(x, y, self.builder.load(slot)), slot)
 
+    def add_bits(self, x: Any, y: Any) -> Any:
+        """Return the sum of two vectors whose 64 bits count as whole numbers."""
+        whole = ir.VectorType(_INDEX, VECTOR)
+        total = self.builder.add(self.builder.bitcast(x, whole), self.builder.bitcast(y, whole))
+        return self.builder.bitcast(total, _TYPE)
+
     def constant(self, value: float) -> Any:
         """Return a vector of equal numbers."""
         return ir.Constant(_TYPE, [value] * VECTOR)

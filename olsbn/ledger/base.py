@@ -19,7 +19,9 @@ Tolerances, all of them, and why they are what they are:
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterable
@@ -112,26 +114,29 @@ PROBLEMS = (
 # -------------------------------------------------------------------- claims
 
 
+# What theory says, what is found, and the error allowed, in absolute terms: rounding, or the accuracy that a limit is
+# taken with (0 where it is left out). Each is a number or an array.
+Comparison = tuple[Any, Any] | tuple[Any, Any, Any]
+
+
 @dataclass(frozen=True)
 class Claim:
     r"""One statement of a source, with all it takes to try it.
 
     Attributes
     ----------
-    id, source : str
-        A name, and the source it belongs to; `citation` says what to read.
+    id : str
+        The name of its source, a dot, and a name of its own.
     kind : {"identity", "tight", "upper", "lower", "order", "counterexample"}
         identity: both numbers are equal, but for rounding. tight: they are equal in a limit, and compared as near to it
         as is stated. upper, lower: theory bounds the measured number. order: an exponent. counterexample: a statement
-        that circulates and is false; `refutes` is the kind of that statement, and `theory` is what it says.
+        that circulates and is false; `refutes` is the kind of that statement, and theory is what it says.
     statement, formula, problems : str
         The claim in words and as a formula, and how problems are drawn.
     instance : callable
-        From a `Cube` to whatever `theory`, `measured` and `allowed` need. It may raise `Skip`.
-    theory, measured : callable
-        From an instance to a number or an array: what theory says and what is found.
-    allowed : callable
-        From an instance to the error allowed, in absolute terms: rounding, or the accuracy a limit is taken with.
+        From a `Cube` to whatever `compare` needs. It may raise `Skip`.
+    compare : callable
+        From an instance to theory, measured number and allowed error (`Comparison`).
     n_random, n_search : int
         Random problems, and further ones in the search for the worst margin.
     where : str
@@ -143,15 +148,12 @@ class Claim:
     """
 
     id: str
-    source: str
     kind: str
     statement: str
     formula: str
     problems: str
     instance: Callable[[Cube], Any] = field(repr=False)
-    theory: Callable[[Any], Any] = field(repr=False)
-    measured: Callable[[Any], Any] = field(repr=False)
-    allowed: Callable[[Any], Any] = field(repr=False, default=lambda instance: 0.0)
+    compare: Callable[[Any], Comparison] = field(repr=False)
     refutes: str = ""
     n_random: int = 30
     n_search: int = 80
@@ -165,6 +167,11 @@ class Claim:
             raise ValueError(f"refutes must be given for a counterexample and for nothing else, got {self.refutes!r}")
 
     @property
+    def source(self) -> str:
+        """The name of the source, one of `SOURCES`."""
+        return self.id.partition(".")[0]
+
+    @property
     def citation(self) -> str:
         """What to read."""
         return SOURCES[self.source]
@@ -176,7 +183,7 @@ class Claim:
         else the distance to the bound, with the rounding allowed, as a part of the bound. For a counterexample it is
         how far the refuted statement fails.
         """
-        values = (self.theory(instance), self.measured(instance), self.allowed(instance))
+        values = (*self.compare(instance), 0.0)[:3]
         theory, measured, allowed = (np.ravel(v) for v in np.broadcast_arrays(*(np.asarray(v, float) for v in values)))
         kind = self.refutes or self.kind
         with np.errstate(all="ignore"):
@@ -307,6 +314,56 @@ class Result:
     worst: tuple[float, ...]
 
 
+# -------------------------------------------------------------------- chapters
+
+
+class Chapter:
+    """Claims of a source, in the order in which they are stated.
+
+    Parameters
+    ----------
+    **texts : str
+        Texts that the docstrings of claims may name in braces, beside ``{PROBLEMS}``.
+    """
+
+    def __init__(self, **texts: str) -> None:
+        self._texts = {"PROBLEMS": PROBLEMS} | texts
+        self.claims: tuple[Claim, ...] = ()
+
+    def claim(
+        self, id: str, kind: str, instance: Callable[[Cube], Any], **options: Any
+    ) -> Callable[[Callable[[Any], Comparison]], Callable[[Any], Comparison]]:
+        """Return a decorator that makes a claim of a function from an instance to a `Comparison`.
+
+        The docstring of the function holds the statement and then, each from a line of its own on, ``Formula:``,
+        ``Problems:``, and where there is something to say ``Where:`` and ``Corrects:``; what else a `Claim` has are
+        options.
+        """
+
+        def add(compare: Callable[[Any], Comparison]) -> Callable[[Any], Comparison]:
+            statement, *more = _LABEL.split(inspect.cleandoc(compare.__doc__ or ""))
+            found = {label.lower(): text for label, text in zip(more[::2], more[1::2], strict=True)}
+            if not statement or not {"formula", "problems"} <= found.keys():
+                raise ValueError(f"the docstring of {id} must be a statement, Formula: and Problems:")
+            texts: dict[str, Any] = {
+                key: " ".join(text.splitlines()) for key, text in ({"statement": statement} | found).items()
+            }
+            for name, text in self._texts.items():
+                texts["problems"] = texts["problems"].replace(f"{{{name}}}", text)
+            self.claims += (Claim(id=id, kind=kind, instance=instance, compare=compare, **texts, **options),)
+            return compare
+
+        return add
+
+    @property
+    def variants(self) -> Variants:
+        """What makes false variants of the claims so far."""
+        return Variants(self.claims)
+
+
+_LABEL = re.compile(r"\n(Formula|Problems|Where|Corrects): ")
+
+
 # -------------------------------------------------------------------- false variants
 
 
@@ -317,8 +374,16 @@ class Variants:
         self._claims = {claim.id: claim for claim in claims}
 
     def __call__(self, name: str, **changes: Any) -> Claim:
-        """Return the claim with some of its attributes replaced."""
-        return replace(self._claims[name], **changes)
+        """Return the claim with some attributes replaced, or `theory`, `measured`, `allowed` of its comparison."""
+        claim = self._claims[name]
+        parts = [changes.pop(part, None) for part in ("theory", "measured", "allowed")]
+
+        def compare(i: Any) -> Comparison:
+            values = (*claim.compare(i), 0.0)[:3]
+            theory, measured, allowed = (x if part is None else part(i) for part, x in zip(parts, values, strict=True))
+            return theory, measured, allowed
+
+        return replace(claim, compare=compare, **changes)
 
     def changed(self, name: str, **values: Callable[[Any], Any]) -> Claim:
         """Return the claim with some attributes of its instances replaced by functions of the instance."""
@@ -334,18 +399,18 @@ class Variants:
 
     def scaled(self, name: str, factor: float) -> Claim:
         """Return the claim with another constant in front of what theory says."""
-        theory = self._claims[name].theory
-        return self(name, theory=lambda i: factor * np.asarray(theory(i)))
+        compare = self._claims[name].compare
+        return self(name, theory=lambda i: factor * np.asarray(compare(i)[0]))
 
 
-def gather(*chapters: Any) -> tuple[tuple[Claim, ...], dict[str, Claim]]:
-    """Return the claims of a source's chapters, and their false variants by what is false."""
+def gather(*modules: Any) -> tuple[tuple[Claim, ...], dict[str, Claim]]:
+    """Return the claims of a source's chapters, one a module, and their false variants by what is false."""
     false: dict[str, Claim] = {}
-    for chapter in chapters:
-        if twice := false.keys() & chapter.FALSE.keys():
+    for module in modules:
+        if twice := false.keys() & module.FALSE.keys():
             raise ValueError(f"two false variants are called {sorted(twice)[0]!r}")
-        false |= chapter.FALSE
-    return tuple(claim for chapter in chapters for claim in chapter.CLAIMS), false
+        false |= module.FALSE
+    return tuple(claim for module in modules for claim in module.chapter.claims), false
 
 
 # -------------------------------------------------------------------- sources
@@ -359,5 +424,6 @@ SOURCES = {
     "santurkar": "Santurkar, Tsipras, Ilyas, Madry: How Does Batch Normalization Help Optimization?, NeurIPS 2018, and "
     "a blog account of it",
     "forum": "Forum question 'A proof involving Batch-Normalization and SGD in Neural Networks', with its answer",
-    "olsbn": "olsbn: found with this package, and stated by none of the other sources",
+    "olsbn": "olsbn: measured with this package and stated by none of the sources above; a claim that others had first "
+    "says who",
 }

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from olsbn.ledger import textbook
-from olsbn.ledger.base import Claim, Cube, Variants, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, rounding
 from olsbn.ledger.hoffer.expansions import NOTHING, STATE, difference, order, step
 from olsbn.ledger.textbook import norm
 
@@ -44,74 +44,66 @@ def _jacobian(i: SimpleNamespace, rho: float) -> object:
     return textbook.derivative(lambda w: textbook.batch_norm(i.X @ w), rho * i.w)
 
 
-CLAIMS = (
-    Claim(
-        id="forum.output-jacobian",
-        source="forum",
-        where="the question, second equation",
-        kind="identity",
-        statement="The derivative of BN's outputs at w is that at the direction of w, divided by the norm.",
-        formula="d BN(Xw)/dw at rho w_hat = (1/rho) d BN(Xw)/dw at w_hat",
-        problems="samples of 4..20 rows, 2..6 columns, not centred; rho over 6 decades; by complex steps",
-        instance=_sample,
-        theory=lambda i: _jacobian(i, 1.0) / i.rho**i.power,
-        measured=lambda i: _jacobian(i, i.rho),
-        allowed=lambda i: i.allowed,
-    ),
-    Claim(
-        id="forum.rho-minus-2",
-        source="forum",
-        where="the answer, second line",
-        kind="identity",
-        statement="The answer's rho^-2 is right, for the gradient at w; [Hoffer]'s rho^-4 for that at w_hat "
-        "(hoffer.norm-exact).",
-        formula="rho+^2 = rho^2 (1 - 2 eta rho^-2 w'grad F(w) + eta^2 rho^-2 ||grad F(w)||^2)  [difference]",
-        problems=f"{STATE}; the step over 6 decades",
-        instance=_at_w,
-        theory=lambda i: 0.0,
-        measured=difference(lambda i: norm(i.w - i.eta * i.gradient) ** 2, _squared),
-        allowed=lambda i: NOTHING,
-        corrects="'I do not see why there is a power -4 in the paper': grad F(w) = grad F(w_hat)/rho brings the other "
-        "rho^-2.",
-    ),
-    Claim(
-        id="forum.one-power-for-both",
-        source="forum",
-        where="the answer's note",
-        kind="counterexample",
-        refutes="identity",
-        statement="The powers cannot be exchanged: refuted is rho^-2 with the gradient of the question, at w_hat.",
-        formula="rho+^2 = rho^2 (1 - ... + eta^2 rho^-2 ||grad F(w_hat)||^2)  [false]  [difference]",
-        problems=f"{STATE}; the step over 6 decades",
-        instance=step,
-        theory=lambda i: 0.0,
-        measured=difference(
-            lambda i: norm(i.w - i.eta * i.G / i.rho) ** 2,
-            lambda i: i.rho**2 + i.eta**2 / i.rho ** (i.power - 2) * (i.G @ i.G),
-        ),
-        allowed=lambda i: NOTHING,
-        n_random=6,
-        n_search=0,
-        corrects="'But this is unimportant for your question': with the question's gradient it decides the term.",
-    ),
-    Claim(
-        id="forum.taylor",
-        source="forum",
-        where="the answer, last line",
-        kind="order",
-        statement="The answer's Taylor approximation has an error of second order, and that is all: its linear term is "
-        "zero.",
-        formula="rho+ - rho (1 - eta rho^-2 w'grad F(w)) ~ eta^2",
-        problems=STATE,
-        instance=_at_w,
-        theory=lambda i: 2.0,
-        measured=order(
-            lambda i, eta: norm(i.w - eta * i.gradient), lambda i, eta: i.rho - eta / i.rho * (i.w @ i.gradient)
-        ),
-    ),
-)
+chapter = Chapter(STATE=STATE)
 
-_false = Variants(CLAIMS)
+
+@chapter.claim("forum.output-jacobian", "identity", _sample)
+def _(i: SimpleNamespace) -> Comparison:
+    """The derivative of BN's outputs at w is that at the direction of w, divided by the norm.
+    Formula: d BN(Xw)/dw at rho w_hat = (1/rho) d BN(Xw)/dw at w_hat
+    Problems: samples of 4..20 rows, 2..6 columns, not centred; rho over 6 decades; by complex steps
+    Where: the question, second equation
+    """
+    return _jacobian(i, 1.0) / i.rho**i.power, _jacobian(i, i.rho), i.allowed
+
+
+@chapter.claim("forum.rho-minus-2", "identity", _at_w)
+def _(i: SimpleNamespace) -> Comparison:
+    """The answer's rho^-2 is right, for the gradient at w; [Hoffer]'s rho^-4 for that at w_hat (hoffer.norm-exact).
+    Formula: rho+^2 = rho^2 (1 - 2 eta rho^-2 w'grad F(w) + eta^2 rho^-2 ||grad F(w)||^2)  [difference]
+    Problems: {STATE}; the step over 6 decades
+    Where: the answer, second line
+    Corrects: 'I do not see why there is a power -4 in the paper': grad F(w) = grad F(w_hat)/rho brings the other
+    rho^-2.
+    """
+    return 0.0, difference(lambda i: norm(i.w - i.eta * i.gradient) ** 2, _squared)(i), NOTHING
+
+
+@chapter.claim("forum.one-power-for-both", "counterexample", step, refutes="identity", n_random=6, n_search=0)
+def _(i: SimpleNamespace) -> Comparison:
+    """The powers cannot be exchanged: refuted is rho^-2 with the gradient of the question, at w_hat.
+    Formula: rho+^2 = rho^2 (1 - ... + eta^2 rho^-2 ||grad F(w_hat)||^2)  [false]  [difference]
+    Problems: {STATE}; the step over 6 decades
+    Where: the answer's note
+    Corrects: 'But this is unimportant for your question': with the question's gradient it decides the term.
+    """
+    return (
+        0.0,
+        (
+            difference(
+                lambda i: norm(i.w - i.eta * i.G / i.rho) ** 2,
+                lambda i: i.rho**2 + i.eta**2 / i.rho ** (i.power - 2) * (i.G @ i.G),
+            )(i)
+        ),
+        NOTHING,
+    )
+
+
+@chapter.claim("forum.taylor", "order", _at_w)
+def _(i: SimpleNamespace) -> Comparison:
+    """The answer's Taylor approximation has an error of second order, and that is all: its linear term is zero.
+    Formula: rho+ - rho (1 - eta rho^-2 w'grad F(w)) ~ eta^2
+    Problems: {STATE}
+    Where: the answer, last line
+    """
+    return 2.0, (
+        order(lambda i, eta: norm(i.w - eta * i.gradient), lambda i, eta: i.rho - eta / i.rho * (i.w @ i.gradient))(i)
+    )
+
+
+CLAIMS = chapter.claims
+
+_false = chapter.variants
 FALSE = {
     "the outputs' derivative does not depend on the norm": _false.changed("forum.output-jacobian", power=lambda i: 0),
     "rho^-4 with the gradient at w": _false.changed("forum.rho-minus-2", power=lambda i: 4),

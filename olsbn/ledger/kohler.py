@@ -6,10 +6,11 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
+from scipy import optimize
 
 from olsbn._validate import FloatArray
 from olsbn.ledger import textbook
-from olsbn.ledger.base import PROBLEMS, RATE, Claim, Cube, Skip, Variants, draw_problem, rounding
+from olsbn.ledger.base import RATE, Chapter, Comparison, Cube, Skip, draw_problem, rounding
 from olsbn.problems import OLSProblem
 from olsbn.theory import bngd_contraction_ratio, spectral_report
 
@@ -57,6 +58,16 @@ def _one_step(cube: Cube) -> SimpleNamespace:
     return SimpleNamespace(p=p, w=w, a=a, eps=eps, top=top, ops=20 * problem.dim * amplification, size=size)
 
 
+def _bisected(i: SimpleNamespace) -> float:
+    """Return the scale at which the loss is least, by bisection of its derivative, as GDNP finds it."""
+    reach = 4 * math.sqrt(i.p.E)
+
+    def slope(a: float) -> float:
+        return float(textbook.derivative(lambda z: textbook.loss(i.p, i.w, z[0]), np.array([a]))[0])
+
+    return float(optimize.bisect(slope, -reach, reach, xtol=1e-300, maxiter=2000))
+
+
 def _run(cube: Cube) -> SimpleNamespace:
     problem = draw_problem(cube, cond=(1.5, 300), tilt=3.0)
     return SimpleNamespace(problem=problem, excess=gdnp_excess(problem, 60), d=problem.dim)
@@ -77,79 +88,71 @@ def _long_run(cube: Cube) -> SimpleNamespace:
     return SimpleNamespace(problem=problem, rate=float(rates[-1]))
 
 
-CLAIMS = (
-    Claim(
-        id="kohler.gdnp-is-bngd",
-        source="kohler",
-        kind="identity",
-        statement="On least squares GDNP is BNGD with the optimal scale and the effective learning rate 1/lambda_max.",
-        formula="w - (w'Hw/(2 L |rho|)) grad rho = w + eps (a/sigma) He,  rho = -(w'g)^2/(2 w'Hw), a = w'g/sigma, "
-        "eps (a/sigma) q = 1/L",
-        problems=f"{PROBLEMS}; rotated at random; rho differentiated by complex steps",
-        instance=_one_step,
-        theory=lambda i: textbook.bngd_step(i.p, i.w, i.a, i.eps, 1.0)[0],
-        measured=lambda i: textbook.gdnp_step(i.p, i.w, i.top),
-        allowed=lambda i: rounding(i.ops, i.size),
-    ),
-    Claim(
-        id="kohler.optimal-scale",
-        source="kohler",
-        kind="upper",
-        statement="The scale that GDNP finds by bisection is a = w'g/sigma in closed form: none has a smaller loss.",
-        formula="J(w'g/sigma, w) <= J(a, w)",
-        problems=f"{PROBLEMS}; rotated at random; a from half to twice the optimum, and off it by a part of 1e-6",
-        instance=_one_step,
-        theory=lambda i: [textbook.loss(i.p, i.w, f * i.a) for f in (0.5, 1 - 1e-6, 1 + 1e-6, 2.0)],
-        measured=lambda i: textbook.loss(i.p, i.w, i.a),
-        allowed=lambda i: rounding(i.ops, i.p.E),
-    ),
-    Claim(
-        id="kohler.bound",
-        source="kohler",
-        kind="upper",
-        statement="GDNP converges linearly from every start with w'g != 0.",
-        formula="excess_k / excess_0 <= (1 - lambda_min/lambda_max)^(2k)",
-        problems=f"{PROBLEMS}, cond <= 300, u leaning far to either end; 60 steps",
-        instance=_run,
-        theory=_bound,
-        measured=lambda i: i.excess[1:] / i.excess[0],
-        # sums of d terms, in each of k steps
-        allowed=lambda i: rounding(20 * i.d * np.arange(1, i.excess.size)) * _bound(i),
-        n_search=120,
-    ),
-    Claim(
-        id="kohler.asymptotic",
-        source="kohler",
-        kind="tight",
-        statement="The asymptotic factor is that of H*, sharper than the bound's.",
-        formula="sqrt(excess_{k+1}/excess_k) -> 1 - lambda*_2/lambda_max",
-        problems="d in 3..12, cond in 3..30; up to 12000 steps",
-        instance=_long_run,
-        theory=lambda i: 1 - spectral_report(i.problem).eig_star_min / i.problem.eigvals[-1],
-        measured=lambda i: i.rate,
-        allowed=lambda i: RATE,
-        n_random=12,
-        n_search=12,
-    ),
-    Claim(
-        id="kohler.sharper",
-        source="kohler",
-        kind="upper",
-        statement="That factor never exceeds the bound's, for lambda*_2 >= lambda_min.",
-        formula="max_{i>=2} |1 - lambda*_i/lambda_max| <= 1 - lambda_min/lambda_max",
-        problems=f"{PROBLEMS}, cond <= 300, u leaning far to either end",
-        instance=lambda cube: draw_problem(cube, cond=(1.5, 300), tilt=3.0),
-        theory=lambda problem: 1 - problem.eigvals[0] / problem.eigvals[-1],
-        measured=lambda problem: bngd_contraction_ratio(problem, 1 / float(problem.eigvals[-1])),
-        allowed=lambda problem: rounding(16),
-    ),
-)
+chapter = Chapter()
 
 
-_false = Variants(CLAIMS)
+@chapter.claim("kohler.gdnp-is-bngd", "identity", _one_step)
+def _(i: SimpleNamespace) -> Comparison:
+    """On least squares GDNP is BNGD with the optimal scale and the effective learning rate 1/lambda_max.
+    Formula: w - (w'Hw/(2 L |rho|)) grad rho = w + eps (a/sigma) He,
+    rho = -(w'g)^2/(2 w'Hw), a = w'g/sigma, eps (a/sigma) q = 1/L
+    Problems: {PROBLEMS}; rotated at random; rho differentiated by complex steps
+    """
+    return (
+        textbook.bngd_step(i.p, i.w, i.a, i.eps, 1.0)[0],
+        textbook.gdnp_step(i.p, i.w, i.top),
+        rounding(i.ops, i.size),
+    )
+
+
+@chapter.claim("kohler.optimal-scale", "identity", _one_step)
+def _(i: SimpleNamespace) -> Comparison:
+    """The scale that GDNP finds by bisection has a closed form.
+    Formula: root of dJ/da = w'g/sigma
+    Problems: {PROBLEMS}; rotated at random; the printed loss differentiated by complex steps, bisected
+    """
+    return i.w @ i.p.g / textbook.sigma(i.p, i.w), _bisected(i), rounding(i.ops, math.sqrt(i.p.E))
+
+
+@chapter.claim("kohler.bound", "upper", _run, n_search=120)
+def _(i: SimpleNamespace) -> Comparison:
+    """GDNP converges linearly from every start with w'g != 0.
+    Formula: excess_k / excess_0 <= (1 - lambda_min/lambda_max)^(2k)
+    Problems: {PROBLEMS}, cond <= 300, u leaning far to either end; 60 steps
+    """
+    # sums of d terms, in each of k steps
+    return _bound(i), i.excess[1:] / i.excess[0], rounding(20 * i.d * np.arange(1, i.excess.size)) * _bound(i)
+
+
+@chapter.claim("kohler.asymptotic", "tight", _long_run, n_random=12, n_search=12)
+def _(i: SimpleNamespace) -> Comparison:
+    """The asymptotic factor is that of H*, sharper than the bound's.
+    Formula: sqrt(excess_{k+1}/excess_k) -> 1 - lambda*_2/lambda_max
+    Problems: d in 3..12, cond in 3..30; up to 12000 steps
+    """
+    return 1 - spectral_report(i.problem).eig_star_min / i.problem.eigvals[-1], i.rate, RATE
+
+
+@chapter.claim("kohler.sharper", "upper", lambda cube: draw_problem(cube, cond=(1.5, 300), tilt=3.0))
+def _(problem: OLSProblem) -> Comparison:
+    """That factor never exceeds the bound's, for lambda*_2 >= lambda_min.
+    Formula: max_{i>=2} |1 - lambda*_i/lambda_max| <= 1 - lambda_min/lambda_max
+    Problems: {PROBLEMS}, cond <= 300, u leaning far to either end
+    """
+    return (
+        1 - problem.eigvals[0] / problem.eigvals[-1],
+        bngd_contraction_ratio(problem, 1 / float(problem.eigvals[-1])),
+        rounding(16),
+    )
+
+
+CLAIMS = chapter.claims
+
+_false = chapter.variants
 FALSE = {
     "GDNP is BNGD at 2/lambda_max": _false.changed("kohler.gdnp-is-bngd", eps=lambda i: 2 * i.eps),
-    "any scale is optimal": _false.changed("kohler.optimal-scale", a=lambda i: 1.5 * i.a),
+    "the optimal scale is w'g/sigma^2": _false("kohler.optimal-scale", theory=lambda i: textbook.q(i.p, i.w)),
+    "the optimal scale is off by 1e-9": _false.scaled("kohler.optimal-scale", 1 + 1e-9),
     "the bound, one power more": _false(
         "kohler.bound", theory=lambda i: _bound(i) * (1 - i.problem.eigvals[0] / i.problem.eigvals[-1])
     ),

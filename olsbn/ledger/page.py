@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from olsbn import __version__
@@ -34,6 +35,7 @@ def page(results: Iterable[Result]) -> str:
         _KINDS,
         _overview(results),
         _found_wrong(results, known),
+        _wide(results),
     ]
     for source in SOURCES:
         own = [result for result in results if result.source == source]
@@ -67,6 +69,26 @@ def _found_wrong(results: tuple[Result, ...], known: dict[str, Claim]) -> str:
         verdict = "" if result.holds else " (this claim of the ledger does not hold)"
         lines.append(f"  Found (`{result.id}`){verdict}: {_plain(claim.statement)} {_numbers(result)}")
     return "\n".join([lines[0], "", *lines[1:]])
+
+
+def used(result: Result) -> float:
+    """Return the share of a bound that the nearest problem uses; NaN where there is none to speak of."""
+    if result.kind not in ("upper", "lower") or not min(result.theory, result.measured) > 0:
+        return math.nan
+    low, high = sorted((result.theory, result.measured))
+    return low / high
+
+
+def _wide(results: tuple[Result, ...]) -> str:
+    """The list of bounds that no problem comes near, whose constants are therefore not tested."""
+    lines = [
+        "## Bounds that nothing tried comes near",
+        "",
+        "Their constants are not tested: sharper ones would pass too.",
+    ]
+    found = [result for result in results if used(result) < 0.5]
+    rows = [f"- `{r.id}`: the nearest problem uses {used(r):.2g} of the bound" for r in found]
+    return "\n".join([*lines, "", *(rows or ["None."])])
 
 
 def _numbers(result: Result) -> str:

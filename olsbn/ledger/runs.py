@@ -20,7 +20,7 @@ SETTLED = 1e-24
 # What is to be told from that has to be larger by far.
 VISIBLE = 1e-8
 # In the eigenbasis of H*, whose roots are theory's, and in deflated coordinates, which know none: rates are of both.
-KERNELS = ("star", "deflated")
+FORMS = ("star", "deflated")
 WINDOW_PROBLEMS = "two spectra, d in 20..100, cond in 10..100, u and w_0 uniform, tol from 1e-6 to 1e-2, 12000 steps"
 
 
@@ -42,15 +42,15 @@ def across_the_plateau(cube: Cube, n_eps: int, n_eps_a: int) -> tuple[OLSProblem
 
 
 def iterated(
-    problem: OLSProblem, kernel: str, eps: Any, eps_a: Any, n_steps: int, record: Any = ()
+    problem: OLSProblem, form: str, eps: Any, eps_a: Any, n_steps: int, record: Any = ()
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Run cells of BNGD by one of the `KERNELS`; return their columns at the end and at recorded steps."""
-    from olsbn.engine import bngd
+    """Run cells of BNGD in one of the `FORMS`; return their columns at the end and at recorded steps."""
+    from olsbn.dynamics import bngd
     from olsbn.engine.run import Run
 
     eps, eps_a = (np.array(x, float) for x in np.broadcast_arrays(np.atleast_1d(eps), eps_a))
     run = Run(n_steps, record=np.asarray(record, np.int64))
-    return bngd.tile(bngd.prepare(problem, kernel), {"eps": eps, "eps_a": eps_a}, run)
+    return bngd.tile(bngd.prepare(problem, form), {"eps": eps, "eps_a": eps_a}, run)
 
 
 def final(problem: OLSProblem, eps: Any, eps_a: Any = 1.0, tol: float = SETTLED, n_steps: int = 2**22) -> Any:

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from olsbn._validate import FloatArray, one_of
 from olsbn.maps import axes_of, cell_edges, map_of, marks
-from olsbn.plotting.look import FLAT, HATCH_COLOR, MISSING, REACHED, distinct, power
+from olsbn.plotting.look import FLAT, HATCH_COLOR, MISSING, distinct, power, reached
 from olsbn.results.datasets import check_variables
 from olsbn.schema import EXCESS_FLOOR, Status
 
@@ -173,7 +173,7 @@ class Cells:
             )
         if self.outlined:
             whole, single = self._regions()
-            ax.add_patch(PathPatch(border(whole, *self.inner), fill=False, zorder=1.3, **REACHED))
+            ax.add_patch(PathPatch(border(whole, *self.inner), fill=False, zorder=1.3, **reached()))
             if single.any():
                 row, column = np.nonzero(single)
                 middle = [np.sqrt(e[:-1] * e[1:]) if log else (e[:-1] + e[1:]) / 2 for e, log in self._edges()]
@@ -207,45 +207,50 @@ def shared_limits(parts: list[Cells]) -> tuple[float, float]:
         return float(np.fmin.reduce(low)), float(np.fmax.reduce(high))
 
 
-def keys_of(parts: dict[str, Cells]) -> list[Any]:
-    """Return the legend's keys for cells that are told apart by their status, with how many there are."""
+def keys_of(parts: dict[str, Cells], counts: bool = True) -> list[Any]:
+    """Return the legend's keys for cells that are told apart by their status, with how many there are if asked."""
 
     def count(masks: dict[str, np.ndarray]) -> str:
-        return ", ".join(f"{name}{mask.sum()} of {mask.size}" for name, mask in masks.items()) + " cells"
+        if not counts:
+            return ""
+        return ": " + ", ".join(f"{name}{mask.sum()} of {mask.size}" for name, mask in masks.items()) + " cells"
 
     keys: list[Any] = []
+    look: dict[str, Any]
     one = next(iter(parts.values()))
     if one.outlined:
-        label = f"reached {power(one.tol)}: {count({name: cells.reached for name, cells in parts.items()})}"
-        keys.append(
-            Line2D([], [], **REACHED, label=label, path_effects=[withStroke(linewidth=4, foreground="#21908c")])
-        )
+        label = f"reached {power(one.tol)}{count({name: cells.reached for name, cells in parts.items()})}"
+        look = reached()
+        case = withStroke(linewidth=3.3 * look["linewidth"], foreground="#21908c")
+        keys.append(Line2D([], [], **look, label=label, path_effects=[case]))
     rounding = {name: cells.rounding for name, cells in parts.items() if cells.rounding.any()}
     if rounding:
-        look: dict[str, Any] = {"facecolor": "#21908c", "hatch": _ROUNDING[0], "edgecolor": "white", "linewidth": 0.5}
-        keys.append(Patch(label=f"decided by rounding: {count(rounding)}", **look))
+        look = {"facecolor": "#21908c", "hatch": _ROUNDING[0], "edgecolor": "white", "linewidth": 0.5}
+        keys.append(Patch(label=f"decided by rounding{count(rounding)}", **look))
     for status in [None, *FLAT]:
         masks = {name: cells.flat[status] for name, cells in parts.items() if status in cells.flat}
         if masks:
             color, hatch = MISSING if status is None else FLAT[status]
             name = one.style.missing if status is None else status.label.replace("_", " ")
-            label = f"{name}: {count(masks)}"
+            label = f"{name}{count(masks)}"
             keys.append(Patch(facecolor=color, hatch=hatch, edgecolor=HATCH_COLOR, linewidth=0.5, label=label))
     return keys
 
 
-def keys_of_all(parts: list[Cells]) -> list[Any]:
+def keys_of_all(parts: list[Cells], counts: bool = True) -> list[Any]:
     """Return the keys of so many maps that only their totals can be told."""
     flat: dict[Status | None, np.ndarray] = {}
     for status in [None, *FLAT]:
         mask = np.concatenate([cells.flat.get(status, np.zeros(cells.value.shape, bool)).ravel() for cells in parts])
         flat |= {status: mask} if mask.any() else {}
-    reached, rounding = (np.concatenate([getattr(c, name).ravel() for c in parts]) for name in ("reached", "rounding"))
-    return keys_of({"": replace(parts[0], flat=flat, reached=reached, rounding=rounding)})
+    all_of: dict[str, Any] = {
+        n: np.concatenate([getattr(cells, n).ravel() for cells in parts]) for n in ("reached", "rounding")
+    }
+    return keys_of({"": replace(parts[0], flat=flat, **all_of)}, counts)
 
 
-def color_bar(figure: Any, mesh: Any, parts: list[Cells], ax: Any) -> None:
-    """Add the colour bar of maps that share their colours."""
+def color_bar(figure: Any, mesh: Any, parts: list[Cells], ax: Any, narrow: bool = False) -> None:
+    """Add the colour bar of maps that share their colours; in a narrow figure with fewer words and ticks."""
     one: Cells = parts[0]
     norm: Any = mesh.norm
     if all(np.isnan(cells.value).all() for cells in parts):
@@ -254,9 +259,15 @@ def color_bar(figure: Any, mesh: Any, parts: list[Cells], ax: Any) -> None:
     with np.errstate(invalid="ignore"):
         above, below = any((c.value > high).any() for c in parts), any((c.value < low).any() for c in parts)
     extend = {(False, False): "neither", (True, False): "max", (False, True): "min", (True, True): "both"}[above, below]
-    bar = figure.colorbar(mesh, ax=ax, extend=extend, label=one.style.label, pad=0.02)
+    bar = figure.colorbar(
+        mesh,
+        ax=ax,
+        extend=extend,
+        label=one.style.label.removeprefix("final ") if narrow else one.style.label,
+        pad=0.02,
+    )
     if one.quantity == "excess" and high == 0.0:
-        ticks, labels = _digit_ticks(low)
+        ticks, labels = _digit_ticks(low, 0.12 if narrow else 0.05)
         bar.set_ticks(ticks, labels=labels)
         bar.ax.minorticks_off()
     elif isinstance(norm, LogNorm) and high > 2 * low:
@@ -280,14 +291,14 @@ def _narrow_ticks(bar: Any, one: Cells) -> None:
     bar.ax.minorticks_off()
 
 
-def _digit_ticks(low: float) -> tuple[list[float], list[str]]:
+def _digit_ticks(low: float, apart: float) -> tuple[list[float], list[str]]:
     """Return where a colour bar from `low` to 0, digits on a root scale, has its ticks, and their labels."""
     wanted = [0.0, -1, -2, -5, -10, -20, -40, -70, -110, -160, -220, -290]
     if low > -3:
         wanted = [float(np.log10(v)) for v in (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)]
     ticks: list[float] = []
     for tick in wanted:
-        if tick >= low and (not ticks or np.sqrt(-tick) - np.sqrt(-ticks[-1]) > 0.05 * np.sqrt(-low)):
+        if tick >= low and (not ticks or np.sqrt(-tick) - np.sqrt(-ticks[-1]) > apart * np.sqrt(-low)):
             ticks.append(tick)
     return ticks, [f"{10**v:.3g}" if low > -3 or v == 0 else f"$10^{{{v:.0f}}}$" for v in ticks]
 

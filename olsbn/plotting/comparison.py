@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from matplotlib.patches import Patch, PathPatch
 
 from olsbn.maps import cell_edges, map_of, marks
 from olsbn.plotting.cells import QUANTITIES, border, rectangles
-from olsbn.plotting.look import APPROXIMATE, TIGHT, new_axes
-from olsbn.plotting.maps import axis_label
+from olsbn.plotting.look import HATCH_COLOR, approximate, cased, is_narrow, new_axes, put_legend, put_title, tight
+from olsbn.plotting.maps import axis_label, plain
+from olsbn.results.comparison import REASONS
 from olsbn.results.datasets import check_variables
 from olsbn.schema import Status
 
@@ -19,13 +21,14 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-# What a cell of `olsbn.compare` is drawn as: colour by what was found, red where theory says otherwise.
-_FOUND = {Status.CONVERGED: "#3f8f8b", Status.MAX_STEPS: "#d9d4c5", Status.DIVERGED: "#e3b5ae"}
+# What a cell of `olsbn.compare` is drawn as: colour by what was found, vermilion where theory says otherwise. They
+# differ in lightness as well.
+_FOUND = {Status.CONVERGED: "#2f7fb5", Status.MAX_STEPS: "#f0ead2", Status.DIVERGED: "#bdbdbd"}
 
-_OTHER, _WRONG = "#a8a8a8", "#c00000"
+_OTHER, _WRONG, _POINT = "#8c8c8c", "#d55e00", "#0072b2"
 
 
-def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+def plot_comparison(ds: xr.Dataset, ax: Axes | None = None, *, title: bool | str = True, legend: bool = True) -> Axes:
     r"""Draw theory beside simulation, as `olsbn.compare` found them.
 
     Parameters
@@ -37,6 +40,8 @@ def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         contraction ratio, which falls to 0 where convergence ends.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
+    title, legend : bool, optional
+        Whether to have them; a title may be a text of your own.
 
     Returns
     -------
@@ -64,17 +69,22 @@ def plot_comparison(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     alone = ax is None
     if ax is None:
         ax = new_axes((6.4, 5.4) if len(dims) == 2 else (6.4, 4.4))
+    narrow = is_narrow(ax.figure if alone else ax)  # type: ignore[arg-type]
     keys = _comparison_map(ds, ax) if len(dims) == 2 else _comparison_line(ds, ax)
+    if narrow:  # the symbol alone
+        ax.set_ylabel(re.sub(r"^[^$]*(\$[^$]*\$).*$", r"\1", ax.get_ylabel()))
     ax.set_xlabel(axis_label(ds, str(dims[-1])))
     what = "status" if len(dims) == 2 else "rate" if "eps_eff_check" not in ds else "eps_eff"
     check = ds[f"{what}_check"].values
     agree, compared = int((check == 1).sum()), int(((check == 0) | (check == 1)).sum())
     counted = f"{agree} of {compared} cells away from predicted edges agree"
-    ax.set_title(f"{ds.attrs.get('title', '')}\n{ds.attrs.get('n_steps')} steps; {counted}", fontsize="medium")
-    if alone:
-        ax.figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
-    else:
-        ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(0, -0.2), frameon=False, fontsize="small")
+    head = plain(str(ds.attrs.get("title", "")), 120)
+    put_title(
+        ax,
+        re.sub(r" \([^()]*\)$", "", head) if narrow else f"{head}\n{ds.attrs.get('n_steps')} steps; {counted}",
+        title,
+    )
+    put_legend(ax, keys, alone, legend)
     return ax
 
 
@@ -93,13 +103,13 @@ def _comparison_map(ds: xr.Dataset, ax: Axes) -> list[Any]:
 
     for code in Status:
         fill(status == code, code.label.replace("_", " "), facecolor=_FOUND.get(code, _OTHER), zorder=1.0)
-    hatched: dict[str, Any] = {"fill": False, "edgecolor": "#505050", "zorder": 1.1}
+    hatched: dict[str, Any] = {"fill": False, "edgecolor": HATCH_COLOR, "zorder": 1.1}
     fill(check == 2, "near a predicted edge", hatch="////", **hatched)
     fill(check == -1, "no prediction", hatch="....", **hatched)
     fill(check == 0, "not as predicted", facecolor=_WRONG, zorder=1.2)
     outline = border(ds["status_theory"].values == Status.CONVERGED, x, y)
-    ax.add_patch(PathPatch(outline, fill=False, zorder=1.3, **TIGHT))
-    keys.insert(0, Line2D([], [], **TIGHT, label="theory: converges inside"))
+    ax.add_patch(PathPatch(outline, fill=False, zorder=1.3, **cased(tight())))
+    keys.insert(0, Line2D([], [], **cased(tight()), label="theory: converges inside"))
     ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), ylabel=axis_label(ds, up))
     return keys
 
@@ -113,10 +123,10 @@ def _comparison_line(ds: xr.Dataset, ax: Axes) -> list[Any]:
         if what == "rate":
             value, predicted = np.abs(np.log(value)), np.abs(np.log(predicted))
     ax.set(xscale="log", yscale="log")
-    keys = ax.plot(eps, predicted, **(TIGHT if what == "rate" else APPROXIMATE), zorder=1.1, label="theory")
+    keys = ax.plot(eps, predicted, **(tight() if what == "rate" else approximate()), zorder=1.1, label="theory")
     looks: dict[int, tuple[str, dict[str, Any]]] = {
-        1: ("as predicted", {"color": "#28507a"}),
-        2: ("near a predicted edge", {"color": "#28507a", "markerfacecolor": "white"}),
+        1: ("as predicted", {"color": _POINT}),
+        2: ("near a predicted edge", {"color": _POINT, "markerfacecolor": "white"}),
         -1: ("not compared", {"color": _OTHER, "markersize": 3}),
         0: ("not as predicted", {"color": _WRONG, "marker": "X", "markersize": 7}),
     }
@@ -130,14 +140,24 @@ def _comparison_line(ds: xr.Dataset, ax: Axes) -> list[Any]:
             key = Line2D([], [], **point)
         else:
             continue
-        why = ds.attrs.get(f"{what}_not_compared_why") if code == -1 else ""
+        why = _reasons(ds, what) if code == -1 else ""
         key.set_label(f"{label}: {count}" + (f" ({why})" if why else ""))
         keys.append(key)
     if what == "rate":
         for edge in (value for mark in marks(ds) if mark.param == "eps" and mark.exact for value in mark.values):
             if eps[0] < edge < eps[-1]:
-                keys.append(ax.axvline(edge, **{**APPROXIMATE, "color": "#505050"}, label="converges to the left only"))
+                keys.append(
+                    ax.axvline(edge, **approximate() | {"color": HATCH_COLOR}, label="converges to the left only")
+                )
         ax.set_ylabel(r"$|\ln \rho|$, $\rho$: contraction ratio of $\sqrt{\mathrm{excess}}$")
     else:
         ax.set_ylabel(QUANTITIES["eps_eff"].label)
     return keys
+
+
+def _reasons(ds: xr.Dataset, what: str) -> str:
+    """Return why cells were not compared, each reason with its number of cells, of those that are drawn."""
+    if f"{what}_reason" not in ds:
+        return ""
+    codes, numbers = np.unique(ds[f"{what}_reason"].values, return_counts=True)
+    return ", ".join(f"{n} {REASONS[code].replace('_', ' ')}" for code, n in zip(codes, numbers, strict=True) if code)

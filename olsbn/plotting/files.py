@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from olsbn.plotting.look import STYLE, style
+from olsbn.plotting.look import style
 
 if TYPE_CHECKING:
     import xarray as xr
-    from matplotlib.axes import Axes
 
 
 def save(figure: Figure, path: Path, ds: xr.Dataset) -> None:
@@ -30,8 +30,8 @@ def save(figure: Figure, path: Path, ds: xr.Dataset) -> None:
         ".png": {"Title": title, "Description": about, "Software": creator},
         ".pdf": {"Title": title, "Subject": about, "Creator": creator, "CreationDate": None},
     }[path.suffix]
-    with style():
-        figure.set_dpi(STYLE["savefig.dpi"])
+    with style((figure.get_size_inches()[0], figure.get_size_inches()[1])):
+        figure.set_dpi(matplotlib.rcParams["savefig.dpi"])
         # without savefig, which draws twice: once to see how large it gets
         if path.suffix == ".png":
             FigureCanvasAgg(figure).print_png(path, metadata=metadata)
@@ -42,14 +42,20 @@ def save(figure: Figure, path: Path, ds: xr.Dataset) -> None:
     figure.set_layout_engine("none")  # laid out now: the next format need not find the same places again
 
 
-def in_style(draw: Callable[..., Axes], ds: xr.Dataset, **how: Any) -> Figure:
-    """Draw with one of the functions that return Axes, in the package's own style, and return the figure."""
-    with style():
-        figure = draw(ds, **how).figure
+def in_style(
+    draw: Callable[..., Any], *args: Any, size: tuple[float, float] | None = None, style_of: Any = (), **how: Any
+) -> Figure:
+    """Draw with one of the functions of this package in its own style, whatever the user's is, and return the figure.
+
+    `size` is that of the figure in inches; `style_of` is what `matplotlib.style.use` takes, and has the last word.
+    """
+    with style(size, style_of):
+        made = draw(*args, **how)
+    figure = made if isinstance(made, Figure) else made.figure
     assert isinstance(figure, Figure)
     return figure
 
 
-def save_axes(draw: Callable[..., Axes], ds: xr.Dataset, path: Path, **how: Any) -> None:
-    """Draw with one of the functions that return Axes, in the package's own style, and write it."""
+def save_axes(draw: Callable[..., Any], ds: xr.Dataset, path: Path, **how: Any) -> None:
+    """Draw with one of the functions of this package, in its own style, and write it."""
     save(in_style(draw, ds, **how), path, ds)

@@ -8,24 +8,29 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from mpl_toolkits.axes_grid1 import make_axes_locatable
 
 from olsbn.dynamics.registry import BASELINE, DEFAULT, METHODS
 from olsbn.maps import symbol
 from olsbn.plotting.look import (
-    APPROXIMATE,
-    TIGHT,
+    approximate,
     drawable,
+    figure_size,
+    is_narrow,
     method_color,
     method_of,
     new_axes,
     number,
     power,
-    style,
+    put_legend,
+    put_title,
+    tight,
 )
+from olsbn.plotting.maps import plain as plain_text
 from olsbn.plotting.maps import title_of
 from olsbn.results import measures
-from olsbn.results.datasets import check_variables
+from olsbn.results.datasets import check_variables, has_laws
 from olsbn.schema import Status
 
 if TYPE_CHECKING:
@@ -33,7 +38,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def plot_run(ds: xr.Dataset, ax: Axes | None = None, **line: Any) -> Axes:
+def plot_run(
+    ds: xr.Dataset, ax: Axes | None = None, *, title: bool | str = True, legend: bool = True, **line: Any
+) -> Axes:
     r"""Draw the relative excess of one run, step by step, with the slope that theory gives it in the end.
 
     Parameters
@@ -42,6 +49,8 @@ def plot_run(ds: xr.Dataset, ax: Axes | None = None, **line: Any) -> Axes:
         A result of `olsbn.run_gd` or `olsbn.run_bngd`.
     ax : matplotlib.axes.Axes, optional
         Where to draw; several runs may share it. Default: a new figure.
+    title, legend : bool, optional
+        Whether to have them; a title may be a text of your own.
     **line
         Settings of the line, as in `matplotlib.axes.Axes.plot`.
 
@@ -75,7 +84,7 @@ def plot_run(ds: xr.Dataset, ax: Axes | None = None, **line: Any) -> Axes:
     rate = found.get("rate_theory", np.nan)
     ended_well = found.get("status") in (Status.CONVERGED.label, Status.MAX_STEPS.label)
     if drawn.size > 1 and 0 < rate < 1 and ended_well and not _settled(steps[drawn], excess[drawn], rate):
-        ax.plot([], [], color=curve.get_color(), alpha=0.3, linewidth=5, label=_LATER.format(f"{rate:.6g}"))
+        ax.plot([], [], color=curve.get_color(), **_band(), label=_LATER.format(f"{rate:.6g}"))
     elif drawn.size > 1 and 0 < rate < 1 and ended_well:
         last = drawn[-1]
         late = steps[drawn][steps[drawn] >= steps[last] * 2 / 3]
@@ -86,16 +95,21 @@ def plot_run(ds: xr.Dataset, ax: Axes | None = None, **line: Any) -> Axes:
             late,
             slope,
             color=curve.get_color(),
-            linewidth=5,
-            alpha=0.3,
             solid_capstyle="butt",
+            **_band(),
             label=rf"theory: $\rho^{{2k}}$, $\rho = {rate:.6g}$",
         )
     ax.set_xlabel("step $k$")
-    ax.set_ylabel(r"relative excess $(J - J_{\min})/(E/2)$")
-    ax.set_title(title_of(ds, []))
-    ax.legend(frameon=False)
+    ax.set_ylabel("relative excess" if is_narrow(ax) else r"relative excess $(J - J_{\min})/(E/2)$")
+    put_title(ax, title_of(ds, [], short=is_narrow(ax)), title)
+    if legend:
+        ax.legend(frameon=False)
     return ax
+
+
+def _band() -> dict[str, Any]:
+    """Return the look of theory's broad line."""
+    return {"linewidth": 3.3 * matplotlib.rcParams["lines.linewidth"], "alpha": 0.3}
 
 
 _LATER = r"theory: $\rho^{{2k}}$, $\rho = {}$, not reached in this run"
@@ -110,39 +124,64 @@ def _settled(steps: np.ndarray, excess: np.ndarray, rate: float) -> bool:
     return bool(abs(slope - 2 * np.log(rate)) <= 0.1 * abs(2 * np.log(rate)))
 
 
-def run_figure(runs: list[xr.Dataset]) -> Figure:
+def run_figure(
+    runs: list[xr.Dataset], ax: Axes | None = None, *, title: bool | str = True, legend: bool = True
+) -> Figure:
     """Draw runs on one problem: their excess above, their effective learning rates below.
 
-    These are relative to the edge of stability of each method; where one has none, they are drawn as they are.
+    These are relative to the edge of stability of each method; where one has none, or a parameter for which it is
+    another, they are drawn as they are. Both take the place of `ax`, if it is given.
     """
-    edges = [found.theory.edge if found else ("", "") for found in map(method_of, runs)]
+    if not isinstance(runs, list):
+        raise TypeError(f"runs must be a list of results of olsbn.run, got {type(runs).__name__} (one run: [run])")
+    edges = [found.theory.edge if found and has_laws(ds, found) else ("", "") for ds, found in _methods(runs)]
     by_edge = all(name for name, _ in edges)
-    with style():
-        figure = Figure(figsize=(7.2, 5.4), layout="constrained")
-        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 0.55])
-        scaled = []
-        for ds, (edge_name, _) in zip(runs, edges, strict=True):
-            plot_run(ds, top)
-            edge = ds.attrs.get(edge_name, np.nan) if by_edge else 1.0
-            scaled.append(ds["eps_eff"].values / edge)
-            bottom.plot(ds["step"].values, drawable(scaled[-1], negative=True), color=method_color(ds))
-        if by_edge:
-            bottom.axhline(1.0, **TIGHT, zorder=1.9)
-        positive = drawable(np.concatenate(scaled))
-        if np.isfinite(positive).any() and np.nanmax(positive) > 30 * np.nanmin(positive):
-            bottom.set_yscale("log")
-        else:
-            bottom.set_ylim(bottom=min(0, bottom.get_ylim()[0]))
-        top.set_title("")
-        top.set_xlabel("")
-        names = [ds.attrs["method"].upper() for ds in runs]
-        figure.suptitle(title_of(runs[0], [], " and ".join(names)))
-        bottom.set_xlabel("step $k$")
-        bottom.set_ylabel("effective rate / edge" if by_edge else "effective rate")
-        if by_edge:
-            key = ", ".join(f"{name} {text}" for name, (_, text) in zip(names, edges, strict=True))
-            bottom.legend(handles=[Line2D([], [], **TIGHT, label=f"edge: {key} (exact)")], frameon=False)
+    alone = ax is None
+    bottom: Any
+    if ax is None:
+        figure: Any = Figure(figsize=figure_size((7.2, 5.4)), layout="constrained")
+        ax, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 0.55])
+    else:
+        figure = ax.figure
+        bottom = make_axes_locatable(ax).append_axes("bottom", size="55%", pad=0.08, sharex=ax)
+    narrow = is_narrow(figure if alone else ax)
+    scaled = []
+    for ds, (edge_name, _) in zip(runs, edges, strict=True):
+        plot_run(ds, ax, title=False, legend=False)
+        edge = ds.attrs.get(edge_name, np.nan) if by_edge else 1.0
+        scaled.append(ds["eps_eff"].values / edge)
+        bottom.plot(ds["step"].values, drawable(scaled[-1], negative=True), color=method_color(ds))
+    if by_edge:
+        bottom.axhline(1.0, **tight(), zorder=1.9)
+    positive = drawable(np.concatenate(scaled))
+    if np.isfinite(positive).any() and np.nanmax(positive) > 30 * np.nanmin(positive):
+        bottom.set_yscale("log")
+        if np.nanmax(positive) < 300 * np.nanmin(positive):  # the labels between powers of ten would meet
+            bottom.yaxis.set_major_locator(LogLocator(subs=[1.0, 3.0]))
+            bottom.yaxis.set_major_formatter(FuncFormatter(lambda v, _: power(v)))
+        bottom.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        bottom.set_ylim(bottom=min(0, bottom.get_ylim()[0]))
+    ax.set_xlabel("")
+    ax.set_ylabel("relative excess" if narrow else ax.get_ylabel())
+    ax.tick_params(axis="x", which="both", labelbottom=False)
+    names = [ds.attrs["method"].upper() for ds in runs]
+    text = title_of(runs[0], [], " and ".join(names), short=narrow)
+    put_title(figure if alone else ax, text, title)
+    bottom.set_xlabel("step $k$")
+    words = r"$\hat\varepsilon$" if narrow else "effective rate"
+    bottom.set_ylabel(f"{words} / edge" if by_edge else words)
+    keys = [key for key in ax.get_lines() if not str(key.get_label()).startswith("_")]
+    if by_edge:
+        key = ", ".join(f"{name} {text}" for name, (_, text) in zip(names, edges, strict=True))
+        label = "edge of stability" if narrow else f"edge: {key} (exact)"
+        keys.append(Line2D([], [], **tight(), label=label))
+    put_legend(bottom, keys, alone, legend)
     return figure
+
+
+def _methods(runs: list[xr.Dataset]) -> list[tuple[xr.Dataset, Any]]:
+    return [(ds, method_of(ds)) for ds in runs]
 
 
 def _run_label(ds: xr.Dataset) -> str:
@@ -158,7 +197,7 @@ def _run_label(ds: xr.Dataset) -> str:
     return label
 
 
-def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+def plot_robustness(ds: xr.Dataset, ax: Axes | None = None, *, title: bool | str = True, legend: bool = True) -> Axes:
     r"""Draw how wide the range of learning rates that reach the tolerance is, against the dimension.
 
     Parameters
@@ -169,6 +208,8 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         of `gd_width_decades` and `width_theory` what is there.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
+    title, legend : bool, optional
+        Whether to have them; a title may be a text of your own.
 
     Returns
     -------
@@ -209,12 +250,13 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     plain = METHODS[BASELINE]
     if "gd_width_decades" in bands and one is not plain:
         lines.append((plain.title, bands["gd_width_decades"], plain.color))
-    ax = new_axes((6.4, 4.2)) if ax is None else ax
+    alone = ax is None
+    ax = new_axes((6.4, 4.6)) if ax is None else ax
     for label, band, color in lines:
         low, middle, high = band.transpose("quantile", "dim").values
         if few:
             ax.fill_between(dims, low, high, color=color, alpha=0.2, linewidth=0)
-        ax.plot(dims, middle, color=color, marker="o", markersize=4, label=label)
+        ax.plot(dims, middle, color=color, marker="s" if color == plain.color else "o", markersize=_dot(), label=label)
     if "width_theory" in bands:
         predicted = bands["width_theory"].transpose("quantile", "dim").values[1]
         if np.isfinite(predicted).any():
@@ -222,7 +264,7 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
             scale = [p.default for p in (one.params if one else ()) if p.name == "eps_a"]
             label = "theory" + "".join(rf" for $\varepsilon_a = {value:g}$" for value in scale)
             label += " (exact)" if exact else " (asymptotic)"
-            ax.plot(dims, predicted, **(TIGHT if exact else APPROXIMATE), label=label)
+            ax.plot(dims, predicted, **(tight() if exact else approximate()), label=label)
     ax.set_xscale("log")
     ax.set_xticks(dims, labels=[str(dim) for dim in dims])
     ax.xaxis.set_minor_locator(NullLocator())
@@ -230,7 +272,9 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("dimension $d$")
     tol, n_steps = found.get("tol"), found.get("n_steps")
     reached = "" if tol is None else f"\nthat reaches {power(tol)} in {n_steps} steps"
-    ax.set_ylabel(f"longest range of learning rates{reached}, decades")
+    narrow = is_narrow(ax)
+    words = "range of rates" if narrow else "longest range of learning rates"
+    ax.set_ylabel(f"{words}{'' if narrow else reached}, decades")
     n_trials = bands.attrs["n_trials"]
     band_note = "median and 10-90 %" if few else "medians"
     notes = [f"{band_note} of {n_trials} trials" if n_trials > 1 else "one trial"]
@@ -238,6 +282,11 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         notes.append(f"{found['n_cut']} of {found['n_ranges']} ranges cut off by the grid")
     if found.get("n_not_run"):
         notes.append(f"incomplete: {found['n_not_run']} cells not run")
-    ax.set_title(f"{found.get('title', method)}\n{'; '.join(notes)}")
-    ax.legend(edgecolor="none")
+    head = plain_text(str(found.get("title", method)), 120)
+    put_title(ax, head if narrow else f"{head}\n{'; '.join(notes)}", title)
+    put_legend(ax, [key for key in ax.get_lines() if not str(key.get_label()).startswith("_")], alone, legend)
     return ax
+
+
+def _dot() -> float:
+    return 0.7 * float(matplotlib.rcParams["lines.markersize"])

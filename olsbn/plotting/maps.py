@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -12,12 +13,30 @@ from matplotlib.patheffects import withStroke
 
 from olsbn.maps import apart, axes_of, marks, panels, symbol
 from olsbn.plotting.cells import Cells, color_bar, keys_of, keys_of_all, shared_limits, too_wide
-from olsbn.plotting.look import APPROXIMATE, THEORY_COLOR, TIGHT, new_axes, number, power, style
+from olsbn.plotting.look import (
+    THEORY_COLOR,
+    approximate,
+    cased,
+    figure_size,
+    is_narrow,
+    legible,
+    new_axes,
+    number,
+    power,
+    put_legend,
+    put_title,
+    tight,
+    width_of,
+)
 from olsbn.schema import Status
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
+
+
+# Axes narrower than this, in inches, have no room for the names of lines.
+_NAMED_WIDTH = 1.5
 
 
 def plot_map(
@@ -32,6 +51,8 @@ def plot_map(
     vmax: float | None = None,
     cmap: Any = None,
     norm: Any = None,
+    title: bool | str = True,
+    legend: bool = True,
 ) -> Axes:
     r"""Draw a sweep over two of its axes, or over one, as a map of coloured cells.
 
@@ -52,6 +73,8 @@ def plot_map(
         The range of colours, in the quantity's own unit. Default: that of the cells.
     cmap, norm : optional
         As in `matplotlib.axes.Axes.pcolormesh`. A norm of excess acts on its decimal logarithm.
+    title, legend : bool, optional
+        Whether to have them; a title may be a text of your own.
 
     Returns
     -------
@@ -82,60 +105,59 @@ def plot_map(
     if ax is None:
         ax = new_axes((6.4, 5.4) if cells.y is not None else (6.4, 3.0))
     mesh = cells.draw(ax, limits, norm, cmap)
-    keys = draw_theory(ax, ds, cells) if theory else []
-    label_axes(ax, ds, cells)
-    ax.set_title(title_of(ds, [cells]))
-    color_bar(ax.figure, mesh, [cells], ax)
-    keys += keys_of({"": cells})
-    if alone:
-        ax.figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
-    elif keys:
-        ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(0, -0.2), frameon=False, fontsize="small")
+    narrow = is_narrow(ax.figure if alone else ax)  # type: ignore[arg-type]
+    keys = draw_theory(ax, ds, cells, narrow) if theory else []
+    label_axes(ax, ds, cells, short=narrow and legend)
+    put_title(ax, title_of(ds, [cells], short=narrow), title)
+    color_bar(ax.figure, mesh, [cells], ax, narrow)
+    put_legend(ax, keys + keys_of({"": cells}, counts=not narrow), alone, legend)
     return ax
 
 
 def map_figure(
     ds: xr.Dataset,
     quantity: str = "excess",
+    ax: Axes | None = None,
     *,
     vmin: float | None = None,
     vmax: float | None = None,
     cmap: Any = None,
     norm: Any = None,
+    title: bool | str = True,
+    legend: bool = True,
 ) -> Figure:
     """Draw a method's map, the range of the one beside it in a strip below, on the same learning rates and colours.
 
-    `ds` is what `beside` makes; the colours are chosen as in `plot_map`.
+    `ds` is what `beside` makes; the rest is as in `plot_map`. The strip is an inset of the axes, which `ax` may be.
     """
     main, other = apart(ds)
     names = [str(part.attrs["method"]).upper() for part in (main, other)]
     cells, strip = Cells.of(main, quantity), Cells.of(other, quantity)
     own = cells.limits()  # a zoom, whose scale the strip would flatten
     limits = _chosen(quantity, own if own[1] < 0 else shared_limits([cells, strip]), vmin, vmax, norm)
-    with style():
-        figure = Figure(figsize=(7.2, 5.8), layout="constrained")
-        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 0.085])
-        mesh = cells.draw(top, limits, norm, cmap)
-        strip.draw(bottom, limits, norm, cmap)
-        keys = draw_theory(top, main, cells) + draw_theory(bottom, other, strip)
-        label_axes(top, main, cells)
-        label_axes(bottom, other, strip)
-        top.set_xlabel("")
-        top.tick_params(axis="x", which="both", labelbottom=False)
-        if "eig_max" in ds.attrs and top.get_xscale() == "log" and not too_wide(cells.x[0]):  # else no room for two
-            half = ds.attrs["eig_max"] / 2
-            natural = top.secondary_xaxis("top", functions=(lambda x: x * half, lambda x: x / half))
-            natural.set_xlabel(r"in natural units, $\varepsilon\lambda_{\max}/2$")
-        figure.suptitle(title_of(main, [cells, strip], " and ".join(names)))
-        color_bar(figure, mesh, [cells, strip], [top, bottom])
-        figure.legend(
-            handles=[*keys, *keys_of(dict(zip([f"{name} " for name in names], (cells, strip), strict=True)))],
-            loc="outside lower center",
-            ncols=2,
-            frameon=False,
-            fontsize="small",
-            columnspacing=1.2,
-        )
+    alone = ax is None
+    if ax is None:
+        ax = Figure(figsize=figure_size((7.2, 5.8)), layout="constrained").subplots()
+    figure: Any = ax.figure
+    narrow = is_narrow(figure if alone else ax)
+    mesh = cells.draw(ax, limits, norm, cmap)
+    bottom = ax.inset_axes((0.0, -0.15, 1.0, 0.11))
+    strip.draw(bottom, limits, norm, cmap)
+    keys = draw_theory(ax, main, cells, narrow) + draw_theory(bottom, other, strip, narrow)
+    label_axes(ax, main, cells, short=narrow and legend)
+    label_axes(bottom, other, strip)
+    _label(bottom.set_xlabel, ax.get_xlabel())
+    ax.set_xlabel("")
+    ax.tick_params(axis="x", which="both", labelbottom=False)
+    if "eig_max" in ds.attrs and ax.get_xscale() == "log" and not (too_wide(cells.x[0]) or narrow):
+        half = ds.attrs["eig_max"] / 2
+        natural = ax.secondary_xaxis("top", functions=(lambda x: x * half, lambda x: x / half))
+        of_gd = "" if ds.attrs.get("target_unit") is None else f" of {names[1]}"
+        natural.set_xlabel(rf"in natural units{of_gd}, $\varepsilon\lambda_{{\max}}/2$")
+    put_title(figure if alone else ax, title_of(main, [cells, strip], " and ".join(names), short=narrow), title)
+    color_bar(figure, mesh, [cells, strip], ax, narrow)
+    parts = dict(zip([f"{name} " for name in names], (cells, strip), strict=True))
+    put_legend(ax, [*keys, *keys_of(parts, counts=not narrow)], alone, legend)
     return figure
 
 
@@ -150,6 +172,9 @@ def maps_figure(
     vmax: float | None = None,
     cmap: Any = None,
     norm: Any = None,
+    axes: Any = None,
+    title: bool | str = True,
+    legend: bool = True,
 ) -> Figure:
     """Draw several maps in panels, on the same axes and in the same colours; more than a row holds wrap.
 
@@ -164,6 +189,10 @@ def maps_figure(
         Of the panels of a list. Default: their dimension, from ``attrs["rank"]``.
     vmin, vmax, cmap, norm
         As in `plot_map`, for all panels.
+    axes : array of matplotlib.axes.Axes, optional
+        Where to draw: at least as many as there are panels, all of one figure. Default: a new figure.
+    title, legend
+        As in `plot_map`, of the whole figure.
 
     Returns
     -------
@@ -177,31 +206,43 @@ def maps_figure(
     limits = _chosen(quantity, shared_limits(parts), vmin, vmax, norm)
     columns = _columns(len(maps))
     rows = -(-len(maps) // columns)
-    with style():
+    if axes is None:
         height = 1.6 if parts[0].y is None else 2.9
-        figure = Figure(figsize=(1.6 + 3.0 * columns, 1.7 + height * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        theory: dict[str, Line2D] = {}
-        for k, (ax, ds, cells) in enumerate(zip(axes.flat, maps, parts, strict=False)):
-            mesh = cells.draw(ax, limits, norm, cmap)
-            theory |= {str(key.get_label()): key for key in draw_theory(ax, ds, cells)}
-            label_axes(ax, ds, cells)
-            ax.set_title(titles[k])
-            ax.label_outer()
-            if k % columns:
-                ax.set_ylabel("")
-            if k + columns < len(maps):
-                ax.set_xlabel("")
-            else:
-                ax.xaxis.set_tick_params(which="both", labelbottom=True)
-        for ax in axes.flat[len(maps) :]:
+        figure = Figure(figsize=figure_size((1.6 + 3.0 * columns, 1.7 + height * rows)), layout="constrained")
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        places = list(grid.flat)
+        for ax in places[len(maps) :]:
             ax.remove()
-        shown = maps[0].drop_attrs(deep=False).assign_attrs(_common(maps)) if len(maps) > 1 else maps[0]
-        figure.suptitle(title_of(shown, parts))
-        color_bar(figure, mesh, parts, list(axes.flat[: len(maps)]))
-        counts = {f"{title}: " if title else "": cells for title, cells in zip(titles, parts, strict=True)}
-        keys = [*theory.values(), *(keys_of(counts) if len(maps) <= 4 else keys_of_all(parts))]
-        figure.legend(handles=keys, loc="outside lower center", ncols=1, frameon=False)
+    else:
+        places = list(np.ravel(axes))
+        if len(places) < len(maps):
+            raise ValueError(f"axes must be at least {len(maps)}, one for each panel, got {len(places)}")
+        figure = places[0].figure
+    places = places[: len(maps)]
+    narrow = is_narrow(figure)
+    theory: dict[str, Line2D] = {}
+    for k, (ax, ds, cells) in enumerate(zip(places, maps, parts, strict=True)):
+        mesh = cells.draw(ax, limits, norm, cmap)
+        theory |= {str(key.get_label()): key for key in draw_theory(ax, ds, cells, narrow)}
+        label_axes(ax, ds, cells, short=narrow)
+        ax.set_title(titles[k])
+        if axes is not None:
+            continue
+        ax.label_outer()
+        if k % columns:
+            ax.set_ylabel("")
+        if k + columns < len(maps):
+            ax.set_xlabel("")
+        else:
+            ax.xaxis.set_tick_params(which="both", labelbottom=True)
+    shown = maps[0].drop_attrs(deep=False).assign_attrs(_common(maps)) if len(maps) > 1 else maps[0]
+    put_title(figure, title_of(shown, parts, short=narrow), title)
+    color_bar(figure, mesh, parts, places, narrow)
+    counts = {f"{one}: " if one else "": cells for one, cells in zip(titles, parts, strict=True)}
+    few = len(maps) <= 4
+    keys = keys_of(counts, not narrow) if few else keys_of_all(parts, not narrow)
+    if legend:
+        put_legend(places[0], [*theory.values(), *keys], True, legend)
     return figure
 
 
@@ -236,30 +277,31 @@ def _common(maps: list[xr.Dataset]) -> dict[str, Any]:
     return {"problem": f"{first.get('family_kind', '')} problems"} | kept
 
 
-def draw_theory(ax: Axes, ds: xr.Dataset, cells: Cells) -> list[Line2D]:
-    """Draw what theory marks on the axes of a map and return keys for the legend."""
+def draw_theory(ax: Axes, ds: xr.Dataset, cells: Cells, short: bool = False) -> list[Line2D]:
+    """Draw what theory marks on the axes of a map and return keys for the legend; short ones are symbols."""
     keys, across, up = [], *cells.axes
     for mark in marks(ds):
-        look = TIGHT if mark.exact else APPROXIMATE
+        look = cased(tight() if mark.exact else approximate())
         inside = []
         for value, name in zip(mark.values, mark.names, strict=True):
             if mark.param == across and ax.get_xlim()[0] < value < ax.get_xlim()[1]:
                 ax.axvline(value, **look)
                 inside.append(value)
-                if name and ax.get_xscale() == "log":  # else no room for names
+                if name and ax.get_xscale() == "log" and width_of(ax) > _NAMED_WIDTH:  # else no room for names
                     _name_line(ax, name, value, -9 if value == mark.values[0] else 9)
             elif mark.param == up and ax.get_ylim()[0] < value < ax.get_ylim()[1]:
                 ax.axhline(value, **look)
                 inside.append(value)
         if inside:
-            keys.append(Line2D([], [], **look, label=mark.label))
+            keys.append(Line2D([], [], **look, label=mark.label.partition(": ")[0] if short else mark.label))
     if "window" in ds.attrs and across == "eps" and (up != "eps_a" or ax.get_ylim()[0] < 1 < ax.get_ylim()[1]):
         y = 1.0 if up == "eps_a" else 0.5
-        marker: dict[str, Any] = {"color": THEORY_COLOR, "markeredgecolor": "white", "markersize": 8, "linestyle": ""}
+        marker: dict[str, Any] = {"color": THEORY_COLOR, "markeredgecolor": "white", "linestyle": ""}
+        marker["markersize"] = 1.3 * matplotlib.rcParams["lines.markersize"]
         for end, shape in zip(ds.attrs["window"], (CARETRIGHT, CARETLEFT), strict=True):
             ax.plot([end], [y], marker=shape, zorder=3, **marker)
         if up == "eps_a":
-            label = rf"predicted range that reaches {power(ds.attrs['tol'])}"
+            label = "predicted range" if short else rf"predicted range that reaches {power(ds.attrs['tol'])}"
             keys.append(Line2D([], [], **{**marker, "marker": CARETRIGHT, "label": label}))
     return keys
 
@@ -272,36 +314,63 @@ def _name_line(ax: Axes, name: str, x: float, offset: float) -> None:
         xytext=(offset, 0),
         textcoords="offset points",
         color=THEORY_COLOR,
-        fontsize=11,
+        fontsize="large",
         ha="center",
         va="center",
         path_effects=[withStroke(linewidth=3, foreground="white")],
     )
 
 
-def label_axes(ax: Axes, ds: xr.Dataset, cells: Cells) -> None:
-    """Name the axes."""
+def label_axes(ax: Axes, ds: xr.Dataset, cells: Cells, short: bool = False) -> None:
+    """Name the axes, the upright one by its symbol alone where there is little room."""
     across, up = cells.axes
-    ax.set_xlabel(axis_label(ds, across))
+    _label(ax.set_xlabel, axis_label(ds, across))
     if up is None:
         ax.set_yticks([])
         ax.set_ylabel(str(ds.attrs.get("method", "")).upper(), rotation=0, ha="right", va="center")
     else:
-        ax.set_ylabel(axis_label(ds, up))
+        _label(ax.set_ylabel, f"${symbol(ds, up)}$" if short else axis_label(ds, up))
+
+
+def _label(put: Any, text: str) -> None:
+    text, family = legible(text)
+    put(text, fontfamily=family)
+
+
+# What an axis is called, where its own long name is not the best.
+_WORDS = {
+    "eps": "learning rate",
+    "eps_a": "learning rate of the BN scale",
+    "dim": "dimension",
+    "step": "step",
+    "eps_power": "power of the falling learning rate",
+    "eps_a_power": "power of the falling rate of the scale",
+    "eps_factor": "factor of the learning rate a step",
+    "batch_size": "batch size",
+    "weight_decay": "weight decay",
+    "momentum": "momentum",
+    "smoothing": "smoothing",
+}
 
 
 def axis_label(ds: xr.Dataset, name: str) -> str:
-    """Return an axis in words and its symbol."""
-    words = {"eps": "learning rate", "eps_a": "learning rate of the BN scale", "dim": "dimension", "step": "step"}
-    found = words.get(name, str(ds[name].attrs.get("long_name", "")))
-    return found if name == "trial" else f"{found} ${symbol(ds, name)}$".strip()
+    """Return an axis in words and its symbol, and the unit that a learning rate of BNGD counts in."""
+    found = _WORDS.get(name, str(ds[name].attrs.get("long_name", "")))
+    unit = ds.attrs.get("target_unit") if name == "eps" and ds.attrs.get("method") != "gd" else None
+    text = found if name == "trial" else f"{found} ${symbol(ds, name)}$".strip()
+    return text if unit is None else f"{text}, in 1/({plain(str(unit))})$^2$"
 
 
-def title_of(ds: xr.Dataset, parts: list[Cells], what: str = "") -> str:
-    """Return what was swept, how large it is, and what is missing."""
+def plain(text: str, most: int = 60) -> str:
+    """Return text in which a dollar sign is one, shortened."""
+    text = " ".join(text.split())
+    return (text if len(text) <= most else text[: most - 3] + "...").replace("$", r"\$")
+
+
+def title_of(ds: xr.Dataset, parts: list[Cells], what: str = "", short: bool = False) -> str:
+    """Return what was swept, how large it is, and what is missing; a short one leaves the size out."""
     found = ds.attrs
-    name = str(found.get("problem", "a problem")).replace("$", r"\$")
-    head = f"{what or str(found.get('method', '')).upper()} on {name if len(name) <= 60 else name[:57] + '...'}"
+    head = f"{what or str(found.get('method', '')).upper()} on {plain(str(found.get('problem', 'a problem')))}"
     words = [f"median of {found['n_trials']} trials"] if "n_trials" in found else []
     if "rank" in found:
         words.append(f"$d = {found['rank']}$")
@@ -313,4 +382,5 @@ def title_of(ds: xr.Dataset, parts: list[Cells], what: str = "") -> str:
     missing = sum(int(cells.flat[Status.NOT_RUN].sum()) for cells in parts if Status.NOT_RUN in cells.flat)
     missing = found.get("n_not_run", missing)
     total = sum(cells.value.size for cells in parts) * found.get("n_trials", 1)
-    return f"{head}\n" + ", ".join(words) + (f"\nincomplete: {missing} of {total} cells not run" if missing else "")
+    size = "" if short else "\n" + ", ".join(words)
+    return f"{head}{size}" + (f"\nincomplete: {missing} of {total} cells not run" if missing else "")

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from olsbn._validate import FloatArray, as_flag, as_floats, as_real, as_vector
+from olsbn import fields
+from olsbn._validate import FloatArray, as_count, as_flag, as_floats, as_real, as_vector, one_of, shortened
 from olsbn.linalg import MACHEPS, on_one_thread
-from olsbn.problems import data, reduction, spectra
+from olsbn.problems import data, reduction, spectra, tables, textfile
 from olsbn.problems.reduction import Reduction
 from olsbn.problems.sample import Coefficients, Sample, Units, html_table
 
@@ -56,6 +57,8 @@ class OLSProblem:
         does not take part in the fingerprint.
     reduction : Reduction, optional
         What a problem that `reduced` made keeps of the one it was made from.
+    n_inputs : int, optional
+        Number of inputs that the problem was made from, for the record. Default: the number of modes.
 
     Raises
     ------
@@ -84,6 +87,7 @@ class OLSProblem:
     rank_tol: float = 0.0
     sample: Sample | None = field(default=None, repr=False)
     reduction: Reduction | None = field(default=None, repr=False)
+    n_inputs: int = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         eigvals = as_vector("eigvals", self.eigvals)
@@ -133,6 +137,8 @@ class OLSProblem:
         object.__setattr__(self, "target_var", max(target_var, explained))
         object.__setattr__(self, "w0_null_norm", null_norm)
         object.__setattr__(self, "rank_tol", as_real("rank_tol", self.rank_tol))
+        n_inputs = d if self.n_inputs is None else as_count("n_inputs", self.n_inputs, minimum=d)
+        object.__setattr__(self, "n_inputs", n_inputs)
         if self.reduction is not None and self.reduction.key != reduction.key(eigvals, u, w0):
             raise ValueError("reduction must belong to eigvals, u and w0, got that of another problem (or None)")
         if self.sample is not None:
@@ -146,6 +152,57 @@ class OLSProblem:
     def dim(self) -> int:
         """Number of modes d, the rank of H."""
         return self.eigvals.size
+
+    @property
+    def rank(self) -> int:
+        """Rank of H, the number of modes; less than `n_inputs` where inputs depend on one another to rounding."""
+        return self.dim
+
+    @property
+    def target_scale(self) -> float:
+        """What the target was divided by: its standard deviation if it was standardized, else 1."""
+        return 1.0 if self.sample is None or self.sample.units is None else self.sample.units.y_scale
+
+    @property
+    def target_unit(self) -> str | None:
+        """Name of the target if it is in its own unit: a learning rate of BNGD then counts in that of 1/target**2.
+
+        None for a target that was standardized, and for a problem that was not made from data.
+        """
+        units = None if self.sample is None else self.sample.units
+        return None if units is None or units.y_scale != 1 else units.target
+
+    @property
+    def n_dropped_rows(self) -> int:
+        """Number of rows of a table that were left out, for they had no value somewhere."""
+        return 0 if self.sample is None or self.sample.units is None else self.sample.units.n_dropped_rows
+
+    @cached_property
+    def remarks(self) -> tuple[str, ...]:
+        """What was lost or assumed when data were read, a sentence each: rows, inputs, columns, encoding."""
+        if self.sample is None:
+            return ()
+        units, n = self.sample.units, self.sample.n
+        found = list(units.notes) if units else []
+        if self.n_dropped_rows:
+            found.append(f"{self.n_dropped_rows} of {n + self.n_dropped_rows} rows with gaps are left out")
+        lost = self.sample.lost_inputs()
+        if lost and n - 1 < self.n_inputs and self.rank == n - 1:
+            found.append(f"rank {self.rank} of {self.n_inputs} inputs: {n} rows have no more")
+        elif lost:
+            names = ", ".join(map(repr, lost[:6])) + (f" and {len(lost) - 6} more" if len(lost) > 6 else "")
+            found.append(f"rank {self.rank} of {self.n_inputs} inputs: {names} {self._why_lost(len(lost))}")
+        return tuple(found)
+
+    def _why_lost(self, n_lost: int) -> str:
+        """Return why the rank lacks inputs: by their units, or because others say the same."""
+        assert self.sample is not None
+        X = self.sample.X
+        scale = X.std(axis=0)
+        scaled = X[:, scale > 0] / scale[scale > 0]
+        if np.linalg.matrix_rank(scaled) > self.rank:
+            return f"{'is' if n_lost == 1 else 'are'} below the rounding of the largest (standardize the inputs)"
+        return f"{'is' if n_lost == 1 else 'are'} given by the others, to rounding"
 
     @property
     def cond(self) -> float:
@@ -256,18 +313,21 @@ class OLSProblem:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Through the constructor: an unpickled array is writeable.
-        scalars = (self.a0, self.target_var, self.w0_null_norm, self.label, self.rank_tol, self.sample, self.reduction)
-        return type(self), (self.eigvals, self.u, self.w0, *scalars)
+        scalars = self.a0, self.target_var, self.w0_null_norm, self.label, self.rank_tol
+        return type(self), (self.eigvals, self.u, self.w0, *scalars, self.sample, self.reduction, self.n_inputs)
 
     def __repr__(self) -> str:
-        return f"<OLSProblem {self.label}: d={self.dim}, cond={self.cond:.4g}, {self.fingerprint[:12]}>"
+        lost = f"; {'; '.join(self.remarks)}" if self.remarks else ""
+        return f"<OLSProblem {self.label}: d={self.dim}, cond={self.cond:.4g}, {self.fingerprint[:12]}{lost}>"
 
     def _repr_html_(self) -> str:
         rows: list[tuple[str, Any]] = [("modes d", self.dim), ("condition number", self.cond)]
         rows += [("explained variance E", self.explained_var), ("target variance c", self.target_var)]
         rows += [("smallest loss (c - E)/2", (self.target_var - self.explained_var) / 2)]
         if self.sample is not None:
-            rows += [("rows of data", self.sample.n)]
+            rows += [("rows of data", self.sample.n), ("inputs", self.n_inputs)]
+            rows += [("the target's scale", self.target_scale)] if self.target_scale != 1 else []
+            rows += [("remark", text) for text in self.remarks]
         if self.reduction is not None:
             rows += [("modes of the original", self.reduction.dim), ("error of log(excess)", self.reduction.error)]
         return html_table(self.label, [*rows, ("fingerprint", self.fingerprint[:12])])
@@ -343,7 +403,7 @@ class OLSProblem:
         cls,
         X: Any,
         y: Any,
-        standardize: bool = False,
+        standardize: bool | str = False,
         *,
         w0: Any = None,
         a0: float | None = None,
@@ -351,6 +411,7 @@ class OLSProblem:
         label: str = "samples",
         columns: Any = None,
         target: str = "y",
+        _read: tuple[int, tuple[str, ...]] = (0, ()),
     ) -> OLSProblem:
         """Make a problem from data: inputs and target are centred, ``H = X'X/n``, ``g = X'y/n``, ``c = y'y/n``.
 
@@ -362,9 +423,10 @@ class OLSProblem:
             size.
         y : array_like, shape (n,)
             Target, not constant, at most 1e150 in size.
-        standardize : bool, optional
-            Divide each column by its standard deviation; a constant column is then an error. The label gets
-            "-standardized" appended.
+        standardize : bool or "inputs", optional
+            Divide the target and each column by its standard deviation, or only the columns; a constant column is
+            then an error. Without the target, a learning rate of BNGD has the unit of 1/y**2. The label gets
+            "-standardized" or "-standardized-inputs" appended.
         w0, a0, label
             As in `from_moments`; `w0` in the coordinates of the (standardized) columns.
         rank_tol : float, optional
@@ -385,7 +447,7 @@ class OLSProblem:
         eigenvalue is then accurate to ``MACHEPS * sqrt(cond)`` instead of ``MACHEPS * cond``. Singular vectors are
         oriented so that ``u >= 0``. Cost: O(n d min(n, d)).
         """
-        standardize = as_flag("standardize", standardize)
+        standardize = _as_standardize(standardize)
         X = as_floats("X", X)
         if X.ndim != 2 or X.shape[1] == 0:
             remedy = (
@@ -405,7 +467,7 @@ class OLSProblem:
         if standardize and constant.any():
             columns = ", ".join(map(str, np.flatnonzero(constant)[:5]))
             raise ValueError(
-                f"columns of X must not be constant when standardize=True, got constant column(s) {columns}"
+                f"columns of X must not be constant when they are standardized, got constant column(s) {columns}"
             )
         if data.is_constant(y):
             raise ValueError(f"y must not be constant, got {float(y[0])!r} in every row")
@@ -418,11 +480,18 @@ class OLSProblem:
             spread = X.std(axis=0)
             X /= spread
             X_scale *= spread
-            label = f"{label}-standardized"  # titles and directories tell raw data from standardized
+            # titles and directories tell raw data from standardized
+            label = f"{label}-standardized{'-inputs' if standardize == 'inputs' else ''}"
+        y_scale = 1.0
+        if standardize is True:
+            y_scale = float(np.abs(y).max())
+            y = y / y_scale
+            spread = float(y.std())
+            y, y_scale = y / spread, y_scale * spread
         names = tuple(f"x{j}" for j in range(X.shape[1])) if columns is None else tuple(columns)
         if len(names) != X.shape[1]:
             raise ValueError(f"columns must have a name for each of the {X.shape[1]} columns of X, got {len(names)}")
-        units = Units(names, target, X_mean, X_scale, float(y_mean))
+        units = Units(names, target, X_mean, X_scale, float(y_mean), y_scale, *_read)
         left, singular, right = on_one_thread(lambda: np.linalg.svd(X / math.sqrt(n), full_matrices=False))
         g = singular * (left.T @ (y / math.sqrt(n)))  # X'y/n in the basis of right singular vectors
         if rank_tol is None:
@@ -435,53 +504,109 @@ class OLSProblem:
         cls,
         path: str | Path,
         target: str,
-        standardize: bool = False,
+        standardize: bool | str = False,
         *,
         columns: Any = None,
         drop: Any = None,
-        sep: str = ",",
         dropna: bool = False,
+        sep: str | None = None,
         decimal: str = ".",
+        thousands: str | None = None,
+        header: Any = "infer",
+        encoding: str | None = None,
+        na_values: Any = (),
+        comment: str | None = None,
+        categories: str = "refuse",
     ) -> OLSProblem:
-        """Make a problem from a CSV file with a header row; every column but `target` is an input.
+        """Make a problem from a table in a text file; every column but `target` is an input.
 
         Parameters
         ----------
         path : path-like
-            A table in UTF-8. Blank lines are skipped.
+            The file, read by pandas; .gz, .bz2, .xz and .zip are unpacked. Blank lines are skipped, a first line
+            ``sep=X`` is obeyed. True and False are 1 and 0. A sign such as $ or % in every cell of a column is left
+            out.
         target : str
             Name of the target's column.
-        standardize : bool, optional
+        standardize : bool or "inputs", optional
             As in `from_samples`.
         columns, drop : list of str, optional
-            The columns that are inputs; or columns that are not (text, say). Not both.
-        sep : str, optional
-            What separates the values: one character.
+            The columns that are inputs; or columns that are not (text, say). Not both. A first column without a name
+            whose values differ is an index, and no input.
         dropna : bool, optional
-            Leave out rows where a column that is used has no value (empty, NA, NaN, N/A, null, none, ?).
+            Leave out rows where a column that is used has no value.
+        sep : str, optional
+            What separates the values: one character; " " for runs of spaces. Default: recognised by the first lines,
+            of tabs, semicolons, bars, commas and spaces.
         decimal : {".", ","}, optional
-            The decimal mark. Thousands are not separated.
+            The decimal mark.
+        thousands : {",", ".", " ", "'"}, optional
+            What separates thousands.
+        header : {"infer", 0, None}, optional
+            0: the first row has the names; None: there are none, and the columns are c1, c2, ...; "infer": as 0, but
+            a first row that is half numbers is refused.
+        encoding : str, optional
+            Default: UTF-8, or what a byte order mark says, else cp1252.
+        na_values : list of str, optional
+            Cells that have no value, beside empty ones and NA, NaN, N/A, #N/A, <NA>, null, none, ?, -, . and Excel's
+            errors, in capitals or not.
+        comment : str, optional
+            Lines that begin with this are skipped.
+        categories : {"refuse", "onehot"}, optional
+            "onehot" makes indicator columns of a column of text, one for each value but the first, named
+            ``column=value``.
 
         Raises
         ------
         ValueError, TypeError
-            For a file that cannot be read as a table, columns without a name or with the same name, text or missing
-            values (with the remedy), fewer than two rows, a missing target, and constant or duplicate columns: in a
-            file they are nearly always a mistake (`from_samples` allows them).
+            For a file that cannot be read as a table. All that is wrong with its columns is said at once, with the
+            arguments that mend it: text, gaps, other marks of decimals and thousands, constant and duplicate columns
+            (in a file they are nearly always a mistake; `from_samples` allows them), fewer than two rows.
+
+        Notes
+        -----
+        `remarks` tells what was left out or assumed.
         """
-        found = data.csv_table(Path(path), target, columns, drop, sep, as_flag("dropna", dropna), decimal)
-        return cls._from_table(found, standardize, Path(path).stem)
+        if not isinstance(target, str):
+            raise TypeError(f"target must be the name of a column, got {target!r}")
+        for name, value, default in (
+            ("sep", sep, None),
+            ("decimal", decimal, "."),
+            ("thousands", thousands, None),
+            ("encoding", encoding, None),
+            ("comment", comment, None),
+            ("categories", categories, "refuse"),
+        ):
+            if value != default:
+                fields.checked(name, value)
+        if decimal == thousands:
+            raise ValueError(f"decimal and thousands must differ, got {decimal!r} for both")
+        if not (header is None or header == "infer" or (header in (0, 1) and type(header) in (int, bool))):
+            raise ValueError(f"header must be 'infer', 0 or None, got {header!r}")
+        marks = data.as_names("na_values", [na_values] if isinstance(na_values, str) else na_values) or []
+        how = textfile.Reading(sep, decimal, thousands, header, encoding, tuple(map(str, marks)), comment)
+        found = tables.csv_table(
+            Path(path),
+            target,
+            data.as_names("columns", columns),
+            data.as_names("drop", drop),
+            how,
+            as_flag("dropna", dropna),
+            categories,
+        )
+        return cls._from_table(found, standardize, Path(path).name.split(".")[0] or Path(path).stem)
 
     @classmethod
     def from_dataframe(
         cls,
         df: Any,
-        target: str,
-        standardize: bool = False,
+        target: Any,
+        standardize: bool | str = False,
         *,
         columns: Any = None,
         drop: Any = None,
         dropna: bool = False,
+        categories: str = "refuse",
         label: str = "dataframe",
     ) -> OLSProblem:
         """Make a problem from a table with named columns (pandas or alike); every column but `target` is an input.
@@ -489,9 +614,9 @@ class OLSProblem:
         Parameters
         ----------
         df : DataFrame
-            Anything with `columns` whose columns are ``df[name]``.
-        target, standardize, columns, drop, dropna
-            As in `from_csv`.
+            Anything with `columns` whose columns are ``df[name]``. Names may be numbers.
+        target, standardize, columns, drop, dropna, categories
+            As in `from_csv`; `columns` and `drop` may be an Index or an array.
         label : str, optional
             A name for titles and files.
 
@@ -508,11 +633,15 @@ class OLSProblem:
         >>> {name: round(value, 12) for name, value in problem.coefficients().as_dict().items()}
         {'size': 2.0}
         """
-        found = data.frame_table(df, target, columns, drop, as_flag("dropna", dropna))
+        one_of("categories", categories, ("refuse", "onehot"))
+        columns, drop = data.as_names("columns", columns), data.as_names("drop", drop)
+        found = tables.frame_table(df, target, columns, drop, as_flag("dropna", dropna), categories)
         return cls._from_table(found, standardize, label)
 
     @classmethod
-    def from_dataset(cls, name: str, standardize: bool = False, *, columns: Any = None, drop: Any = None) -> OLSProblem:
+    def from_dataset(
+        cls, name: str, standardize: bool | str = False, *, columns: Any = None, drop: Any = None
+    ) -> OLSProblem:
         """Make a problem from a data set that an installed package ships; nothing is downloaded.
 
         Parameters
@@ -530,8 +659,11 @@ class OLSProblem:
         return cls._from_table(data.load(name, columns, drop), standardize, name)
 
     @classmethod
-    def _from_table(cls, table: data.Table, standardize: bool, label: str) -> OLSProblem:
-        return cls.from_samples(table.X, table.y, standardize, label=label, columns=table.columns, target=table.target)
+    def _from_table(cls, table: data.Table, standardize: bool | str, label: str) -> OLSProblem:
+        read = table.n_dropped_rows, table.notes
+        return cls.from_samples(
+            table.X, table.y, standardize, label=label, columns=table.columns, target=table.target, _read=read
+        )
 
     @classmethod
     def from_spectrum(
@@ -610,12 +742,22 @@ class OLSProblem:
                 w0 = basis.T @ whole_w0
                 if basis.shape[1] < basis.shape[0]:
                     null_norm = math.hypot(*(whole_w0 - basis @ w0))
+        n_inputs = basis.shape[0]
         order = np.argsort(eigvals, kind="stable")  # as the constructor sorts
         sample = None
         if rows is not None:
             X, y, units = rows
             sample = Sample(X, y, basis[:, order], eigvals[order], u[order], units)
-        return cls(eigvals, u, w0, a0, c, null_norm, label, rank_tol, sample)
+        return cls(eigvals, u, w0, a0, c, null_norm, label, rank_tol, sample, n_inputs=n_inputs)
+
+
+def _as_standardize(value: Any) -> bool | str:
+    """Return what is standardized: True for inputs and target, "inputs", or False."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if value != "inputs" or not isinstance(value, str):
+        raise TypeError(f"standardize must be True, False or 'inputs', got {shortened(value)}")
+    return value
 
 
 def as_problem(value: Any) -> OLSProblem:

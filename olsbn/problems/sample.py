@@ -16,13 +16,30 @@ from olsbn._validate import FloatArray
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """How the columns of a sample were made from the data: names, means that were subtracted, scales divided by."""
+    """How the columns of a sample were made from the data.
+
+    Attributes
+    ----------
+    columns, target : tuple of str, str
+        Names.
+    X_mean, y_mean : ndarray, float
+        Means that were subtracted.
+    X_scale, y_scale : ndarray, float
+        Scales that were divided by; 1 where nothing was.
+    n_dropped_rows : int
+        Number of rows that were left out, for they had no value somewhere.
+    notes : tuple of str
+        Remarks on how the table was read.
+    """
 
     columns: tuple[str, ...]
     target: str
     X_mean: FloatArray
     X_scale: FloatArray
     y_mean: float
+    y_scale: float = 1.0
+    n_dropped_rows: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,7 +55,7 @@ class Coefficients:
     intercept : float
         The constant.
     loss : float
-        Half the mean squared residual, the smallest loss that GD and BNGD can reach.
+        Half the mean squared residual, the smallest loss that GD and BNGD can reach, in the target's own unit squared.
     target : str
         Name of the target.
     """
@@ -83,7 +100,7 @@ class Sample:
     X : ndarray, shape (n, columns)
         Inputs, every column with mean 0 (and divided by its standard deviation, if the problem was standardized).
     y : ndarray, shape (n,)
-        Target with mean 0.
+        Target with mean 0 (and divided by its standard deviation, if it was standardized).
     basis : ndarray, shape (columns, d)
         Eigenvectors of ``H = X'X/n`` in its columns, in the order and with the signs of the problem's coordinates: a
         vector w of the problem is ``basis @ w`` in the coordinates of the columns.
@@ -126,6 +143,20 @@ class Sample:
             digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
         return digest.hexdigest()
 
+    def lost_inputs(self) -> tuple[str, ...]:
+        """Return the names of as many inputs as the rank lacks: what the others leave of each is within rounding.
+
+        By QR with pivoting: the largest column first, then the one of which the chosen ones leave most.
+        """
+        n_lost = self.X.shape[1] - self.eigvals.size
+        if n_lost == 0:
+            return ()
+        from scipy.linalg import qr
+
+        names = tuple(f"x{j}" for j in range(self.X.shape[1])) if self.units is None else self.units.columns
+        _, order = qr(self.X, mode="r", pivoting=True)
+        return tuple(names[j] for j in sorted(order[-n_lost:]))
+
     def coefficients(self) -> Coefficients:
         """Return the least squares solution in the units of the original columns."""
         if self.units is None:
@@ -135,9 +166,9 @@ class Sample:
             )
         units, solution = self.units, np.einsum("cd,d->c", self.basis, self.u)
         residual = self.y - np.einsum("nc,c->n", self.X, solution)
-        values = solution / units.X_scale
+        values = solution * units.y_scale / units.X_scale
         intercept = units.y_mean - float(np.sum(units.X_mean * values))
-        loss = float(np.sum(residual * residual)) / (2 * self.n)
+        loss = float(np.sum(residual * residual)) / (2 * self.n) * units.y_scale**2
         return Coefficients(units.columns, tuple(values.tolist()), intercept, loss, units.target)
 
     def __reduce__(self) -> tuple[Any, ...]:

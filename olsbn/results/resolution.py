@@ -17,15 +17,17 @@ from olsbn import __version__, schema
 from olsbn._validate import as_count
 from olsbn.balls import Undecided
 from olsbn.certification import at_step, check_method, exact_cell, settings
-from olsbn.dynamics.registry import METHODS
+from olsbn.files import open_own
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.results.datasets import check_variables
+from olsbn.results.opening import open_result
 from olsbn.results.processes import on_processes
 from olsbn.results.proof import place_of, problem_of, source_to_prove
 from olsbn.schema import Status
 from olsbn.sweeps.compute import theory_of_cells
 from olsbn.sweeps.progress import Progress, meter
 from olsbn.sweeps.running import digest
+from olsbn.sweeps.spec import SweepSpec
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -100,10 +102,8 @@ def resolve(
     flagged = _any_step(ds["by_rounding"]).transpose(*axes).values & (ds["status"].values != Status.NOT_RUN)
     cells = np.flatnonzero(flagged)[: None if max_cells is None else as_count("max_cells", max_cells)].tolist()
     with _journal(store, ds) as journal:
-        if journal.finished:
-            import xarray as xr
-
-            return xr.open_zarr(journal.path, chunks=None, consolidated=False).load()
+        if journal.finished and journal.path is not None:
+            return open_result(journal.path).load()
         _prove(ds, source, axes, [cell for cell in cells if cell not in journal.proved], journal, workers, progress)
         proved = {cell: row for cell in cells if (row := journal.proved[cell]) is not None}
         found = _replaced(ds, source, axes, proved)
@@ -224,16 +224,14 @@ def _replaced(
 
 def _rate(cell: xr.Dataset, source: OLSProblem | ProblemFamily) -> float:
     """Return theory's contraction ratio of a cell, from the last of its numbers."""
-    method = METHODS[cell.attrs["method"]]
-    params = {name: np.atleast_1d(settings(cell)[name]) for name in (param.name for param in method.params)}
+    problem = problem_of(source, cell.attrs, place_of(cell))
+    spec = SweepSpec.checked(problem, cell.attrs["method"], settings(cell), n_steps=int(cell.attrs["n_steps"]))
     last = {}
     for name in ("status", *_NUMBERS):
         values = np.atleast_1d(cell[name].values)
         finite = values[np.isfinite(values)]
         last[name] = (finite if finite.size else values)[-1:]
-    return float(
-        theory_of_cells(method, problem_of(source, cell.attrs, place_of(cell)), params, last)["rate_theory"][0]
-    )
+    return float(theory_of_cells(spec, problem, spec.params, last)["rate_theory"][0])
 
 
 # -------------------------------------------------------------------- what is kept
@@ -243,51 +241,50 @@ class _Journal:
     """The cells proved so far; in a store a file with a line for each."""
 
     def __init__(self, path: Path | None, key: dict[str, Any]) -> None:
-        self.path, self.finished = path, False
+        self.path, self.finished, self._key = path, False, key
         self.proved: dict[int, dict[str, Any] | None] = {}
         self._file: Any = None
         if path is None:
             return
-        file = path / _JOURNAL
+        refusal = f"store must be new, empty, or hold what was resolved of the same result, got {path}"
         if path.exists() and not path.is_dir():
             raise ValueError(f"store must be a directory, got the file {path}")
         if (path / "zarr.json").exists():
-            import zarr
-
-            if dict(zarr.open_group(path, mode="r").attrs).get("resolved_from") != key["digest"]:
-                raise ValueError(f"store must be new or hold what was resolved of the same result, got {path}")
+            if open_result(path).attrs.get("resolved_from") != key["digest"]:
+                raise ValueError(refusal)
             self.finished = True
             return
-        if path.is_dir() and any(path.iterdir()) and not file.exists():
-            raise ValueError(f"store must be new, empty, or hold what was resolved of the same result, got {path}")
-        if file.exists():
-            lines = [_line(text) for text in file.read_text().splitlines()]
-            if not lines or lines[0] is None or lines[0].get("digest") != key["digest"]:
-                raise ValueError(f"store must be new or hold what was resolved of the same result, got {path}")
-            for line in lines[1:]:
-                if line is not None:
-                    self.proved[line["cell"]] = line["row"]
+        if path.is_dir() and any(path.iterdir()) and not (path / _JOURNAL).exists():
+            raise ValueError(refusal)
         path.mkdir(exist_ok=True)
-        self._file = file.open("a")
-        # a line that a killed process left half written is ended, and ignored
-        self._file.write("\n" if file.stat().st_size and not file.read_bytes().endswith(b"\n") else "")
-        if not file.stat().st_size:
-            self._file.write(json.dumps(key) + "\n")
-        self._file.flush()
+        self._file = os.fdopen(open_own(path / _JOURNAL), "r+")
+        lines = self._file.read().splitlines(keepends=True)
+        whole = [line for line in map(_line, lines) if line is not None]
+        if lines and (not whole or whole[0].get("digest") != key["digest"]):
+            self.close()
+            raise ValueError(refusal)
+        self.proved = {line["cell"]: line["row"] for line in whole[1:]}
+        if not lines:
+            self._write(key)
+        elif not lines[-1].endswith("\n"):
+            self._file.write("\n")  # after a line that a killed process left half written, which is ignored
 
     def add(self, cell: int, row: dict[str, Any] | None) -> None:
         """Keep a cell; None: undecided."""
         self.proved[cell] = row
         if self._file is not None:
-            self._file.write(json.dumps({"cell": cell, "row": row}) + "\n")
-            self._file.flush()
+            self._write({"cell": cell, "row": row})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
 
     def finish(self, ds: xr.Dataset) -> None:
         """Write the result, all at once: its `zarr.json` comes last."""
         assert self.path is not None
         work = self.path / f".{uuid.uuid4().hex}"
         try:
-            ds.attrs["resolved_from"] = json.loads((self.path / _JOURNAL).read_text().splitlines()[0])["digest"]
+            ds.attrs["resolved_from"] = self._key["digest"]
             ds.drop_encoding().to_zarr(work, mode="w", consolidated=False)
             for new in sorted(work.iterdir(), key=lambda p: p.name == "zarr.json"):
                 new.replace(self.path / new.name)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from olsbn import schema
-from olsbn.dynamics.base import Arrays, Method
+from olsbn.dynamics.base import Arrays
 from olsbn.dynamics.registry import METHODS
 from olsbn.problems import OLSProblem
 from olsbn.problems.sample import Sample
@@ -51,7 +51,8 @@ def simulate(
     else:
         sample = problem.sample if spec.method.needs_sample else None
         x = _prepared(spec.method_name, problem, tuple(spec.options.items()), sample)
-    run = Run(spec.n_steps, spec.tol, spec.stop == "tol", cancel, np.empty(0, np.int64) if steps is None else steps)
+    recorded = np.empty(0, np.int64) if steps is None else steps
+    run = Run(spec.n_steps, spec.tol, spec.stop == "tol", cancel, recorded, check_rounding=spec.check_rounding)
     with np.errstate(all="ignore"):
         cells, trace = spec.method.tile(x, params, run)
     return cells, {} if steps is None else _after_the_end(cells, trace, steps)
@@ -66,12 +67,12 @@ def _prepared(method: str, problem: OLSProblem, options: tuple[tuple[str, Any], 
 def _after_the_end(cells: Arrays, trace: Arrays, steps: np.ndarray) -> Arrays:
     """Fill the recorded steps after a cell's end.
 
-    At the floor nothing that float64 can show changes any more: the excess is 0 from there on. A degenerate start stays
-    where it is. What diverged has no numbers.
+    At the floor nothing that float64 can show changes any more: the excess is 0 from there on. A degenerate cell stays
+    where it is, from its start or, without spread in a batch, from a later step on. What diverged has no numbers.
     """
     after = steps[:, None] > cells["n_steps_run"]
     low = cells["excess"] <= EXCESS_FLOOR
-    still = cells["status"] == Status.DEGENERATE
+    still = (cells["status"] == Status.DEGENERATE) & (steps[:, None] >= cells["n_steps_run"])
     found = {}
     for name, values in trace.items():
         last = cells.get("excess" if name == "residual" else name, np.full(after.shape[1], np.nan))
@@ -89,15 +90,18 @@ def theory_of_tile(spec: SweepSpec, tile: Tile, simulated: Mapping[str, np.ndarr
     for i, trial in enumerate(tile.trials):
         n_cells = next(iter(params.values())).size if params else 1
         cells = {name: _at_the_end(values[0, i], n_cells) for name, values in simulated.items()}
-        _put(theory_of_cells(spec.method, spec.problem(tile.dim, trial), params, cells), result, i)
+        _put(theory_of_cells(spec, spec.problem(tile.dim, trial), params, cells), result, i)
     return result
 
 
-def theory_of_cells(method: Method, problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]) -> Arrays:
+def theory_of_cells(
+    spec: SweepSpec, problem: OLSProblem, params: Mapping[str, Any], cells: Mapping[str, Any]
+) -> Arrays:
     """Return theory's variables of cells of one problem; NaN where nothing was run."""
     with np.errstate(all="ignore"):
-        rate = method.theory.rate(problem, params, cells)
+        rate = spec.method.theory.rate(problem, params, cells)
     lost = np.isin(cells["status"], (Status.NOT_RUN, Status.DEGENERATE))
+    lost |= any(name in spec.told_options for name in spec.method.unsteady)
     return {"rate_theory": np.where(lost, np.nan, rate)}
 
 

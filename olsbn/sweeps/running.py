@@ -41,6 +41,7 @@ def sweep(
     stop: str = "steps",
     record: Any = None,
     reduce: bool | str | int = False,
+    check_rounding: bool = True,
     store: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     client: Any = None,
@@ -68,6 +69,9 @@ def sweep(
         Steps in [0, n_steps] at which `excess`, `eps_eff`, `w_norm` and `a` are kept: they then have an axis ``step``,
         after ``trial``, in place of their values at the end. After the end of a cell they are NaN (0 and unchanged
         where the excess fell to the floor). `rate_theory` then belongs to the last recorded step with a number.
+    check_rounding : bool, optional
+        Whether cells whose rounding may have been amplified are run again in other units and flagged, `by_rounding`.
+        Without it there is no flag, and the other numbers are the same.
     reduce : False, "auto" or int, optional
         Run reduced problems (`OLSProblem.reduced`): "auto" where that saves a factor 4 of the modes at an estimated
         error of log(excess) below 1e-6, a number for at most so many modes. For "gd", and "bngd" without smoothing. The
@@ -125,7 +129,17 @@ def sweep(
     (('eps_a', 'eps'), True)
     """
     spec = SweepSpec.checked(
-        problem, method, params, n_steps=n_steps, dim=dim, trial=trial, tol=tol, stop=stop, record=record, reduce=reduce
+        problem,
+        method,
+        params,
+        n_steps=n_steps,
+        dim=dim,
+        trial=trial,
+        tol=tol,
+        stop=stop,
+        record=record,
+        reduce=reduce,
+        check_rounding=check_rounding,
     )
     if client is not None and not hasattr(client, "submit"):
         raise TypeError(f"client must be a distributed.Client, got {type(client).__name__}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from olsbn import __version__, schema
-from olsbn._validate import FloatArray, as_count, as_floats, as_real, one_of
+from olsbn._validate import FloatArray, as_count, as_flag, as_floats, as_real, one_of
 from olsbn.dynamics.base import Arrays, Method
 from olsbn.dynamics.registry import METHODS, method_named
 from olsbn.identity import identity
@@ -55,6 +55,7 @@ class SweepSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     tile: tuple[int, ...] | None = None
     reduce: bool | str | int = False
+    check_rounding: bool = True
 
     @classmethod
     def checked(
@@ -71,6 +72,7 @@ class SweepSpec:
         record: Any = None,
         tile: tuple[int, ...] | None = None,
         reduce: Any = False,
+        check_rounding: Any = True,
     ) -> SweepSpec:
         """Check the arguments of `sweep` and put them into one form; `params` has the method's options as well."""
         if not isinstance(problem, OLSProblem | ProblemFamily):
@@ -82,7 +84,7 @@ class SweepSpec:
         if not schema.EXCESS_FLOOR <= tol < 1:
             raise ValueError(f"tol must lie in [{schema.EXCESS_FLOOR:g}, 1), got {tol!r}")
         names = {option.name for option in found.options}
-        options = found.checked_options({name: value for name, value in params.items() if name in names})
+        options = found.checked_options({name: value for name, value in params.items() if name in names}, n_steps)
         grids = found.checked_params({name: value for name, value in params.items() if name not in names})
         dims, trials, axes = _problems(problem, dim, trial)
         if reduce is not False:
@@ -105,12 +107,23 @@ class SweepSpec:
             options=options,
             tile=tile,
             reduce=reduce,
+            check_rounding=as_flag("check_rounding", check_rounding),
         )
 
     @property
     def method(self) -> Method:
         """The dynamics."""
         return METHODS[self.method_name]
+
+    @property
+    def told_options(self) -> dict[str, Any]:
+        """The options that change something."""
+        return self.method.told(self.options)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The variables of the result: those of the method, without the rounding flag where it is not asked for."""
+        return tuple(name for name in self.method.columns if self.check_rounding or name != "by_rounding")
 
     # ------------------------------------------------------------------ axes and sizes
 
@@ -158,7 +171,7 @@ class SweepSpec:
     @property
     def bytes_per_cell(self) -> int:
         """Bytes that a cell's results take, uncompressed."""
-        sizes = {name: np.dtype(schema.VARIABLES[name].dtype).itemsize for name in self.method.columns}
+        sizes = {name: np.dtype(schema.VARIABLES[name].dtype).itemsize for name in self.columns}
         steps = 1 if self.record is None else len(self.record)
         return sum(size * (steps if self._has_steps(name) else 1) for name, size in sizes.items())
 
@@ -230,7 +243,9 @@ class SweepSpec:
                 source["reduce"] = self.reduce
         found = {"method": self.method_name, "axes": self.axes}
         found |= {name: getattr(self, name) for name in ("n_steps", "tol", "stop")}
-        found |= source | {name: self.params[name].tolist() for name in self.telling_params()} | dict(self.options)
+        found |= source | {name: self.params[name].tolist() for name in self.telling_params()} | self.told_options
+        if not self.check_rounding:
+            found["check_rounding"] = False
         return found if self.record is None else found | {"record": list(self.record)}
 
     def telling_params(self) -> list[str]:
@@ -254,7 +269,7 @@ class SweepSpec:
 
     def empty_block(self, shape: tuple[int, ...]) -> Arrays:
         """Return arrays for a block of cells, all of them 'not run'."""
-        known = {name: schema.VARIABLES[name] for name in self.method.columns}
+        known = {name: schema.VARIABLES[name] for name in self.columns}
         return {name: np.full(self.full_shape(name, shape), v.empty, dtype=v.dtype) for name, v in known.items()}
 
     def drop_axes(self, name: str, values: np.ndarray) -> np.ndarray:
@@ -281,7 +296,7 @@ class SweepSpec:
             "tol": self.tol,
             "stop": self.stop,
             "sweep_fingerprint": self.fingerprint,
-            **self.options,
+            **self.told_options,
             **{name: float(grid[0]) for name, grid in self.params.items() if name not in self.axes},
             **provenance(self.method),
         }
@@ -293,6 +308,7 @@ class SweepSpec:
                 "problem_fingerprint": self.source.fingerprint,
                 "rank": self.source.dim if self.source.reduction is None else self.source.reduction.dim,
                 "rank_tol": self.source.rank_tol,
+                **({"target_unit": unit} if (unit := self.source.target_unit) is not None else {}),
                 **theory_attrs(self.source),
             }
         else:

@@ -19,7 +19,9 @@ import errno
 import glob
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 import socket
 import time
@@ -36,9 +38,11 @@ import zarr
 from google_crc32c import value as crc32c
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from olsbn import files as safe
 from olsbn import schema
+from olsbn._validate import check_memory, shortened
 from olsbn.dynamics.base import Arrays
-from olsbn.dynamics.registry import method_named
+from olsbn.dynamics.registry import METHODS, method_named
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.problems.reduction import Reduction
 from olsbn.problems.sample import Sample
@@ -58,11 +62,85 @@ _LOCK, _COPY = "status/lock", "status/metadata.json"
 _SHARD_LOCK = "lock-"  # beside it, one for each shard: lock-2-of-8
 _SCALARS = ("a0", "target_var", "w0_null_norm", "label", "rank_tol")  # of a problem, as its constructor names them
 _SAMPLE = ("X", "y", "basis")  # of a problem's sample, where the method needs it
+_PLAIN: Any = {"zarr_format": 3, "use_consolidated": False}  # the files themselves, which are looked through
+_METADATA = 1 << 28  # bytes that a file of metadata may have
+_NAMES = re.compile(r"(inputs/)?([A-Za-z_][A-Za-z0-9_]*/)?zarr\.json")  # of the files of metadata in a store
+_TILES_MOST = 10_000_000
 _PATIENCE = 60.0  # seconds a shard waits for another one to prepare the store
 
 
 class StoreError(ValueError):
     """A store that cannot be used: not a store, damaged, of another sweep, or with another writer."""
+
+
+_TEXTS = ("title", "created", "olsbn_version", "command", "engine", "theory", "method", "sweep_fingerprint")
+
+
+def _check_attributes(path: Path, attrs: dict[str, Any]) -> None:
+    """Refuse attributes that no store has, whoever wrote them."""
+
+    def wrong(name: str, allowed: str) -> StoreError:
+        return StoreError(f"{path / 'zarr.json'}: {name} must be {allowed}, got {shortened(attrs.get(name))}")
+
+    for name in _TEXTS:
+        if not isinstance(attrs.get(name), str):
+            raise wrong(name, "a text")
+    if attrs["method"] not in METHODS:
+        raise wrong("method", f"one of {', '.join(METHODS)}")
+    axes: Any
+    grid: Any
+    tile: Any
+    axes, grid, tile = (attrs.get(name) for name in ("grid_axes", "grid_shape", "tile_shape"))
+    if not isinstance(axes, list) or not all(isinstance(axis, str) for axis in axes) or len({*axes}) != len(axes):
+        raise wrong("grid_axes", "a list of names")
+    if axes[:2] != ["dim", "trial"]:
+        raise wrong("grid_axes", "dim, trial and the parameters")
+    for name, sizes in (("grid_shape", grid), ("tile_shape", tile)):
+        whole = isinstance(sizes, list) and all(type(n) is int and 1 <= n < 2**53 for n in sizes)
+        if not whole or len(sizes) != len(axes):
+            raise wrong(name, f"{len(axes)} whole numbers")
+    if tile[0] != 1 or any(n > whole for n, whole in zip(tile, grid, strict=True)):
+        raise wrong("tile_shape", "of one dimension, and no larger than the grid")
+    if len(Tiling(tuple(grid), tuple(tile))) > _TILES_MOST:
+        raise wrong("tile_shape", f"so large that there are at most {_TILES_MOST} tiles")
+
+
+def _check_arrays(path: Path, group: Any, attrs: dict[str, Any]) -> None:
+    """Refuse arrays that are not as the store's own attributes and the table of variables have them."""
+    sizes = dict(zip(attrs["grid_axes"], zip(attrs["grid_shape"], attrs["tile_shape"], strict=True), strict=True))
+    names = [name for name in _folders(path) if name != "inputs"]
+    if "status" not in names or "inputs" not in group or not hasattr(group["inputs"], "array_keys"):
+        raise StoreError(f"{path} is not a sweep store: it lacks status or inputs")
+    for name in names:
+        array = group[name]
+        if not hasattr(array, "shape"):
+            raise StoreError(f"{path / name} must be an array, got a group")
+        if name in VARIABLES:
+            dims = array.metadata.dimension_names or ()
+            steps = {"step": (n := array.shape[dims.index("step")], n)} if "step" in dims else {}
+            if not all(dim in sizes or dim in steps for dim in dims):
+                raise StoreError(f"{path / name} must have axes of the grid, got {shortened(dims)}")
+            want = [{**sizes, **steps}[dim] for dim in dims]
+            if list(zip(array.shape, array.chunks, strict=True)) != want or str(array.dtype) != VARIABLES[name].dtype:
+                raise StoreError(f"{path / name} must have the shape, tiles and type of the sweep, got others")
+        _check_chunk(path, name, array)
+    for name in _folders(path / "inputs"):
+        _check_chunk(path, f"inputs/{name}", group["inputs"][name])
+
+
+def _folders(path: Path) -> list[str]:
+    """Return the names of the arrays and groups in a folder; Zarr warns of leftovers when it is asked."""
+    return sorted(file.parent.name for file in path.glob("*/zarr.json"))
+
+
+def _check_chunk(path: Path, name: str, array: Any) -> None:
+    if array.dtype.kind not in "bif" or [type(codec) for codec in array.compressors] != [ZstdCodec, Crc32cCodec]:
+        raise StoreError(f"{path / name} must hold numbers, compressed by zstd with a crc32c, got other codecs")
+    check_memory(f"{path / name}: the values of a chunk", math.prod(array.chunks), array.dtype.itemsize)
+
+
+def _words(err: BaseException) -> str:
+    return safe.printable(" ".join(f"{type(err).__name__}: {err}".split())[:200])
 
 
 class Store:
@@ -73,14 +151,16 @@ class Store:
         if damaged:
             raise StoreError(f"{path / damaged[0]} is damaged; the command that made the store, run again, restores it")
         self.path = path
-        self._group = zarr.open_group(path, mode="r")
-        self.attrs: dict[str, Any] = dict(self._group.attrs)
+        self._group = zarr.open_group(path, mode="r", **_PLAIN)
+        self.attrs: dict[str, Any] = safe.printable(dict(self._group.attrs))
         if self.attrs.get("olsbn_store_format") != FORMAT:
             found = self.attrs.get("olsbn_store_format")
             raise StoreError(
                 f"{path} has store format {found}, this olsbn reads format {FORMAT}: open it with xarray.open_zarr, "
                 f"or with the olsbn that made it ({self.attrs.get('olsbn_version')}), or run the sweep into a new store"
             )
+        _check_attributes(path, self.attrs)
+        _check_arrays(path, self._group, self.attrs)
 
     @classmethod
     def create(cls, path: Path, spec: SweepSpec, command: str = "") -> None:
@@ -116,9 +196,15 @@ class Store:
             raise StoreError(
                 f"{self.path / damaged[0]} is damaged; the command that made the store, run again, restores it"
             )
+        try:
+            return self._spec()
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as err:
+            raise StoreError(f"{self.path / 'inputs'} does not describe a sweep ({_words(err)})") from err
+
+    def _spec(self) -> SweepSpec:
         inputs: Any = self._group["inputs"]
         facts = dict(inputs.attrs)
-        array = {name: np.asarray(inputs[name][...]) for name in inputs.array_keys()}
+        array = {name: np.asarray(inputs[name][...]) for name in _folders(self.path / "inputs")}
         source: OLSProblem | ProblemFamily
         if "kind" in facts:
             u, w0 = (array.get(name, facts.get(name)) for name in ("u", "w0"))
@@ -131,24 +217,31 @@ class Store:
             rows: dict[str, Any] = {name: array[f"sample_{name}"] for name in _SAMPLE if f"sample_{name}" in array}
             sample = Sample(**rows, eigvals=array["eigvals"], u=array["u"]) if rows else None
             source = OLSProblem(array["eigvals"], array["u"], array["w0"], **scalars, sample=sample)
-        dims, trials = (tuple(array[name].tolist()) if name in array else None for name in ("dim", "trial"))
-        method = method_named(facts["method"])
+        method, axes = method_named(facts["method"]), facts["axes"]
         neutral = {param.name: np.array([param.default]) for param in method.axes}
-        record = array.get("record")
-        return SweepSpec(
-            source=source,
-            method_name=method.name,
-            params={name: array.get(name, neutral[name]) for name in neutral},
-            dims=dims,
-            trials=trials,
+        given = {name: array.get(name, neutral[name]) for name in neutral}
+        given |= {name: array[name].tolist() for name in ("dim", "trial") if name in array}
+        # a vector makes an axis, a number does not
+        given = {name: values if name in axes else values[0] for name, values in given.items()}
+        dim, trial = given.pop("dim", None), given.pop("trial", None)
+        record, reduce = array.get("record"), facts.get("reduce", False)
+        family = isinstance(source, ProblemFamily)
+        spec = SweepSpec.checked(
+            source,
+            method.name,
+            given | {option.name: facts.get(option.name, option.default) for option in method.options},
             n_steps=facts["n_steps"],
+            dim=dim,
+            trial=trial,
             tol=facts["tol"],
             stop=facts["stop"],
-            axes=tuple(facts["axes"]),
-            record=None if record is None else tuple(record.tolist()),
-            options={option.name: facts[option.name] for option in method.options},
-            reduce=facts.get("reduce", False),
+            record=record,
+            reduce=reduce if family else False,
+            check_rounding=facts.get("check_rounding", True),
         )
+        if list(spec.axes) != axes or [*spec.shape] != self.attrs["grid_shape"]:
+            raise ValueError(f"axes {axes} of {self.attrs['grid_shape']} values, where the inputs have {spec.shape}")
+        return spec if family else dataclasses.replace(spec, reduce=reduce)  # such a problem was reduced before
 
     @cached_property
     def tiling(self) -> Tiling:
@@ -163,7 +256,8 @@ class Store:
     def must_match(self, spec: SweepSpec) -> None:
         """Refuse to go on with other inputs, or with an engine whose numbers may differ."""
         if self.attrs["sweep_fingerprint"] != spec.fingerprint:
-            raise StoreError(f"{self.path} holds another sweep: {_difference(self.spec.facts(), spec.facts())}")
+            differs = _difference(self.spec.facts(), spec.facts())
+            raise StoreError(f"{self.path} holds another sweep: {differs}{_other_target(self.spec, spec)}")
         here = engine(spec.method)
         if self.attrs["engine"] != here:
             raise StoreError(
@@ -215,7 +309,7 @@ class Store:
             simulated = {name: self._read(name, tile) for name in self.variables if not VARIABLES[name].theory}
             for name, values in theory_of_tile(self.spec, tile, simulated).items():
                 self._write(name, tile, values)
-        zarr.open_group(self.path, mode="r+").update_attributes({"theory": here})
+        zarr.open_group(self.path, mode="r+", **_PLAIN).update_attributes({"theory": here})
         self.attrs["theory"] = here
         with _quietly():
             zarr.consolidate_metadata(self.path)
@@ -239,7 +333,9 @@ class Store:
     def _arrays(self) -> dict[str, Any]:
         # an empty chunk is written as well: a file that is missing is then always damage
         return {
-            name: zarr.open_array(self.path, path=name, mode="r+").with_config({"write_empty_chunks": True})
+            name: zarr.open_array(self.path, path=name, mode="r+", zarr_format=3).with_config(
+                {"write_empty_chunks": True}
+            )
             for name in self.variables
         }
 
@@ -247,9 +343,8 @@ class Store:
 
     def damaged_inputs(self) -> list[str]:
         """Return the coordinate and input chunks that are missing or fail their checksum."""
-        inputs: Any = self._group["inputs"]
-        names = [name for name in self._group.array_keys() if name not in VARIABLES]
-        names += [f"inputs/{name}" for name in inputs.array_keys()]
+        names = [name for name in _folders(self.path) if name not in (*VARIABLES, "inputs")]
+        names += [f"inputs/{name}" for name in _folders(self.path / "inputs")]
         group: Any = self._group
         chunks = [f"{name}/c/{'/'.join('0' * group[name].ndim)}" for name in sorted(names)]
         return [chunk for chunk in chunks if not _intact(self.path / chunk)]
@@ -257,7 +352,7 @@ class Store:
     def restore_inputs(self, spec: SweepSpec) -> None:
         """Write the coordinates and inputs again."""
         self.must_match(spec)
-        group = zarr.open_group(self.path, mode="r+")
+        group = zarr.open_group(self.path, mode="r+", **_PLAIN)
         for name, values in {**_coordinate_values(spec), **_input_values(spec)}.items():
             array: Any = group[name]
             shutil.rmtree(self.path / name / "c", ignore_errors=True)
@@ -317,7 +412,7 @@ def open_dataset(path: Path) -> xr.Dataset:
     """Open the result in a Zarr store; values are read when they are used."""
     import xarray as xr
 
-    ds = xr.open_zarr(path, chunks=None, consolidated=False)
+    ds = xr.open_zarr(path, chunks=None, consolidated=False, zarr_format=3)
     ds["status"].attrs |= schema.attrs("status")  # JSON forgot the type of the flags, which CF wants to be status's
     return ds
 
@@ -362,14 +457,14 @@ def writing(path: Path, shard: Shard = WHOLE) -> Iterator[Right]:
             raise StoreError(f"{path}, shard {i}/{n}, is being written by {_holder(mine)}")
         facts = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now(), "shards": n}
         for file in (mine, lock) if alone else (mine,):
-            file.write_text(json.dumps(facts))
+            _write_lock(file, facts)
         yield Right(fd, alone, n)
 
 
 @contextlib.contextmanager
 def _locked(path: Path, shared: bool = False) -> Iterator[int | None]:
     """Hold a lock file, made if need be; yield None if another process has it."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    fd = safe.open_own(path)
     try:
         yield fd if _flock(fd, shared) else None
     finally:
@@ -392,9 +487,18 @@ def _read_lock(lock: Path) -> dict[str, Any]:
     """Return what the holder of a lock says of itself; it may be just about to."""
     for _ in range(20):
         with contextlib.suppress(OSError, ValueError):
-            return dict(json.loads(lock.read_text()))
+            return dict(safe.printable(json.loads(safe.read_bytes(lock, 4096))))
         time.sleep(0.01)
     return {}
+
+
+def _write_lock(lock: Path, facts: dict[str, Any]) -> None:
+    fd = safe.open_own(lock)
+    try:
+        os.ftruncate(fd, 0)
+        os.write(fd, json.dumps(facts).encode())
+    finally:
+        os.close(fd)
 
 
 def _holder(lock: Path) -> str:
@@ -420,8 +524,8 @@ def _write_empty(path: Path, spec: SweepSpec, command: str) -> None:
         "grid_shape": spec.shape,
         "tile_shape": tile,
     }
-    group = zarr.create_group(path, attributes=_plain(attrs))
-    for name in spec.method.columns:
+    group = zarr.create_group(path, zarr_format=3, attributes=_plain(attrs))
+    for name in spec.columns:
         known, kept = VARIABLES[name], spec.kept_axes(name)
         shape, chunks = (spec.full_shape(name, sizes) for sizes in (spec.shape, tile))
         group.create_array(
@@ -435,7 +539,9 @@ def _write_empty(path: Path, spec: SweepSpec, command: str) -> None:
             attributes=_plain(about), config={"write_empty_chunks": True},
         )  # fmt: skip
     inputs = {name: getattr(spec, name) for name in ("n_steps", "tol", "stop")}
-    inputs |= {"method": spec.method_name, "axes": list(spec.axes), **spec.options}
+    inputs |= {"method": spec.method_name, "axes": list(spec.axes), **spec.told_options}
+    if not spec.check_rounding:
+        inputs["check_rounding"] = False
     if spec.reduce is not False:
         inputs["reduce"] = spec.reduce
     if isinstance(spec.source, OLSProblem):
@@ -518,19 +624,21 @@ def _intact(file: Path) -> bool:
 
 def _copy_metadata(path: Path) -> None:
     files = {str(file.relative_to(path)): file.read_text() for file in sorted(path.rglob("zarr.json"))}
-    work = path / f"{_COPY}.partial"
-    work.write_text(json.dumps({"sha256": _hash(files), "files": files}))
-    work.replace(path / _COPY)
+    safe.write_whole(path / _COPY, json.dumps({"sha256": _hash(files), "files": files}).encode())
 
 
 def _read_copy(path: Path) -> dict[str, str] | None:
     """Return the copies of the metadata by file, or None if they are damaged."""
     try:
-        copy = json.loads((path / _COPY).read_bytes())
-        files = copy["files"]
-        return files if copy["sha256"] == _hash(files) else None
-    except (OSError, ValueError, TypeError, KeyError):
+        copy = json.loads(safe.read_bytes(path / _COPY, _METADATA))
+        files = dict(copy["files"])
+        whole = copy["sha256"] == _hash(files)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
+    # names and texts are the store's own, or a file of somebody's choice would be written
+    if whole and (strange := [n for n, text in files.items() if not (_NAMES.fullmatch(n) and isinstance(text, str))]):
+        raise StoreError(f"{path / _COPY} must name files of metadata in the store, got {shortened(strange[0])}")
+    return files if whole else None
 
 
 def _hash(files: dict[str, str]) -> str:
@@ -545,6 +653,8 @@ def damaged_metadata(path: Path) -> list[str]:
         raise StoreError(f"{path} is not a sweep store")
     if not (path / _COPY).is_file() and _format(path) is None:
         raise StoreError(f"{path} is not a sweep store: it was not made by 'olsbn sweep'")
+    for _ in safe.tree(path):  # nothing in it is a link, a pipe or a device
+        pass
     files = _read_copy(path)
     if files is None:
         return [_COPY]
@@ -563,9 +673,7 @@ def restore_metadata(path: Path, spec: SweepSpec) -> list[str]:
     files = _read_copy(path) or {}
     for name in damaged:
         (path / name).parent.mkdir(parents=True, exist_ok=True)
-        work = path / f"{name}.partial"
-        work.write_text(files[name])
-        work.replace(path / name)
+        safe.write_whole(path / name, files[name].encode())
     return damaged
 
 
@@ -583,20 +691,31 @@ def mend(path: Path, spec: SweepSpec) -> list[str]:
 
 def _text(file: Path) -> str | None:
     try:
-        return file.read_bytes().decode()
-    except (OSError, UnicodeDecodeError):
+        return safe.read_bytes(file, _METADATA).decode()
+    except (OSError, ValueError):
         return None
 
 
 def _attribute(path: Path, name: str) -> Any:
     try:
-        return json.loads((path / "zarr.json").read_bytes())["attributes"].get(name)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return json.loads(safe.read_bytes(path / "zarr.json", _METADATA))["attributes"].get(name)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
 def _format(path: Path) -> Any:
     return _attribute(path, "olsbn_store_format")
+
+
+def _other_target(there: SweepSpec, here: SweepSpec) -> str:
+    """Say how to go on with a store of the time when `standardize` left the target alone."""
+    old, new = there.source, here.source
+    if not (isinstance(old, OLSProblem) and isinstance(new, OLSProblem)) or old.dim != new.dim:
+        return ""
+    same = np.array_equal(old.eigvals, new.eigvals) and np.allclose(old.u, new.u * new.target_scale, rtol=1e-9, atol=0)
+    if new.target_scale == 1 or not same:
+        return ""
+    return ' (its target is in its own unit: standardize = "inputs" goes on with it, true now scales the target too)'
 
 
 def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:

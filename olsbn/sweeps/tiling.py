@@ -16,6 +16,7 @@ _TILE_MODE_STEPS = 4e9
 _TILE_CELLS_LEAST = 32
 _TILE_MODE_STEPS_LEAST = 2e8
 _TILES_LEAST = 8
+_TILE_MODE_STEPS_SMALL = 2e6  # less than this is not worth a tile, which costs about a millisecond
 _TILES = 30_000
 
 
@@ -96,6 +97,7 @@ def tile_shape(grid: tuple[int, ...], work: float) -> tuple[int, ...]:
     cells = int(min(_TILE_CELLS, max(_TILE_CELLS_LEAST, _TILE_MODE_STEPS // work)))
     # at least a few tiles for each thread, whatever their number may be on another machine
     enough = min(int(_TILE_MODE_STEPS_LEAST // work), -(-n_cells // _TILES_LEAST))
+    enough = max(enough, int(_TILE_MODE_STEPS_SMALL // work))
     cells = min(cells, max(_TILE_CELLS_LEAST, enough, -(-n_cells // 64)))
     cells = min(_TILE_CELLS, max(cells, -(-n_cells // _TILES)))
     sizes = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tomllib
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from olsbn._validate import check_memory, nearest, shortened
+from olsbn.fields import FIELDS, Field
 
 if TYPE_CHECKING:
     from olsbn.dynamics.base import Method, Option, Param
@@ -50,33 +52,6 @@ def _either(*tests: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 _WHOLES, _NUMBERS = _either(_whole, _list_of(_whole)), _list_of(_number)
-_START = "a list of numbers, or one of "
-
-_PROBLEM = {
-    "spectrum": _Key(_text, "the name of a spectrum"),
-    "cond": _Key(_number, "a number >= 1"),
-    "seed": _Key(_whole, "a whole number >= 0"),
-    "u": _Key(_either(_text, _NUMBERS), _START + "'sphere', 'ones'"),
-    "w0": _Key(_either(_text, _NUMBERS), _START + "'sphere', 'gradient'"),
-    "density": _Key(_flag, "true or false"),
-    "overlap": _Key(_number, "a number in [-1, 1]"),
-    "modes": _Key(_whole, "a whole number >= 2"),
-    "data": _Key(_text, "the name of a data set"),
-    "csv": _Key(_text, "the path of a CSV table, from the config file's own directory"),
-    "target": _Key(_text, "the name of the target's column in the CSV table"),
-    "columns": _Key(_list_of(_text), "a list of the columns of the CSV table that are inputs"),
-    "drop": _Key(_list_of(_text), "a list of the columns of the CSV table that are left out"),
-    "sep": _Key(_text, "the character between the values of the CSV table"),
-    "dropna": _Key(_flag, "true or false"),
-    "decimal": _Key(_text, "'.' or ','"),
-    "standardize": _Key(_flag, "true or false"),
-}
-# Which keys of [problem] go together.
-_KINDS = {
-    "spectrum": ("cond", "seed", "u", "w0", "density", "overlap", "modes"),
-    "data": ("standardize",),
-    "csv": ("target", "columns", "drop", "sep", "dropna", "decimal", "standardize"),
-}
 
 
 def _keys(method: Method) -> dict[str, _Key]:
@@ -93,6 +68,7 @@ def _keys(method: Method) -> dict[str, _Key]:
         "tol": _Key(_number, "a number in [1e-290, 1)"),
         "stop": _Key(_text, "'steps' or 'tol'"),
         "record": _Key(_list_of(_whole), "a list of steps"),
+        "check_rounding": _Key(_flag, "true or false"),
         "reduce": _Key(_either(_whole, _text), "'auto' or a number of modes"),
         "dim": _Key(_WHOLES, "a whole number >= 1 or a list of them"),
         "trials": _Key(
@@ -111,7 +87,11 @@ def _param_key(param: Param) -> _Key:
 def _option_key(option: Option) -> _Key:
     if option.choices:
         return _Key(_text, f"one of {', '.join(option.choices)}")
-    return _Key(_whole, "a whole number >= 0")
+    if option.kind == "count":
+        return _Key(_whole, "a whole number >= 0")
+    if option.kind == "share":
+        return _Key(_number, "a number in [0, 1]")
+    return _Key(_NUMBERS, "a list of n_steps + 1 numbers >= 0")
 
 
 def load(path: str | os.PathLike[str]) -> SweepSpec:
@@ -172,12 +152,12 @@ def _spec(raw: Mapping[str, Any], folder: Path) -> SweepSpec:
     method = method_named(name) if isinstance(name, str) else METHODS[DEFAULT]
     keys = _keys(method)
     for key in raw:
-        if key not in keys and key in _PROBLEM:
+        if key not in keys and key in FIELDS:
             raise ValueError(f"the key {key!r} belongs under [problem]")
     elsewhere = {param.name: param for other in METHODS.values() for param in other.params}
     others = {key: _param_key(elsewhere[key]) for key in raw if key in elsewhere and key not in keys}
     _check(raw, keys, "", others)  # a parameter of another method is refused in the library's own words
-    _check(raw["problem"], _PROBLEM, "problem")
+    _check(raw["problem"], {name: _Key(field.fits, field.allowed) for name, field in FIELDS.items()}, "problem")
     dim, trials = raw.get("dim"), raw.get("trials")
     if raw["problem"].get("density") is not True:  # the cost of a density does not depend on dim
         check_memory("dim", max(dim if isinstance(dim, list) else [dim or 1], default=1), _BYTES_A_MODE)
@@ -195,7 +175,7 @@ def _spec(raw: Mapping[str, Any], folder: Path) -> SweepSpec:
         raise ValueError(f"the key 'dim' is missing: it must be {keys['dim'].allowed}")
     params = {key: _values(elsewhere[key], raw[key]) for key in raw if key in elsewhere}
     params |= {option.name: raw[option.name] for option in method.options if option.name in raw}
-    rest = {key: raw[key] for key in ("tol", "stop", "record", "reduce") if key in raw}
+    rest = {key: raw[key] for key in ("tol", "stop", "record", "reduce", "check_rounding") if key in raw}
     return SweepSpec.checked(source, name, params, dim=dim, trial=trials, n_steps=raw["n_steps"], **rest)
 
 
@@ -228,32 +208,23 @@ def _values(param: Param, value: Any) -> Any:
 
 
 def _source(table: Mapping[str, Any], folder: Path) -> OLSProblem | ProblemFamily:
-    from olsbn import problems
-    from olsbn.problems.data import DATASETS
-    from olsbn.problems.spectra import SPECTRA
+    from olsbn.problems import described
 
-    given = [name for name in _KINDS if name in table]
-    if len(given) != 1:
-        raise ValueError(
-            f"[problem] must have exactly one of spectrum, data and csv, got {' and '.join(given) or 'none'}"
-        )
-    kind = given[0]
-    for name in table:
-        if name not in (kind, *_KINDS[kind]):
-            partners = " or ".join(f"problem.{k}" for k, names in _KINDS.items() if name in names)
-            raise ValueError(f"problem.{name} goes with {partners}, got it with problem.{kind}")
-    standardize = bool(table.get("standardize"))
-    if kind == "spectrum":
-        nearest("problem.spectrum", table["spectrum"], list(SPECTRA))
-        if "cond" not in table and table["spectrum"] != "identity":
-            raise ValueError(f"the key 'problem.cond' is missing: it must be {_PROBLEM['cond'].allowed}")
-        return problems.ProblemFamily(
-            table["spectrum"], **{name: table[name] for name in _KINDS[kind] if name in table}
-        )
-    if kind == "data":
-        nearest("problem.data", table["data"], list(DATASETS), "other data: problem.csv, problem.target")
-        return problems.OLSProblem.from_dataset(table["data"], standardize)
-    if "target" not in table:
-        raise ValueError(f"the key 'problem.target' is missing: it must be {_PROBLEM['target'].allowed}")
-    rest = {name: table[name] for name in _KINDS[kind] if name in table}
-    return problems.OLSProblem.from_csv(folder / table["csv"], **rest)
+    return described.make(table, described.Dialect(_dotted, _missing, _one_of, _typed), folder)
+
+
+def _dotted(name: str) -> str:
+    return f"problem.{name}"
+
+
+def _missing(field: Field) -> str:
+    return f"the key {_dotted(field.name)!r} is missing: it must be {field.allowed}"
+
+
+def _one_of(given: list[str]) -> str:
+    return f"[problem] must have exactly one of spectrum, data and csv, got {' and '.join(given) or 'none'}"
+
+
+def _typed(name: str, value: Any) -> str:
+    """Return an argument of `OLSProblem.from_csv` as a line of TOML."""
+    return f"{name} = {json.dumps(value if value is not None else False, ensure_ascii=False)}"

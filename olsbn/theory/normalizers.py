@@ -17,7 +17,7 @@ NORMALIZERS = ("bn", "wn")
 _BISECTIONS = 60  # of an interval that is a few times the largest eigenvalue long
 
 
-def heavy_ball_ratio(mu: Any, momentum: Any = 0.0) -> Any:
+def heavy_ball_ratio(mu: Any, momentum: Any = 0.0, nesterov: Any = 0) -> Any:
     r"""Return the contraction ratio of a mode under GD with momentum.
 
     Parameters
@@ -26,17 +26,21 @@ def heavy_ball_ratio(mu: Any, momentum: Any = 0.0) -> Any:
         Learning rate times curvature of the mode; NaN gives NaN.
     momentum : array_like, optional
         m, finite and >= 0. It broadcasts against `mu`.
+    nesterov : array_like, optional
+        1 where the momentum is Nesterov's, else 0. It broadcasts too.
 
     Returns
     -------
     ndarray, broadcast shape (a scalar for scalars)
         The modulus of the larger root of ``z^2 - (1 + m - mu) z + m``: sqrt(m) where the roots are complex,
-        ``(1 - sqrt m)^2 < mu < (1 + sqrt m)^2``, and growing with the distance from there on either side.
+        ``(1 - sqrt m)^2 < mu < (1 + sqrt m)^2``, and growing with the distance from there on either side. With
+        Nesterov's momentum of ``z^2 - (1 + m)(1 - mu) z + m(1 - mu)``: it grows with the distance from mu = 1.
 
     Notes
     -----
     Identity (tight) [Polyak 1964], for ``b <- m b + grad, w <- w - eps b``. Below 1 for ``0 < mu < 2(1 + m)`` and
-    m < 1. At the two ends of the complex range the root is double and the error falls like ``k m^(k/2)``.
+    m < 1. At the two ends of the complex range the root is double and the error falls like ``k m^(k/2)``. For
+    Nesterov's rule, ``w <- w - eps (grad + m b)``, below 1 for ``0 < mu < (2 + 2m)/(1 + 2m)``.
 
     Examples
     --------
@@ -44,14 +48,18 @@ def heavy_ball_ratio(mu: Any, momentum: Any = 0.0) -> Any:
     [0.707106781187, 0.707106781187, 1.0]
     """
     mu, m = np.asarray(mu, dtype=float), np.asarray(momentum, dtype=float)
+    n = np.asarray(nesterov, dtype=float)
     with np.errstate(over="ignore", invalid="ignore"):
-        half = np.abs(1 + m - mu) / 2
-        square = half * half - m
+        half = np.abs(1 + m - (1 + m * n) * mu) / 2
+        product = m * (1 - n * mu)
+        square = half * half - product
         real = half + np.sqrt(np.maximum(square, 0))
-        return np.where(square < 0, np.sqrt(m), np.where(np.isinf(half), np.inf, real))[()]
+        return np.where(square < 0, np.sqrt(np.abs(product)), np.where(np.isinf(half), np.inf, real))[()]
 
 
-def gd_momentum_contraction_ratio(problem: OLSProblem, eps: Any, momentum: Any = 0.0, *, excited: bool = False) -> Any:
+def gd_momentum_contraction_ratio(
+    problem: OLSProblem, eps: Any, momentum: Any = 0.0, *, nesterov: Any = 0, excited: bool = False
+) -> Any:
     r"""Return the asymptotic contraction ratio of the error of GD with momentum a step.
 
     Parameters
@@ -60,6 +68,8 @@ def gd_momentum_contraction_ratio(problem: OLSProblem, eps: Any, momentum: Any =
         The problem.
     eps, momentum : array_like
         Learning rates and momentum, finite and >= 0; they broadcast.
+    nesterov : array_like, optional
+        1 where the momentum is Nesterov's, else 0. It broadcasts too.
     excited : bool, optional
         Count only the modes that the problem's start excites; 0 where it excites none.
 
@@ -80,14 +90,19 @@ def gd_momentum_contraction_ratio(problem: OLSProblem, eps: Any, momentum: Any =
     1.0
     """
     as_problem(problem)
-    if labelled(eps) or labelled(momentum):
-        return by_labels(lambda x, y: gd_momentum_contraction_ratio(problem, x, y, excited=excited), eps, momentum)
-    eps, m = _broadcast(eps=rates("eps", eps), momentum=rates("momentum", momentum))
+    args = eps, momentum, nesterov
+    if any(labelled(arg) for arg in args):
+        return by_labels(
+            lambda x, y, z: gd_momentum_contraction_ratio(problem, x, y, nesterov=z, excited=excited), *args
+        )
+    eps, m, n = _broadcast(
+        eps=rates("eps", eps), momentum=rates("momentum", momentum), nesterov=rates("nesterov", nesterov)
+    )
     eigvals = problem.eigvals[excited_modes(problem, "gd")] if excited else problem.eigvals
     if eigvals.size == 0:
         return np.zeros_like(eps)[()]
     with np.errstate(over="ignore"):
-        ends = [heavy_ball_ratio(eps * float(end), m) for end in (eigvals[0], eigvals[-1])]
+        ends = [heavy_ball_ratio(eps * float(end), m, n) for end in (eigvals[0], eigvals[-1])]
     return np.maximum(*ends)[()]
 
 
@@ -136,6 +151,7 @@ def normalized_contraction_ratio(
     momentum: Any = 0.0,
     smoothing: Any = 0.0,
     *,
+    nesterov: Any = 0,
     normalizer: str = "bn",
     null_share: Any = 0.0,
     excited: bool = False,
@@ -150,6 +166,8 @@ def normalized_contraction_ratio(
         Effective learning rates ``eps (a/nu) w'g/w'Hw``; NaN, and negative numbers, which no minimiser has, give NaN.
     eps_a, momentum, smoothing : array_like, optional
         Learning rate of a, momentum of w and a, and delta; finite and >= 0. All broadcast.
+    nesterov : array_like, optional
+        1 where the momentum is Nesterov's, else 0. It broadcasts too.
     normalizer : {"bn", "wn"}, optional
         ``N = H + smoothing I``, or ``N = I`` (weight normalization), where smoothing must be 0.
     null_share : array_like, optional
@@ -188,33 +206,34 @@ def normalized_contraction_ratio(
     """
     as_problem(problem)
     one_of("normalizer", normalizer, NORMALIZERS)
-    args = eps_eff, eps_a, momentum, smoothing, null_share
+    args = eps_eff, eps_a, momentum, smoothing, null_share, nesterov
     if any(labelled(arg) for arg in args):
         return by_labels(
-            lambda x, y, m, s, z: normalized_contraction_ratio(
-                problem, x, y, m, s, normalizer=normalizer, null_share=z, excited=excited
+            lambda x, y, m, s, z, n: normalized_contraction_ratio(
+                problem, x, y, m, s, nesterov=n, normalizer=normalizer, null_share=z, excited=excited
             ),
             *args,
         )
-    eps_eff, eps_a, m, smoothing, lost = _broadcast(
+    eps_eff, eps_a, m, smoothing, lost, n = _broadcast(
         eps_eff=floats_or_nan("eps_eff", eps_eff),
         eps_a=rates("eps_a", eps_a),
         momentum=rates("momentum", momentum),
         smoothing=rates("smoothing", smoothing),
         null_share=rates("null_share", null_share),
+        nesterov=rates("nesterov", nesterov),
     )
     if normalizer == "wn" and smoothing.any():
         raise ValueError(f"smoothing must be 0 for normalizer='wn', got {float(smoothing[smoothing != 0].flat[0])!r}")
     ratio = np.full(eps_eff.shape, np.nan)
     valid = eps_eff >= 0
     plain = valid & (smoothing == 0) if normalizer == "bn" else np.zeros_like(valid)
-    ratio[plain] = _split_ratio(problem, eps_eff[plain], eps_a[plain], m[plain], excited)
+    ratio[plain] = _split_ratio(problem, eps_eff[plain], eps_a[plain], m[plain], n[plain], excited)
     rest = valid & ~plain
     if rest.any():
         low, high = _coupled_extremes(
             problem, eps_eff[rest], eps_a[rest], smoothing[rest], lost[rest], normalizer, excited
         )
-        ratio[rest] = np.maximum(heavy_ball_ratio(low, m[rest]), heavy_ball_ratio(high, m[rest]))
+        ratio[rest] = np.maximum(heavy_ball_ratio(low, m[rest], n[rest]), heavy_ball_ratio(high, m[rest], n[rest]))
     return ratio[()]
 
 
@@ -266,14 +285,16 @@ def _broadcast(**arrays: FloatArray) -> list[FloatArray]:
         raise ValueError(f"{', '.join(arrays)} must broadcast against each other, got shapes {shapes}") from None
 
 
-def _split_ratio(problem: OLSProblem, eps_eff: FloatArray, eps_a: FloatArray, m: FloatArray, excited: bool) -> Any:
+def _split_ratio(
+    problem: OLSProblem, eps_eff: FloatArray, eps_a: FloatArray, m: FloatArray, n: FloatArray, excited: bool
+) -> Any:
     """N = H: the scale goes its own way."""
     low, high = star_extremes(problem, excited)
-    ratio = heavy_ball_ratio(eps_a, m)
+    ratio = heavy_ball_ratio(eps_a, m, n)
     if not math.isnan(low):
         with np.errstate(over="ignore"):
             for end in (low, high):
-                ratio = np.maximum(ratio, heavy_ball_ratio(eps_eff * end, m))
+                ratio = np.maximum(ratio, heavy_ball_ratio(eps_eff * end, m, n))
     return ratio
 
 

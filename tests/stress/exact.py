@@ -31,7 +31,7 @@ from olsbn.results.proof import certify
 def plateau_problems():
     """Ten problems with the learning rates between eps_1 and eps_2, where eps_eff tunes itself to the edge."""
     for name in ("diabetes", "wine", "breast_cancer"):
-        yield name, OLSProblem.from_dataset(name, standardize=True), 5000 if name == "diabetes" else 2000
+        yield name, OLSProblem.from_dataset(name, standardize="inputs"), 5000 if name == "diabetes" else 2000
     for kind, dim, cond in [
         ("logspace", 6, 50.0),
         ("logspace", 10, 1000.0),

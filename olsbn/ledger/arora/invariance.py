@@ -13,7 +13,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.ledger import networks, textbook
-from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, draw_problem, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, Skip, draw_problem, rounding
 from olsbn.ledger.descent import bngd_paths
 from olsbn.ledger.networks import Layer, Rule
 
@@ -240,182 +240,141 @@ def _toy(cube: Cube) -> SimpleNamespace:
     )
 
 
-CLAIMS = (
-    Claim(
-        id="arora.lemma-2.2",
-        source="arora",
-        kind="identity",
-        where="Lemma 2.2, eq. 5",
-        statement="The gradient of a scale-invariant block falls like the inverse of its norm; others do not change.",
-        formula="grad_{w(i)} F(W; g) = grad_{v(i)} F(V; g)/||w(i)||,  grad_g F(W; g) = grad_g F(V; g)",
-        problems=_NETWORKS,
-        instance=draw_instance,
-        theory=_scaled_gradient,
-        measured=_measured_gradient,
-        allowed=lambda i: rounding(i.ops, _gradient_size(i)),
-    ),
-    Claim(
-        id="arora.lemma-2.4-perpendicular",
-        source="arora",
-        kind="identity",
-        where="Lemma 2.4, 1",
-        statement="The gradient of a scale-invariant block is perpendicular to it.",
-        formula="w(i)' grad_{w(i)} L = 0",
-        problems=_NETWORKS,
-        instance=_one_step,
-        theory=lambda i: 0.0,
-        measured=_cosines,
-        allowed=lambda i: rounding(i.ops, _gradient_size(i)),
-    ),
-    Claim(
-        id="arora.lemma-2.4-growth",
-        source="arora",
-        kind="identity",
-        where="Lemma 2.4, 2",
-        statement="So its squared norm grows at each step by exactly the squared length of the step.",
-        formula="||w(i)+||^2 = ||w(i)||^2 + eta^2 ||grad_{w(i)} F||^2",
-        problems=f"{_NETWORKS}; eta over 6 decades",
-        instance=_one_step,
-        theory=_growth,
-        measured=_grown,
-        allowed=lambda i: _rows(i.errors),
-    ),
-    Claim(
-        id="arora.theorem-2.5",
-        source="arora",
-        kind="identity",
-        where="Theorem 2.5, eq. 9, and Remark 2.6",
-        statement="Gradient descent on w is WNGrad with projection on the direction v and the squared norm G.",
-        formula="v+ = Pi(v - (eta/G) grad_v F),  G+ = G + (eta^2/G) ||grad_v F||^2,  v = w/||w||, G = ||w||^2",
-        problems=f"{_NETWORKS}; eta over 6 decades",
-        instance=_one_step,
-        theory=_wngrad,
-        measured=_direction_and_size,
-        allowed=_direction_and_size_errors,
-    ),
-    Claim(
-        id="arora.hessian-scaling",
-        source="arora",
-        kind="identity",
-        where="eqs. 15 to 17",
-        statement="Second derivatives fall like the inverse norm of each scale-invariant block that they are taken in.",
-        formula="D (Hessian of L at (W, g)) D = Hessian of L at (V, g),  D = diag(||w(i)||, 1)",
-        problems=f"{_NETWORKS}; Hessians by complex differentiation of the gradient",
-        instance=_hessians,
-        theory=lambda i: i.at_unit,
-        measured=lambda i: i.blocks[:, None] * i.at_net * i.blocks,
-        allowed=lambda i: i.error,
-        n_search=40,
-    ),
-    Claim(
-        id="arora.eq-16-as-printed",
-        source="arora",
-        kind="counterexample",
-        refutes="identity",
-        where="appendix A, the second of the identities before eq. 15",
-        corrects="The mixed derivative in w(i) and g is printed with 1/(||w(i)|| ||w(j)||); there is no j: it is "
-        "1/||w(i)||, as eq. 16 then uses.",
-        statement="The printed factor of the mixed derivative, with a second norm, is wrong.",
-        formula="d^2 L(W; g)/dw(i) dg = d^2 L(V; g)/dv(i) dg / (||w(i)|| ||w(j)||)  [false, here for i = j = 1]",
-        problems=f"{PROBLEMS}; rotated at random; least squares with BN, ||w|| over 6 decades but not 1",
-        instance=_mixed,
-        theory=lambda i: i.at_v / i.norm**2,
-        measured=lambda i: i.at_w,
-        allowed=lambda i: i.error / i.norm + i.error / i.norm**2,
-        n_random=10,
-        n_search=10,
-    ),
-    Claim(
-        id="arora.momentum-norm",
-        source="arora",
-        kind="identity",
-        where="section 5",
-        statement="With momentum the norm still grows: by the squares of all steps so far, none of which is negative.",
-        formula="||w_{k+1}||^2 = ||w_k||^2 + eta^2 (||s_{k+1}||^2 + 2 sum_{j<=k} m^{k+1-j} ||s_j||^2),  w+ = w - eta s",
-        problems=f"{PROBLEMS}, d <= 8; least squares with BN, 11 eta over 10 decades, m in 0..0.99, 60 steps",
-        instance=momentum_runs,
-        theory=_momentum_growth,
-        measured=lambda i: i.run.norm2[1:],
-        allowed=lambda i: i.error,
-        n_random=15,
-        n_search=30,
-    ),
-    Claim(
-        id="arora.smoothing-keeps",
-        source="arora",
-        kind="identity",
-        where="eq. 8",
-        statement="Smoothing by delta ||w||^2, as the paper proposes, keeps the weights scale invariant.",
-        formula="F(W; g) = F(V; g) with variance + delta ||w_k||^2",
-        problems=f"{_NETWORKS}; delta in 1e-3..1",
-        instance=lambda cube: _smoothed(cube, proportional=True),
-        theory=lambda i: i.losses[0],
-        measured=lambda i: i.losses[1],
-        allowed=lambda i: rounding(i.ops, 1 + i.losses[0]),
-    ),
-    Claim(
-        id="arora.smoothing-breaks",
-        source="arora",
-        kind="counterexample",
-        refutes="identity",
-        where="eq. 7",
-        statement="Smoothing by a constant, as in use, breaks the scale invariance.",
-        formula="F(W; g) = F(V; g) with variance + delta  [false]",
-        problems=f"{_NETWORKS}; delta in 1e-3..1",
-        instance=lambda cube: _smoothed(cube, proportional=False),
-        theory=lambda i: i.losses[0],
-        measured=lambda i: i.losses[1],
-        allowed=lambda i: rounding(i.ops, 1 + i.losses[0]),
-        n_random=10,
-        n_search=10,
-    ),
-    Claim(
-        id="arora.relu",
-        source="arora",
-        kind="identity",
-        where="section 2.1",
-        statement="With ReLU the scales and shifts of a layer, taken together, are scale invariant, but the last's.",
-        formula="F(c gamma, c beta) = F(gamma, beta), c > 0",
-        problems=f"{_NETWORKS}, ReLU for tanh; c over 4 decades; no unit with all inputs off",
-        instance=_scaled_relu,
-        theory=lambda i: _relu_losses(i)[0],
-        measured=lambda i: _relu_losses(i)[1],
-        allowed=lambda i: rounding(i.ops, 1 + _relu_losses(i)[0]),
-    ),
-    Claim(
-        id="arora.relu-smoothed",
-        source="arora",
-        kind="counterexample",
-        refutes="identity",
-        where="section 2.1 with eq. 8",
-        corrects="The paper's smoothing keeps the weights scale invariant, but not the scales and shifts of a ReLU "
-        "network: delta ||w||^2 does not follow the size of the inputs.",
-        statement="With the paper's own smoothing (eq. 8) that invariance of scales and shifts is lost.",
-        formula="F(c gamma, c beta) = F(gamma, beta) with variance + ||w_k||^2/10  [false]",
-        problems="as arora.relu",
-        instance=_scaled_relu,
-        theory=lambda i: _relu_losses(i, 0.1)[0],
-        measured=lambda i: _relu_losses(i, 0.1)[1],
-        allowed=lambda i: rounding(i.ops, 1 + _relu_losses(i, 0.1)[0]),
-        n_random=10,
-        n_search=10,
-    ),
-    Claim(
-        id="arora.toy-loss",
-        source="arora",
-        kind="identity",
-        where="an illustration that goes about with it; not in the submission",
-        statement="The toy loss x^2/(x^2 + y^2) is least squares with BN at the optimal scale: same loss, same steps.",
-        formula="x^2/(x^2 + y^2) = J - J_min for d = 2, H = I, u = (0, sqrt 2), a = w'g/sigma; so are their gradients",
-        problems="w at any angle, its norm over 2 decades, eps over 6",
-        instance=_toy,
-        theory=lambda i: i.toy,
-        measured=lambda i: i.bngd,
-        allowed=lambda i: rounding(30, i.size),
-    ),
-)
+chapter = Chapter(_NETWORKS=_NETWORKS)
 
-_false = Variants(CLAIMS)
+
+@chapter.claim("arora.lemma-2.2", "identity", draw_instance)
+def _(i: SimpleNamespace) -> Comparison:
+    """The gradient of a scale-invariant block falls like the inverse of its norm; others do not change.
+    Formula: grad_{w(i)} F(W; g) = grad_{v(i)} F(V; g)/||w(i)||,  grad_g F(W; g) = grad_g F(V; g)
+    Problems: {_NETWORKS}
+    Where: Lemma 2.2, eq. 5
+    """
+    return _scaled_gradient(i), _measured_gradient(i), rounding(i.ops, _gradient_size(i))
+
+
+@chapter.claim("arora.lemma-2.4-perpendicular", "identity", _one_step)
+def _(i: SimpleNamespace) -> Comparison:
+    """The gradient of a scale-invariant block is perpendicular to it.
+    Formula: w(i)' grad_{w(i)} L = 0
+    Problems: {_NETWORKS}
+    Where: Lemma 2.4, 1
+    """
+    return 0.0, _cosines(i), rounding(i.ops, _gradient_size(i))
+
+
+@chapter.claim("arora.lemma-2.4-growth", "identity", _one_step)
+def _(i: SimpleNamespace) -> Comparison:
+    """So its squared norm grows at each step by exactly the squared length of the step.
+    Formula: ||w(i)+||^2 = ||w(i)||^2 + eta^2 ||grad_{w(i)} F||^2
+    Problems: {_NETWORKS}; eta over 6 decades
+    Where: Lemma 2.4, 2
+    """
+    return _growth(i), _grown(i), _rows(i.errors)
+
+
+@chapter.claim("arora.theorem-2.5", "identity", _one_step)
+def _(i: SimpleNamespace) -> Comparison:
+    """Gradient descent on w is WNGrad with projection on the direction v and the squared norm G.
+    Formula: v+ = Pi(v - (eta/G) grad_v F),  G+ = G + (eta^2/G) ||grad_v F||^2,  v = w/||w||, G = ||w||^2
+    Problems: {_NETWORKS}; eta over 6 decades
+    Where: Theorem 2.5, eq. 9, and Remark 2.6
+    """
+    return _wngrad(i), _direction_and_size(i), _direction_and_size_errors(i)
+
+
+@chapter.claim("arora.hessian-scaling", "identity", _hessians, n_search=40)
+def _(i: SimpleNamespace) -> Comparison:
+    """Second derivatives fall like the inverse norm of each scale-invariant block that they are taken in.
+    Formula: D (Hessian of L at (W, g)) D = Hessian of L at (V, g),  D = diag(||w(i)||, 1)
+    Problems: {_NETWORKS}, two layers; Hessians by complex differentiation of the gradient
+    Where: eqs. 15 to 17
+    """
+    return i.at_unit, i.blocks[:, None] * i.at_net * i.blocks, i.error
+
+
+@chapter.claim("arora.eq-16-as-printed", "counterexample", _mixed, refutes="identity", n_random=10, n_search=10)
+def _(i: SimpleNamespace) -> Comparison:
+    """The printed factor of the mixed derivative, with a second norm, is wrong.
+    Formula: d^2 L(W; g)/dw(i) dg = d^2 L(V; g)/dv(i) dg / (||w(i)|| ||w(j)||)  [false, here for i = j = 1]
+    Problems: {PROBLEMS}; rotated at random; least squares with BN, ||w|| over 6 decades but not 1
+    Where: appendix A, the second of the identities before eq. 15
+    Corrects: The mixed derivative in w(i) and g is printed with 1/(||w(i)|| ||w(j)||); there is no j: it is
+    1/||w(i)||, as eq. 16 then uses.
+    """
+    return i.at_v / i.norm**2, i.at_w, i.error / i.norm + i.error / i.norm**2
+
+
+@chapter.claim("arora.momentum-norm", "identity", momentum_runs, n_random=15, n_search=30)
+def _(i: SimpleNamespace) -> Comparison:
+    """With momentum the norm still grows: by the squares of all steps so far, none of which is negative.
+    Formula: ||w_{k+1}||^2 = ||w_k||^2 + eta^2 (||s_{k+1}||^2 + 2 sum_{j<=k} m^{k+1-j} ||s_j||^2),  w+ = w - eta s
+    Problems: {PROBLEMS}, d <= 8; least squares with BN, 11 eta over 10 decades, m in 0..0.99, 60 steps
+    Where: section 5
+    """
+    return _momentum_growth(i), i.run.norm2[1:], i.error
+
+
+@chapter.claim("arora.smoothing-keeps", "identity", lambda cube: _smoothed(cube, proportional=True))
+def _(i: SimpleNamespace) -> Comparison:
+    """Smoothing by delta ||w||^2, as the paper proposes, keeps the weights scale invariant.
+    Formula: F(W; g) = F(V; g) with variance + delta ||w_k||^2
+    Problems: {_NETWORKS}; delta in 1e-3..1
+    Where: eq. 8
+    """
+    return i.losses[0], i.losses[1], rounding(i.ops, 1 + i.losses[0])
+
+
+@chapter.claim(
+    "arora.smoothing-breaks",
+    "counterexample",
+    lambda cube: _smoothed(cube, proportional=False),
+    refutes="identity",
+    n_random=10,
+    n_search=10,
+)
+def _(i: SimpleNamespace) -> Comparison:
+    """Smoothing by a constant, as in use, breaks the scale invariance.
+    Formula: F(W; g) = F(V; g) with variance + delta  [false]
+    Problems: {_NETWORKS}; delta in 1e-3..1
+    Where: eq. 7
+    """
+    return i.losses[0], i.losses[1], rounding(i.ops, 1 + i.losses[0])
+
+
+@chapter.claim("arora.relu", "identity", _scaled_relu)
+def _(i: SimpleNamespace) -> Comparison:
+    """With ReLU the scales and shifts of a layer, taken together, are scale invariant, but the last's.
+    Formula: F(c gamma, c beta) = F(gamma, beta), c > 0
+    Problems: {_NETWORKS}, ReLU for tanh; c over 4 decades; no unit with all inputs off
+    Where: section 2.1
+    """
+    return _relu_losses(i)[0], _relu_losses(i)[1], rounding(i.ops, 1 + _relu_losses(i)[0])
+
+
+@chapter.claim("arora.relu-smoothed", "counterexample", _scaled_relu, refutes="identity", n_random=10, n_search=10)
+def _(i: SimpleNamespace) -> Comparison:
+    """With the paper's own smoothing (eq. 8) that invariance of scales and shifts is lost.
+    Formula: F(c gamma, c beta) = F(gamma, beta) with variance + ||w_k||^2/10  [false]
+    Problems: as arora.relu
+    Where: section 2.1 with eq. 8
+    Corrects: The paper's smoothing keeps the weights scale invariant,
+    but not the scales and shifts of a ReLU network: delta ||w||^2 does not follow the size of the inputs.
+    """
+    return _relu_losses(i, 0.1)[0], _relu_losses(i, 0.1)[1], rounding(i.ops, 1 + _relu_losses(i, 0.1)[0])
+
+
+@chapter.claim("arora.toy-loss", "identity", _toy)
+def _(i: SimpleNamespace) -> Comparison:
+    """The toy loss x^2/(x^2 + y^2) is least squares with BN at the optimal scale: same loss, same steps.
+    Formula: x^2/(x^2 + y^2) = J - J_min for d = 2, H = I, u = (0, sqrt 2), a = w'g/sigma; so are their gradients
+    Problems: w at any angle, its norm over 2 decades, eps over 6
+    Where: an illustration that goes about with it; not in the submission
+    """
+    return i.toy, i.bngd, rounding(30, i.size)
+
+
+_false = chapter.variants
 FALSE = {
     "the gradient does not depend on the norm": _false("arora.lemma-2.2", theory=lambda i: _scaled_gradient(i, 0.0)),
     "scales and shifts see the norm": _false("arora.lemma-2.2", theory=lambda i: _scaled_gradient(i, 1.0, -1.0)),

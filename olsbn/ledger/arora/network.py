@@ -24,7 +24,7 @@ import numpy as np
 from olsbn._validate import FloatArray
 from olsbn.ledger import networks, textbook
 from olsbn.ledger.arora.smoothness import L_VV
-from olsbn.ledger.base import Claim, Cube, Variants, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, rounding
 from olsbn.ledger.networks import Layer, Rule
 
 _ETAS = np.geomspace(1e-3, 1e3, 7)
@@ -125,74 +125,67 @@ def _unit_bound(i: SimpleNamespace) -> float:
     return float(i.cond * (L_VV * math.sqrt(i.E) * i.a + (1 + math.sqrt(2)) / 2 * i.a**2))
 
 
-CLAIMS = (
-    Claim(
-        id="arora.lemma-C.1",
-        source="arora",
-        kind="upper",
-        where="Lemma C.1",
-        corrects="The denominator under 3 gamma is lost in the text layer: it is sqrt(delta). The proof differentiates "
-        "the root without its 1/2: the constant 2 would do.",
-        statement="Back propagation through smoothed BN is bounded, in scale, in shift and in each input.",
-        formula="|dy/dgamma| <= G sqrt(B), |dy/dbeta| <= G sqrt(B), ||dy/dx_b|| <= 3 gamma G sqrt(B)/sqrt(delta)",
-        problems="d in 1..4, batches of 2..12, delta over 5 decades, scales over 2",
-        instance=backward,
-        theory=lambda i: i.G * math.sqrt(i.B) * np.array([1, 1, 3 * i.gamma / math.sqrt(i.delta)]),
-        measured=lambda i: [i.d_gamma, i.d_beta, np.linalg.norm(i.d_x, axis=1).max()],
-        allowed=lambda i: rounding(i.ops, i.G * math.sqrt(i.B) * (1 + i.gamma / math.sqrt(i.delta))),
-    ),
-    Claim(
-        id="arora.lemma-C.2",
-        source="arora",
-        kind="upper",
-        where="Lemma C.2",
-        statement="With decay the scales and shifts stay bounded, layer by layer, whatever the rate of the weights.",
-        formula="||g_l|| <= K_l = max(||g_l(0)||, D_l/lambda),  D_l = prod_{j>l} K_j/sqrt(delta)",
-        problems="two or three layers of 1..4 units with tanh, batches of 6..12, delta in 0.05..2, lambda in 0.02..1, "
-        "targets over 3 decades, eta_g lambda < 1; 7 eta over 6 decades, 100 steps",
-        instance=_run,
-        theory=_scale_bounds,
-        measured=lambda i: i.scales.max(0),
-        allowed=lambda i: rounding(200, _scale_bounds(i)),
-        n_random=6,
-        n_search=12,
-    ),
-    Claim(
-        id="arora.theorem-C.3",
-        source="arora",
-        kind="upper",
-        where="Theorem C.3",
-        statement="With smoothing the second derivatives are bounded on the unit sphere even where H is singular; here "
-        "with a constant, where the paper has compactness.",
-        formula="||d^2 J/dv^2|| <= cond(H + delta I) ((2/sqrt 3) sqrt(E) |a| + (1 + sqrt 2) a^2/2)",
-        problems="one unit, least squares; d in 2..8, H of any rank from 1, delta and a over 4 decades",
-        instance=_smoothed_unit,
-        theory=_unit_bound,
-        measured=lambda i: np.linalg.norm(i.hessian, 2),
-        allowed=lambda i: rounding(40 * i.d * i.cond, _unit_bound(i)),
-        n_search=200,
-    ),
-    Claim(
-        id="arora.eq-11-network",
-        source="arora",
-        kind="upper",
-        where="eq. 11",
-        statement="In a network the gradients of each row of the weights add up to what the growth of its norm allows.",
-        formula="sum_{t<T} ||grad_{v(i)} L||^2 <= ||w_T(i)||^2 (||w_T(i)||^2 - ||w_0(i)||^2)/eta^2",
-        problems="as arora.lemma-C.2",
-        instance=_run,
-        theory=_of_growth,
-        measured=lambda i: _rows(i.sums),
-        # a hundred steps; the difference of squared norms cancels, and w'grad is 0 but for rounding
-        allowed=lambda i: rounding(
-            100 * 50 * i.B, _rows([end**2 / _ETAS[:, None] ** 2 + end / _ETAS[:, None] * i.terms for end in i.end])
-        ),
-        n_random=6,
-        n_search=12,
-    ),
-)
+chapter = Chapter()
 
-_false = Variants(CLAIMS)
+
+@chapter.claim("arora.lemma-C.1", "upper", backward)
+def _(i: SimpleNamespace) -> Comparison:
+    """Back propagation through smoothed BN is bounded, in scale, in shift and in each input.
+    Formula: |dy/dgamma| <= G sqrt(B), |dy/dbeta| <= G sqrt(B), ||dy/dx_b|| <= 3 gamma G sqrt(B)/sqrt(delta)
+    Problems: d in 1..4, batches of 2..12, delta over 5 decades, scales over 2
+    Where: Lemma C.1
+    Corrects: The denominator under 3 gamma is lost in the text layer: it is sqrt(delta). The proof differentiates
+    the root without its 1/2: the constant 2 would do.
+    """
+    return (
+        i.G * math.sqrt(i.B) * np.array([1, 1, 3 * i.gamma / math.sqrt(i.delta)]),
+        [i.d_gamma, i.d_beta, np.linalg.norm(i.d_x, axis=1).max()],
+        rounding(i.ops, i.G * math.sqrt(i.B) * (1 + i.gamma / math.sqrt(i.delta))),
+    )
+
+
+@chapter.claim("arora.lemma-C.2", "upper", _run, n_random=6, n_search=12)
+def _(i: SimpleNamespace) -> Comparison:
+    """With decay the scales and shifts stay bounded, layer by layer, whatever the rate of the weights.
+    Formula: ||g_l|| <= K_l = max(||g_l(0)||, D_l/lambda),  D_l = prod_{j>l} K_j/sqrt(delta)
+    Problems: two or three layers of 1..4 units with tanh, batches of 6..12, delta in 0.05..2, lambda in 0.02..1,
+    targets over 3 decades, eta_g lambda < 1; 7 eta over 6 decades, 100 steps
+    Where: Lemma C.2
+    """
+    return _scale_bounds(i), i.scales.max(0), rounding(200, _scale_bounds(i))
+
+
+@chapter.claim("arora.theorem-C.3", "upper", _smoothed_unit, n_search=200)
+def _(i: SimpleNamespace) -> Comparison:
+    """With smoothing the second derivatives are bounded on the unit sphere even where H is singular; here with a
+    constant, where the paper has compactness.
+    Formula: ||d^2 J/dv^2|| <= cond(H + delta I) ((2/sqrt 3) sqrt(E) |a| + (1 + sqrt 2) a^2/2)
+    Problems: one unit, least squares; d in 2..8, H of any rank from 1, delta and a over 4 decades
+    Where: Theorem C.3
+    """
+    return _unit_bound(i), np.linalg.norm(i.hessian, 2), rounding(40 * i.d * i.cond, _unit_bound(i))
+
+
+@chapter.claim("arora.eq-11-network", "upper", _run, n_random=6, n_search=12)
+def _(i: SimpleNamespace) -> Comparison:
+    """In a network the gradients of each row of the weights add up to what the growth of its norm allows.
+    Formula: sum_{t<T} ||grad_{v(i)} L||^2 <= ||w_T(i)||^2 (||w_T(i)||^2 - ||w_0(i)||^2)/eta^2
+    Problems: as arora.lemma-C.2
+    Where: eq. 11
+    """
+    # a hundred steps; the difference of squared norms cancels, and w'grad is 0 but for rounding
+    return (
+        _of_growth(i),
+        _rows(i.sums),
+        (
+            rounding(
+                100 * 50 * i.B, _rows([end**2 / _ETAS[:, None] ** 2 + end / _ETAS[:, None] * i.terms for end in i.end])
+            )
+        ),
+    )
+
+
+_false = chapter.variants
 FALSE = {
     "C.1 without sqrt(B)": _false(
         "arora.lemma-C.1", theory=lambda i: i.G * np.array([1, 1, 3 * i.gamma / i.delta**0.5])

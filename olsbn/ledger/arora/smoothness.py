@@ -22,7 +22,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.ledger import textbook
-from olsbn.ledger.base import Claim, Cube, Variants, draw_problem, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, draw_problem, rounding
 from olsbn.problems import OLSProblem
 
 L_VV = 2 / math.sqrt(3)
@@ -100,66 +100,56 @@ POINTS = (
     "over 4 decades"
 )
 
-CLAIMS = (
-    Claim(
-        id="arora.l-vv",
-        source="arora",
-        kind="upper",
-        where="section 2.4, for least squares with BN",
-        statement="The second derivative in the direction is bounded on the unit sphere, by a constant in closed form.",
-        formula="||d^2 J/dv^2|| <= L_vv = (2/sqrt 3) cond sqrt(E) max|a|",
-        problems=POINTS,
-        instance=point,
-        theory=lambda i: l_vv(i.problem, i.a),
-        measured=lambda i: np.linalg.norm(i.vv, 2) * i.norm**2,
-        allowed=lambda i: rounding(i.ops, l_vv(i.problem, i.a)),
-        n_search=200,
-    ),
-    Claim(
-        id="arora.l-va",
-        source="arora",
-        kind="upper",
-        where="section 2.4, for least squares with BN",
-        statement="So is the mixed derivative in direction and scale.",
-        formula="||d^2 J/dv da|| <= L_va = sqrt(cond E)",
-        problems=POINTS,
-        instance=point,
-        theory=lambda i: l_va(i.problem),
-        measured=lambda i: np.linalg.norm(i.va) * i.norm,
-        allowed=lambda i: rounding(i.ops, l_va(i.problem)),
-        n_search=200,
-    ),
-    Claim(
-        id="arora.constants-attained",
-        source="arora",
-        kind="identity",
-        where="section 2.4, for least squares with BN",
-        statement="These constants are attained: 2/sqrt 3 for cond = 1, cond alone for w = u the lowest eigenvector, "
-        "and L_va for w the lowest and u the highest.",
-        formula="L_vv/(sqrt(E) a) = 2/sqrt 3 | >= cond | L_va = sqrt(cond E)",
-        problems="d in 2..8, cond in 1.5..1e4",
-        instance=_extremal,
-        theory=lambda i: [L_VV, 1.0, 1.0],
-        measured=lambda i: i.found,
-        allowed=lambda i: rounding(i.ops),
-    ),
-    Claim(
-        id="arora.lemma-A.1",
-        source="arora",
-        kind="upper",
-        where="Lemma A.1, eq. 18",
-        corrects="The text layer has no pi; the proof, along a geodesic, gives one.",
-        statement="The gradient in w is bounded by the smoothness of the direction.",
-        formula="||grad_w J|| <= pi L_vv/||w||",
-        problems=POINTS,
-        instance=point,
-        theory=lambda i: math.pi * l_vv(i.problem, i.a) / i.norm,
-        measured=lambda i: np.linalg.norm(i.grad),
-        allowed=lambda i: rounding(i.ops, l_vv(i.problem, i.a) / i.norm),
-    ),
-)
+chapter = Chapter(POINTS=POINTS)
 
-_false = Variants(CLAIMS)
+
+@chapter.claim("arora.l-vv", "upper", point, n_search=200)
+def _(i: SimpleNamespace) -> Comparison:
+    """The second derivative in the direction is bounded on the unit sphere, by a constant in closed form.
+    Formula: ||d^2 J/dv^2|| <= L_vv = (2/sqrt 3) cond sqrt(E) max|a|
+    Problems: {POINTS}
+    Where: section 2.4, for least squares with BN
+    """
+    return l_vv(i.problem, i.a), np.linalg.norm(i.vv, 2) * i.norm**2, rounding(i.ops, l_vv(i.problem, i.a))
+
+
+@chapter.claim("arora.l-va", "upper", point, n_search=200)
+def _(i: SimpleNamespace) -> Comparison:
+    """So is the mixed derivative in direction and scale.
+    Formula: ||d^2 J/dv da|| <= L_va = sqrt(cond E)
+    Problems: {POINTS}
+    Where: section 2.4, for least squares with BN
+    """
+    return l_va(i.problem), np.linalg.norm(i.va) * i.norm, rounding(i.ops, l_va(i.problem))
+
+
+@chapter.claim("arora.constants-attained", "identity", _extremal)
+def _(i: SimpleNamespace) -> Comparison:
+    """These constants are attained: 2/sqrt 3 for cond = 1, cond alone for w = u the lowest eigenvector, and L_va for w
+    the lowest and u the highest.
+    Formula: L_vv/(sqrt(E) a) = 2/sqrt 3 | >= cond | L_va = sqrt(cond E)
+    Problems: d in 2..8, cond in 1.5..1e4
+    Where: section 2.4, for least squares with BN
+    """
+    return [L_VV, 1.0, 1.0], i.found, rounding(i.ops)
+
+
+@chapter.claim("arora.lemma-A.1", "upper", point)
+def _(i: SimpleNamespace) -> Comparison:
+    """The gradient in w is bounded by the smoothness of the direction.
+    Formula: ||grad_w J|| <= pi L_vv/||w||
+    Problems: {POINTS}
+    Where: Lemma A.1, eq. 18
+    Corrects: The text layer has no pi; the proof, along a geodesic, gives one.
+    """
+    return (
+        math.pi * l_vv(i.problem, i.a) / i.norm,
+        np.linalg.norm(i.grad),
+        rounding(i.ops, l_vv(i.problem, i.a) / i.norm),
+    )
+
+
+_false = chapter.variants
 FALSE = {
     "L_vv with cond alone": _false.scaled("arora.l-vv", 1 / L_VV),
     "L_vv with the root of cond": _false("arora.l-vv", theory=lambda i: l_vv(i.problem, i.a) / i.problem.cond**0.5),

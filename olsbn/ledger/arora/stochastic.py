@@ -15,7 +15,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.ledger.arora.smoothness import L_VV
-from olsbn.ledger.base import Claim, Cube, Variants, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, rounding
 from olsbn.ledger.minibatches import Batches, batches, loss, paths
 
 _GROUPS, _SHORT, _LONG = 8, 100, 4096
@@ -151,6 +151,14 @@ def _stationarity_bound(i: SimpleNamespace) -> FloatArray:
     return (above / (T * rate))[..., 0]
 
 
+def _of_run(i: SimpleNamespace) -> FloatArray:
+    """Return the bound on min_{t<T} E ||grad L||^2 with the sums and the rates that the runs have, T = 1, 2, ..."""
+    rates = i.eta_t / i.run.norm2, i.c_g / 2 * i.eta_gt
+    sums = np.cumsum((rates[0] * i.run.v + rates[1] * i.run.a).mean(-1), 0)
+    slowest = np.minimum(rates[0].min(-1), np.minimum(rates[1], np.inf).min(-1))
+    return sums / (np.arange(1.0, len(sums) + 1)[:, None, None] * slowest)
+
+
 def _long_runs(cube: Cube, powers: tuple[float, ...], every: int = 4) -> SimpleNamespace:
     """Long runs of 32 replicates for several powers, under noise as large as the signal.
 
@@ -198,167 +206,158 @@ def _bound_exponents(i: SimpleNamespace) -> FloatArray:
 
 _SAMPLES = "d in 2..3, batches of 6..12 with targets whose noise varies over 2 decades; start, eta over 6 decades"
 
-CLAIMS = (
-    Claim(
-        id="arora.lemma-B.1",
-        source="arora",
-        kind="upper",
-        where="Lemma B.1",
-        statement="Numbers in [0, B], each over the sum of those before, add up to a logarithm at most.",
-        formula="sum_{t=1}^T a_t/sum_{s<t} a_s <= log2(sum_{t<T} a_t/a_0) + 1 + 2 B/a_0",
-        problems="2..18 numbers over up to 6 decades",
-        instance=_sequence,
-        theory=_log_bound,
-        measured=_ratios,
-        n_random=200,
-        n_search=400,
-    ),
-    Claim(
-        id="arora.lemma-B.2",
-        source="arora",
-        kind="upper",
-        where="Lemma B.2",
-        statement="In expectation the loss changes by at most S + R, for any schedule of w.",
-        formula="E[L_T] - L_0 <= E[S] + E[R],  S = -sum eta_t/||w||^2 ||grad_v L||^2 + C sum eta_t^2/||w||^4 "
-        "||grad_v F||^2, R = -c_g/2 sum eta_gt ||grad_g L||^2 + U sum eta_gt^2, U = (1 + c_g/2) L_gg G_g^2/2",
-        problems=f"{_SAMPLES}; 3 batches, powers in 0..1; all 81 paths of 4 steps, so that expectations are exact",
-        instance=_all_paths,
-        theory=lambda i: float((_s(i) + _r(i)).mean()),
-        measured=_expected_change,
-        allowed=lambda i: rounding(i.ops, i.p.E.max() + i.a**2),
-    ),
-    Claim(
-        id="arora.lemma-B.2-as-printed",
-        source="arora",
-        kind="counterexample",
-        refutes="upper",
-        where="Lemma B.2, the definition of R",
-        corrects="R has U sum eta_gt^2 G_g, where U has G_g^2 already; the proof gives U sum eta_gt^2.",
-        statement="With the size of the noise once more in R, as printed, the lemma fails where that is small.",
-        formula="E[L_T] - L_0 <= E[S] + E[R],  R = -c_g/2 sum eta_gt ||grad_g L||^2 + U sum eta_gt^2 G_g  [false]",
-        problems="one input, so that only the scale moves, from its minimum; noise in 1e-3..0.5; one step, exact",
-        instance=_fixed_direction,
-        theory=lambda i: float((_s(i) + _r(i, printed=True)).mean()),
-        measured=_expected_change,
-        allowed=lambda i: rounding(40, i.p.E.max() + i.a**2),
-        n_random=10,
-        n_search=10,
-    ),
-    Claim(
-        id="arora.lemma-B.3",
-        source="arora",
-        kind="lower",
-        where="Lemma B.3",
-        statement="On every path the effective learning rate falls no faster than T^-1/2, for powers up to 1/2.",
-        formula="eta_T/||w_T||^2 >= eta_T/sqrt(||w_0||^4 + sum (t+1)^(-2 alpha) (2 (eta pi L_vv)^2 + "
-        "(eta pi L_vv)^4/||w_0||^4))",
-        problems=f"{_SAMPLES} and 6 more; 4 batches, powers 0, 1/4, 1/2, 4 paths each of 100 steps",
-        instance=_schedules,
-        theory=lambda i: i.eta_t / _weight_bound(i),
-        measured=lambda i: i.eta_t / i.run.norm2,
-        allowed=lambda i: rounding(i.ops, i.eta_t / i.run.norm2),
-        n_random=8,
-        n_search=16,
-    ),
-    Claim(
-        id="arora.lemma-B.4",
-        source="arora",
-        kind="upper",
-        where="Lemma B.4, eqs. 22 and 23",
-        statement="What noise adds to S and R is a logarithm of T, on every path.",
-        formula="S <= -eta_T/||w_T||^2 sum ||grad_v L||^2 + C (log2(||w_T||^2/||w_0||^2) + 1 + 2 (eta pi L_vv)^2/"
-        "||w_0||^4),  R <= -c_g eta_gT/2 sum ||grad_g L||^2 + U eta_g^2 (1 + log T)",
-        problems=f"{_SAMPLES} and 6 more; 4 batches, powers 0, 1/4, 1/2, 4 paths each of 100 steps",
-        instance=_schedules,
-        theory=_b4_bounds,
-        measured=lambda i: np.array([_s(i), _r(i)]),
-        n_random=8,
-        n_search=16,
-    ),
-    Claim(
-        id="arora.lemma-B.4-as-printed",
-        source="arora",
-        kind="counterexample",
-        refutes="upper",
-        where="Lemma B.4, S as recalled in its proof",
-        corrects="S is recalled with ||v_t||^2, which is 1, where Lemma B.2 has ||w_t||^4: then noise adds up like T.",
-        statement="With ||v_t||^2 for ||w_t||^4 in S, as its proof prints it, the lemma fails.",
-        formula="S <= ... + C (log2(||w_T||^2/||w_0||^2) + 1 + ...) with C sum eta_t^2 ||grad_v F||^2 in S  [false]",
-        problems=f"{_SAMPLES} and 6 more, at norms a thousand times larger; 4 batches, powers 0, 1/4, 1/2, 4 paths "
-        "each of 100 steps",
-        instance=lambda cube: _schedules(cube, norm=1e3),
-        theory=lambda i: _b4_bounds(i)[0],
-        measured=lambda i: _s(i, weight=0),
-        n_random=6,
-        n_search=0,
-    ),
-    Claim(
-        id="arora.theorem-4.2",
-        source="arora",
-        kind="upper",
-        where="Theorem 4.2, eq. 13",
-        statement="For every eta the smallest mean squared gradient falls like log T/sqrt T, by a bound with all "
-        "constants in it ((log T)^1.5/sqrt T for the power 1/2).",
-        formula="min_{t<T} E||grad L||^2 <= (L_0 - L_min + C (log2(W/||w_0||^2) + 1 + 2 (eta pi L_vv)^2/||w_0||^4) + "
-        "U eta_g^2 (1 + log T))/(T min(eta_T/W, c_g eta_gT/2)),  W the bound of B.3 on ||w_T||^2",
-        problems=f"{_SAMPLES} and 6 more; 4 batches, powers 0, 1/4, 1/2, mean of 4 paths of 100 steps",
-        instance=_schedules,
-        theory=_stationarity_bound,
-        measured=lambda i: (i.run.v + i.run.a).mean(-1).min(0),
-        n_random=8,
-        n_search=16,
-    ),
-    Claim(
-        id="arora.theorem-4.2-exponents",
-        source="arora",
-        kind="upper",
-        where="Theorem 4.2, eq. 13",
-        statement="Measured exponents of T agree with those rates for powers 0, 1/4, 1/2, to three standard errors.",
-        formula="d log(mean_{t<T} E||grad L||^2)/d log T <= -1/2 + 1/log T, -1/2 + 1/log T, -1/2 + 1.5/log T",
-        problems="d = 2, 4 batches whose solutions are up to 2 radians apart, eta over a decade; 32 replicates in 8 "
-        "groups, T from 256 to 4096",
-        instance=lambda cube: _long_runs(cube, (0.0, 0.25, 0.5)),
-        theory=_bound_exponents,
-        measured=lambda i: _gradient_exponents(i)[0],
-        allowed=lambda i: 3 * _gradient_exponents(i)[1],
-        n_random=2,
-        n_search=0,
-    ),
-    Claim(
-        id="arora.auto-tuned-rate",
-        source="arora",
-        kind="order",
-        where="section 4.2 (1)",
-        statement="Under noise the effective learning rate tunes itself to T^-1/2, for the powers 0, 1/4 and 1/2.",
-        formula="eta_T/||w_T||^2 ~ T^-1/2",
-        problems="as arora.theorem-4.2-exponents",
-        instance=lambda cube: _long_runs(cube, (0.0, 0.25, 0.5), every=32),
-        theory=lambda i: -0.5,
-        measured=_effective_exponents,
-        n_random=2,
-        n_search=0,
-    ),
-    Claim(
-        id="arora.remark-4.1",
-        source="arora",
-        kind="order",
-        where="Remark 4.1",
-        statement="Above the power 1/2 auto-tuning is lost: the effective learning rate falls like the schedule.",
-        formula="eta_T/||w_T||^2 ~ T^-alpha,  alpha = 3/4, 1, 3/2",
-        problems="as arora.theorem-4.2-exponents",
-        instance=lambda cube: _long_runs(cube, (0.75, 1.0, 1.5), every=32),
-        theory=lambda i: -i.power[:, 0],
-        measured=_effective_exponents,
-        n_random=2,
-        n_search=0,
-    ),
-)
+chapter = Chapter(_SAMPLES=_SAMPLES)
 
-_false = Variants(CLAIMS)
+
+@chapter.claim("arora.lemma-B.1", "upper", _sequence, n_random=200, n_search=400)
+def _(i: SimpleNamespace) -> Comparison:
+    """Numbers in [0, B], each over the sum of those before, add up to a logarithm at most.
+    Formula: sum_{t=1}^T a_t/sum_{s<t} a_s <= log2(sum_{t<T} a_t/a_0) + 1 + 2 B/a_0
+    Problems: 2..18 numbers over up to 6 decades
+    Where: Lemma B.1
+    """
+    return _log_bound(i), _ratios(i)
+
+
+@chapter.claim("arora.lemma-B.2", "upper", _all_paths)
+def _(i: SimpleNamespace) -> Comparison:
+    """In expectation the loss changes by at most S + R, for any schedule of w; C is not attained (R is:
+    arora.lemma-B.2-scale).
+    Formula: E[L_T] - L_0 <= E[S] + E[R],  S = -sum eta_t/||w||^2 ||grad_v L||^2 + C sum eta_t^2/||w||^4 ||grad_v
+    F||^2, R = -c_g/2 sum eta_gt ||grad_g L||^2 + U sum eta_gt^2, U = (1 + c_g/2) L_gg G_g^2/2
+    Problems: {_SAMPLES}; 3 batches, powers in 0..1; all 81 paths of 4 steps, so that expectations are exact
+    Where: Lemma B.2
+    """
+    return float((_s(i) + _r(i)).mean()), _expected_change(i), rounding(i.ops, i.p.E.max() + i.a**2)
+
+
+@chapter.claim("arora.lemma-B.2-scale", "upper", _fixed_direction)
+def _(i: SimpleNamespace) -> Comparison:
+    """What noise in the scale adds is attained as c_g falls: U is sharp.
+    Formula: E[L_T] - L_0 <= E[S] + E[R] as in arora.lemma-B.2
+    Problems: one input, so that only the scale moves, from its minimum; noise in 1e-3..0.5; one step, exact
+    Where: Lemma B.2
+    """
+    return float((_s(i) + _r(i)).mean()), _expected_change(i), rounding(40, i.p.E.max() + i.a**2)
+
+
+@chapter.claim(
+    "arora.lemma-B.2-as-printed", "counterexample", _fixed_direction, refutes="upper", n_random=10, n_search=10
+)
+def _(i: SimpleNamespace) -> Comparison:
+    """With the size of the noise once more in R, as printed, the lemma fails where that is small.
+    Formula: E[L_T] - L_0 <= E[S] + E[R],  R = -c_g/2 sum eta_gt ||grad_g L||^2 + U sum eta_gt^2 G_g  [false]
+    Problems: one input, so that only the scale moves, from its minimum; noise in 1e-3..0.5; one step, exact
+    Where: Lemma B.2, the definition of R
+    Corrects: R has U sum eta_gt^2 G_g, where U has G_g^2 already; the proof gives U sum eta_gt^2.
+    """
+    return float((_s(i) + _r(i, printed=True)).mean()), _expected_change(i), rounding(40, i.p.E.max() + i.a**2)
+
+
+@chapter.claim("arora.lemma-B.3", "lower", _schedules, n_random=8, n_search=16)
+def _(i: SimpleNamespace) -> Comparison:
+    """On every path the effective learning rate falls no faster than T^-1/2, for powers up to 1/2.
+    Formula: eta_T/||w_T||^2 >= eta_T/sqrt(||w_0||^4 + sum (t+1)^(-2 alpha) (2 (eta pi L_vv)^2 + (eta pi
+    L_vv)^4/||w_0||^4))
+    Problems: {_SAMPLES} and 6 more; 4 batches, powers 0, 1/4, 1/2, 4 paths each of 100 steps
+    Where: Lemma B.3
+    """
+    return i.eta_t / _weight_bound(i), i.eta_t / i.run.norm2, rounding(i.ops, i.eta_t / i.run.norm2)
+
+
+@chapter.claim("arora.lemma-B.4", "upper", _schedules, n_random=8, n_search=16)
+def _(i: SimpleNamespace) -> Comparison:
+    """What noise adds to S and R is a logarithm of T, on every path.
+    Formula: S <= -eta_T/||w_T||^2 sum ||grad_v L||^2 + C (log2(||w_T||^2/||w_0||^2) + 1 + 2 (eta pi
+    L_vv)^2/||w_0||^4),  R <= -c_g eta_gT/2 sum ||grad_g L||^2 + U eta_g^2 (1 + log T)
+    Problems: {_SAMPLES} and 6 more; 4 batches, powers 0, 1/4, 1/2, 4 paths each of 100 steps
+    Where: Lemma B.4, eqs. 22 and 23
+    """
+    return _b4_bounds(i), np.array([_s(i), _r(i)])
+
+
+@chapter.claim(
+    "arora.lemma-B.4-as-printed",
+    "counterexample",
+    lambda cube: _schedules(cube, norm=1e3),
+    refutes="upper",
+    n_random=6,
+    n_search=0,
+)
+def _(i: SimpleNamespace) -> Comparison:
+    """With ||v_t||^2 for ||w_t||^4 in S, as its proof prints it, the lemma fails.
+    Formula: S <= ... + C (log2(||w_T||^2/||w_0||^2) + 1 + ...) with C sum eta_t^2 ||grad_v F||^2 in S  [false]
+    Problems: {_SAMPLES} and 6 more, at norms a thousand times larger; 4 batches, powers 0, 1/4, 1/2, 4 paths each
+    of 100 steps
+    Where: Lemma B.4, S as recalled in its proof
+    Corrects: S is recalled with ||v_t||^2, which is 1, where Lemma B.2 has ||w_t||^4: then noise adds up like T.
+    """
+    return _b4_bounds(i)[0], _s(i, weight=0)
+
+
+@chapter.claim("arora.theorem-4.2", "upper", _schedules, n_random=8, n_search=16)
+def _(i: SimpleNamespace) -> Comparison:
+    """For every eta the smallest mean squared gradient falls like log T/sqrt T ((log T)^1.5/sqrt T for the power
+    1/2): by the run's own rates and sums, which is attained, and by a bound with all constants in it, which is far
+    above that everywhere.
+    Formula: min_{t<T} E||grad L||^2 <= E[sum_{t<T} r_t ||grad_v L||^2 + s_t ||grad_g L||^2]/(T min(r_T, s_T)) <=
+    (L_0 - L_min + C (log2(W/||w_0||^2) + 1 + 2 (eta pi L_vv)^2/||w_0||^4) + U eta_g^2 (1 + log T))/(T min(eta_T/W,
+    s_T)), r_t = eta_t/||w_t||^2, s_t = c_g eta_gt/2, W the bound of B.3 on ||w_T||^2
+    Problems: {_SAMPLES} and 6 more; 4 batches, powers 0, 1/4, 1/2, mean of 4 paths, T = 1 to 100 (100 for the second)
+    Where: Theorem 4.2, eq. 13
+    """
+    of_run = _of_run(i)
+    least = np.minimum.accumulate((i.run.v + i.run.a).mean(-1), 0)
+    return (
+        np.append(of_run, _stationarity_bound(i)[None], 0),
+        np.append(least, of_run[-1:], 0),
+        rounding(100 * i.ops, least.max()),
+    )
+
+
+@chapter.claim(
+    "arora.theorem-4.2-exponents", "upper", lambda cube: _long_runs(cube, (0.0, 0.25, 0.5)), n_random=2, n_search=0
+)
+def _(i: SimpleNamespace) -> Comparison:
+    """Measured exponents of T agree with those rates for powers 0, 1/4, 1/2, to three standard errors.
+    Formula: d log(mean_{t<T} E||grad L||^2)/d log T <= -1/2 + 1/log T, -1/2 + 1/log T, -1/2 + 1.5/log T
+    Problems: d = 2, 4 batches whose solutions are up to 2 radians apart, eta over a decade; 32 replicates in 8
+    groups, T from 256 to 4096
+    Where: Theorem 4.2, eq. 13
+    """
+    return _bound_exponents(i), _gradient_exponents(i)[0], 3 * _gradient_exponents(i)[1]
+
+
+@chapter.claim(
+    "arora.auto-tuned-rate", "order", lambda cube: _long_runs(cube, (0.0, 0.25, 0.5), every=32), n_random=2, n_search=0
+)
+def _(i: SimpleNamespace) -> Comparison:
+    """Under noise the effective learning rate tunes itself to T^-1/2, for the powers 0, 1/4 and 1/2.
+    Formula: eta_T/||w_T||^2 ~ T^-1/2
+    Problems: as arora.theorem-4.2-exponents
+    Where: section 4.2 (1)
+    """
+    return -0.5, _effective_exponents(i)
+
+
+@chapter.claim(
+    "arora.remark-4.1", "order", lambda cube: _long_runs(cube, (0.75, 1.0, 1.5), every=32), n_random=2, n_search=0
+)
+def _(i: SimpleNamespace) -> Comparison:
+    """Above the power 1/2 auto-tuning is lost: the effective learning rate falls like the schedule.
+    Formula: eta_T/||w_T||^2 ~ T^-alpha,  alpha = 3/4, 1, 3/2
+    Problems: as arora.theorem-4.2-exponents
+    Where: Remark 4.1
+    """
+    return -i.power[:, 0], _effective_exponents(i)
+
+
+_false = chapter.variants
 FALSE = {
     "B.1 without B/a_0": _false("arora.lemma-B.1", theory=lambda i: _log_bound(i, 0.0)),
     "B.1 with a tenth of it": _false("arora.lemma-B.1", theory=lambda i: _log_bound(i, 0.1)),
     "B.2 without noise in R": _false.changed("arora.lemma-B.2", U=lambda i: 0.0),
+    "B.2 with U smaller by 5 %": _false.changed("arora.lemma-B.2-scale", U=lambda i: 0.95 * i.U),
     "B.2 with a hundredth of C": _false.changed("arora.lemma-B.2", C=lambda i: i.C / 100),
     "B.2 as derived fails": _false("arora.lemma-B.2-as-printed", theory=lambda i: float((_s(i) + _r(i)).mean())),
     "B.3 without a sum over time": _false(
@@ -368,6 +367,7 @@ FALSE = {
     "B.4 without its last term": _false.changed("arora.lemma-B.4", P=lambda i: 0.0),
     "B.4 as derived fails": _false("arora.lemma-B.4-as-printed", measured=lambda i: _s(i)),
     "4.2 with T for sqrt T": _false("arora.theorem-4.2", theory=lambda i: loss(i.p, i.w, i.a) / len(i.eta_t)),
+    "4.2 with half of it": _false.scaled("arora.theorem-4.2", 0.5),
     "SGD has the rate T^-1": _false("arora.theorem-4.2-exponents", theory=lambda i: -1.0),
     "the effective rate falls like the schedule": _false("arora.auto-tuned-rate", theory=lambda i: -i.power[:, 0]),
     "the power 1 is still tuned": _false("arora.remark-4.1", theory=lambda i: -0.5),

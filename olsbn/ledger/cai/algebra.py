@@ -9,7 +9,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.ledger import textbook
-from olsbn.ledger.base import PROBLEMS, Claim, Cube, Variants, draw_problem, rounding
+from olsbn.ledger.base import PROBLEMS, Chapter, Comparison, Cube, draw_problem, rounding
 
 _STEP = f"{PROBLEMS}; rotated at random; a and the step length over 2 and 6 decades, eps_a in (0, 2)"
 
@@ -57,56 +57,47 @@ def energy(i: SimpleNamespace) -> float:
     return float(i.e @ i.p.H @ i.e + (i.a - (i.w @ i.p.g) / i.s) ** 2) / 2
 
 
-CLAIMS = (
-    Claim(
-        id="cai.excess",
-        source="cai",
-        kind="identity",
-        statement="The excess loss is half the squared H-norm of the residual and half the squared error of the scale.",
-        formula="J - J_min = ||u - q w||_H^2/2 + (a - w'g/sigma)^2/2,  q = w'g/sigma^2",
-        problems=_STEP,
-        instance=one_step,
-        theory=energy,
-        measured=lambda i: textbook.loss(i.p, i.w, i.a),
-        allowed=lambda i: rounding(i.ops, i.p.E + i.a**2),
-    ),
-    Claim(
-        id="cai.residual-norm",
-        source="cai",
-        kind="identity",
-        statement="The residual is H-orthogonal to the weights, and its H-norm follows from the correlation alone.",
-        formula="w'He = 0,  ||e||_H^2 = E - (w'g)^2/sigma^2",
-        problems=_STEP,
-        instance=one_step,
-        theory=lambda i: [0.0, i.p.E - (i.w @ i.p.g) ** 2 / i.s**2],
-        measured=lambda i: [i.w @ i.p.H @ i.e, i.e @ i.p.H @ i.e],
-        allowed=lambda i: rounding(i.ops, [i.s * math.sqrt(i.p.E), i.p.E]),
-    ),
-    Claim(
-        id="cai.residual-projection",
-        source="cai",
-        kind="identity",
-        statement="A step multiplies the residual by I - eps_hat H and projects it, H-orthogonally, beside the new w.",
-        formula="e+ = P (I - eps_hat H) e,  P the H-orthogonal projection onto {v: v'Hw+ = 0}, eps_hat = eps a q/sigma",
-        problems=_STEP,
-        instance=one_step,
-        theory=_projected,
-        measured=lambda i: i.p.u - i.q_next * i.w_next,
-        allowed=lambda i: rounding(i.ops, i.vector_size),
-    ),
-    Claim(
-        id="cai.norm-growth",
-        source="cai",
-        kind="identity",
-        statement="The squared norm of w grows at each step by exactly the squared length of the step.",
-        formula="||w+||^2 = ||w||^2 + eps^2 (a^2/sigma^2) ||He||^2",
-        problems=_STEP,
-        instance=one_step,
-        theory=lambda i: i.w @ i.w + i.chi**2 * np.sum((i.p.H @ i.e) ** 2),
-        measured=lambda i: i.w_next @ i.w_next,
-        allowed=lambda i: rounding(i.ops, i.norm_size),
-    ),
-)
+chapter = Chapter(_STEP=_STEP)
+
+
+@chapter.claim("cai.excess", "identity", one_step)
+def _(i: SimpleNamespace) -> Comparison:
+    """The excess loss is half the squared H-norm of the residual and half the squared error of the scale.
+    Formula: J - J_min = ||u - q w||_H^2/2 + (a - w'g/sigma)^2/2,  q = w'g/sigma^2
+    Problems: {_STEP}
+    """
+    return energy(i), textbook.loss(i.p, i.w, i.a), rounding(i.ops, i.p.E + i.a**2)
+
+
+@chapter.claim("cai.residual-norm", "identity", one_step)
+def _(i: SimpleNamespace) -> Comparison:
+    """The residual is H-orthogonal to the weights, and its H-norm follows from the correlation alone.
+    Formula: w'He = 0,  ||e||_H^2 = E - (w'g)^2/sigma^2
+    Problems: {_STEP}
+    """
+    return (
+        [0.0, i.p.E - (i.w @ i.p.g) ** 2 / i.s**2],
+        [i.w @ i.p.H @ i.e, i.e @ i.p.H @ i.e],
+        rounding(i.ops, [i.s * math.sqrt(i.p.E), i.p.E]),
+    )
+
+
+@chapter.claim("cai.residual-projection", "identity", one_step)
+def _(i: SimpleNamespace) -> Comparison:
+    """A step multiplies the residual by I - eps_hat H and projects it, H-orthogonally, beside the new w.
+    Formula: e+ = P (I - eps_hat H) e,  P the H-orthogonal projection onto {v: v'Hw+ = 0}, eps_hat = eps a q/sigma
+    Problems: {_STEP}
+    """
+    return _projected(i), i.p.u - i.q_next * i.w_next, rounding(i.ops, i.vector_size)
+
+
+@chapter.claim("cai.norm-growth", "identity", one_step)
+def _(i: SimpleNamespace) -> Comparison:
+    """The squared norm of w grows at each step by exactly the squared length of the step.
+    Formula: ||w+||^2 = ||w||^2 + eps^2 (a^2/sigma^2) ||He||^2
+    Problems: {_STEP}
+    """
+    return i.w @ i.w + i.chi**2 * np.sum((i.p.H @ i.e) ** 2), i.w_next @ i.w_next, rounding(i.ops, i.norm_size)
 
 
 def _euclidean_projection(i: SimpleNamespace) -> FloatArray:
@@ -114,7 +105,7 @@ def _euclidean_projection(i: SimpleNamespace) -> FloatArray:
     return v - i.w_next * (i.w_next @ v) / (i.w_next @ i.w_next)
 
 
-_false = Variants(CLAIMS)
+_false = chapter.variants
 FALSE = {
     "no square on the scale's error": _false(
         "cai.excess", theory=lambda i: float(i.e @ i.p.H @ i.e + abs(i.a - (i.w @ i.p.g) / i.s)) / 2

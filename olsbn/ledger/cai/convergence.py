@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from olsbn._validate import FloatArray
-from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, draw_problem, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, Skip, draw_problem, rounding
 from olsbn.ledger.runs import final, started
 from olsbn.problems import OLSProblem
 from olsbn.runs import run_bngd
@@ -80,65 +80,54 @@ def _least_excess(cube: Cube) -> float:
     return float(final(i.problem, i.eps, i.eps_a, n_steps=2**19).excess.min())
 
 
-CLAIMS = (
-    Claim(
-        id="cai.converges",
-        source="cai",
-        where="slides, summary of results: convergence",
-        kind="identity",
-        statement="BNGD converges for every eps > 0 if 0 < eps_a <= 1.",
-        formula="excess <= 1e-10 is reached  [cells of 18 where it is not]",
-        problems=f"{ANYWHERE}, 3 eps_a in [0.02, 1]; at most 2^23 steps",
-        instance=lambda cube: anywhere(cube, lambda x: 0.02 ** (1 - x)),
-        theory=lambda i: 0.0,
-        measured=not_converged,
-        n_random=12,
-        n_search=12,
-    ),
-    Claim(
-        id="cai.eps-a-necessary",
-        source="cai",
-        where="slides, summary of results: convergence",
-        corrects="'Arbitrary eps provided eps_a <= 1': sufficient; the true condition is eps_a < 2.",
-        kind="counterexample",
-        refutes="lower",
-        statement="'Provided eps_a <= 1' (slides) is no necessary condition: refuted is that the excess stays "
-        "away from 0 for eps_a in (1, 2).",
-        formula="min excess > 1e-10  [false]",
-        problems=f"{ANYWHERE}, 3 eps_a in [1.05, 1.95]",
-        instance=_least_excess,
-        theory=lambda excess: 1e-10,
-        measured=lambda excess: excess,
-        n_random=4,
-        n_search=0,
-    ),
-    Claim(
-        id="cai.scale-bounded",
-        source="cai",
-        kind="upper",
-        statement="The scale a stays bounded for 0 < eps_a < 2, whatever eps: it is an average for eps_a <= 1.",
-        formula="|a_k| <= max(|a_0|, m sqrt E),  m = eps_a/(1 - |1 - eps_a|) = 1 for eps_a <= 1",
-        problems=f"{PROBLEMS}; a_0 over 4 decades, eps over 9, eps_a in (0, 2), 300 steps",
-        instance=_scale_path,
-        theory=lambda i: max(abs(i.problem.a0), i.root * i.eps_a / (1 - abs(1 - i.eps_a))),
-        measured=lambda i: np.abs(i.run.a.values).max(),
-        # the engine's deviation from the optimal scale carries a few roundings a step
-        allowed=lambda i: rounding(4 * 300, np.abs(i.run.a.values).max()),
-    ),
-    Claim(
-        id="cai.almost-every-start",
-        source="cai",
-        kind="identity",
-        statement="For eps_a = 1 almost every start leads to a minimiser, also those close to the saddles.",
-        formula="excess <= 1e-10 is reached  [cells of 8 where it is not]",
-        problems="d in 2..6, cond in 1.5..10, w_0'g/(||w_0|| ||g||) from 1e-9 to 1; 8 eps over 7 decades",
-        instance=near_saddle,
-        theory=lambda i: 0.0,
-        measured=not_converged,
-        n_random=12,
-        n_search=12,
-    ),
+chapter = Chapter(ANYWHERE=ANYWHERE)
+
+
+@chapter.claim(
+    "cai.converges", "identity", lambda cube: anywhere(cube, lambda x: 0.02 ** (1 - x)), n_random=12, n_search=12
 )
+def _(i: SimpleNamespace) -> Comparison:
+    """BNGD converges for every eps > 0 if 0 < eps_a <= 1.
+    Formula: excess <= 1e-10 is reached  [cells of 18 where it is not]
+    Problems: {ANYWHERE}, 3 eps_a in [0.02, 1]; at most 2^23 steps
+    Where: slides, summary of results: convergence
+    """
+    return 0.0, not_converged(i)
+
+
+@chapter.claim("cai.eps-a-necessary", "counterexample", _least_excess, refutes="lower", n_random=4, n_search=0)
+def _(excess: float) -> Comparison:
+    """'Provided eps_a <= 1' (slides) is no necessary condition: refuted is that the excess stays away from 0 for eps_a
+    in (1, 2).
+    Formula: min excess > 1e-10  [false]
+    Problems: {ANYWHERE}, 3 eps_a in [1.05, 1.95]
+    Where: slides, summary of results: convergence
+    Corrects: 'Arbitrary eps provided eps_a <= 1': sufficient; the true condition is eps_a < 2.
+    """
+    return 1e-10, excess
+
+
+@chapter.claim("cai.scale-bounded", "upper", _scale_path)
+def _(i: SimpleNamespace) -> Comparison:
+    """The scale a stays bounded for 0 < eps_a < 2, whatever eps: it is an average for eps_a <= 1.
+    Formula: |a_k| <= max(|a_0|, m sqrt E),  m = eps_a/(1 - |1 - eps_a|) = 1 for eps_a <= 1
+    Problems: {PROBLEMS}; a_0 over 4 decades, eps over 9, eps_a in (0, 2), 300 steps
+    """
+    # the engine's deviation from the optimal scale carries a few roundings a step
+    return (
+        max(abs(i.problem.a0), i.root * i.eps_a / (1 - abs(1 - i.eps_a))),
+        np.abs(i.run.a.values).max(),
+        rounding(4 * 300, np.abs(i.run.a.values).max()),
+    )
+
+
+@chapter.claim("cai.almost-every-start", "identity", near_saddle, n_random=12, n_search=12)
+def _(i: SimpleNamespace) -> Comparison:
+    """For eps_a = 1 almost every start leads to a minimiser, also those close to the saddles.
+    Formula: excess <= 1e-10 is reached  [cells of 8 where it is not]
+    Problems: d in 2..6, cond in 1.5..10, w_0'g/(||w_0|| ||g||) from 1e-9 to 1; 8 eps over 7 decades
+    """
+    return 0.0, not_converged(i)
 
 
 def _on_saddle(cube: Cube) -> SimpleNamespace:
@@ -151,7 +140,7 @@ def _on_saddle(cube: Cube) -> SimpleNamespace:
     return SimpleNamespace(problem=OLSProblem(eigvals, u, across, 0.0), eps=i.eps, eps_a=i.eps_a)
 
 
-_false = Variants(CLAIMS)
+_false = chapter.variants
 FALSE = {
     "eps_a up to 2.2 converges": _false(
         "cai.converges", instance=lambda cube: anywhere(cube, lambda x: 0.02 + 2.18 * x)

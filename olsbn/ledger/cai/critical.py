@@ -9,7 +9,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.ledger import textbook
-from olsbn.ledger.base import PROBLEMS, Claim, Cube, Variants, draw_problem, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, draw_problem, rounding
 from olsbn.theory import spectral_report
 
 
@@ -67,49 +67,43 @@ def _saddle_block(i: SimpleNamespace) -> FloatArray:
     return np.linalg.eig(np.array([[1 - i.eps_a, i.eps_a], [tau, 1.0]]))[1]
 
 
-CLAIMS = (
-    Claim(
-        id="cai.critical-points",
-        source="cai",
-        kind="identity",
-        statement="Minimisers are w = beta u, a = sign(beta) sqrt E, saddles are a = 0, w'g = 0: no step leaves them.",
-        formula="(w+, a+) = (w, a) there",
-        problems=f"{PROBLEMS}; rotated at random; eps over 6 decades, beta of either sign",
-        instance=_critical,
-        theory=lambda i: 0.0,
-        measured=_moves,
-        allowed=lambda i: rounding(i.ops, (1 + i.eps_eff * i.top)),
-    ),
-    Claim(
-        id="cai.saddles-repel",
-        source="cai",
-        kind="identity",
-        statement="Every saddle repels, for every eps > 0 and eps_a > 0: one eigenvalue of the step is above 1.",
-        formula="mu = 1 - eps_a/2 + sqrt(eps_a^2/4 + eps_a tau) > 1,  tau = eps ||g||^2/sigma^2",
-        problems=f"{PROBLEMS}; Jacobian of the printed update by complex differentiation, at a random saddle",
-        instance=_critical,
-        theory=saddle_growth,
-        measured=_saddle_jacobian,
-        # the two eigenvalues that couple a and w'g belong to a block that is not symmetric: its eigenvectors can be as
-        # far from orthogonal as its off-diagonal elements differ
-        allowed=lambda i: rounding(i.ops, (1 + saddle_growth(i)) * (1 + np.linalg.cond(_saddle_block(i)))),
-    ),
-    Claim(
-        id="cai.linearisation",
-        source="cai",
-        kind="identity",
-        statement="At a minimiser a step has the eigenvalues 1 - eps_a (scale), 1 (along u), 1 - eps_hat lambda*_i.",
-        formula="spec DF = {1 - eps_a} + {1 - eps_hat lambda*_i},  H* = H - (Hu)(Hu)'/(u'Hu),  eps_hat = eps/beta^2",
-        problems=f"{PROBLEMS}; Jacobian of the printed update by complex differentiation, at w = beta u",
-        instance=_critical,
-        theory=_linearised,
-        measured=_minimiser_spectrum,
-        allowed=lambda i: rounding(i.ops, 1 + i.eps_eff * i.top),
-    ),
-)
+chapter = Chapter()
 
 
-_false = Variants(CLAIMS)
+@chapter.claim("cai.critical-points", "identity", _critical)
+def _(i: SimpleNamespace) -> Comparison:
+    """Minimisers are w = beta u, a = sign(beta) sqrt E, saddles are a = 0, w'g = 0: no step leaves them.
+    Formula: (w+, a+) = (w, a) there
+    Problems: {PROBLEMS}; rotated at random; eps over 6 decades, beta of either sign
+    """
+    return 0.0, _moves(i), rounding(i.ops, (1 + i.eps_eff * i.top))
+
+
+@chapter.claim("cai.saddles-repel", "identity", _critical)
+def _(i: SimpleNamespace) -> Comparison:
+    """Every saddle repels, for every eps > 0 and eps_a > 0: one eigenvalue of the step is above 1.
+    Formula: mu = 1 - eps_a/2 + sqrt(eps_a^2/4 + eps_a tau) > 1,  tau = eps ||g||^2/sigma^2
+    Problems: {PROBLEMS}; Jacobian of the printed update by complex differentiation, at a random saddle
+    """
+    # the two eigenvalues that couple a and w'g belong to a block that is not symmetric: its eigenvectors can be as
+    # far from orthogonal as its off-diagonal elements differ
+    return (
+        saddle_growth(i),
+        _saddle_jacobian(i),
+        rounding(i.ops, (1 + saddle_growth(i)) * (1 + np.linalg.cond(_saddle_block(i)))),
+    )
+
+
+@chapter.claim("cai.linearisation", "identity", _critical)
+def _(i: SimpleNamespace) -> Comparison:
+    """At a minimiser a step has the eigenvalues 1 - eps_a (scale), 1 (along u), 1 - eps_hat lambda*_i.
+    Formula: spec DF = {1 - eps_a} + {1 - eps_hat lambda*_i},  H* = H - (Hu)(Hu)'/(u'Hu),  eps_hat = eps/beta^2
+    Problems: {PROBLEMS}; Jacobian of the printed update by complex differentiation, at w = beta u
+    """
+    return _linearised(i), _minimiser_spectrum(i), rounding(i.ops, 1 + i.eps_eff * i.top)
+
+
+_false = chapter.variants
 FALSE = {
     "w = u with a = E": _false.changed("cai.critical-points", best=lambda i: i.best * math.sqrt(i.p.E) * 1.1),
     "saddles are neutral": _false("cai.saddles-repel", theory=lambda i: 1.0),

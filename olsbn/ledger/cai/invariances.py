@@ -10,7 +10,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.ledger import textbook
-from olsbn.ledger.base import PROBLEMS, Claim, Cube, Variants, draw_problem, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, draw_problem, rounding
 from olsbn.ledger.runs import count_different, started
 from olsbn.problems import OLSProblem
 from olsbn.runs import run_bngd
@@ -81,50 +81,38 @@ def _scaled_problem_differences(i: SimpleNamespace) -> list[int]:
     ]
 
 
-CLAIMS = (
-    Claim(
-        id="cai.norm-monotone",
-        source="cai",
-        kind="lower",
-        statement="The norm of w never decreases, for any learning rates.",
-        formula="||w_{k+1}|| / ||w_k|| >= 1",
-        problems=f"{PROBLEMS}; eps over 9 decades, eps_a in (0, 2), 300 steps",
-        instance=_monotone,
-        theory=lambda run: 1.0,
-        measured=lambda run: run.w_norm.values[1:] / run.w_norm.values[:-1],
-        # each norm is the root of a sum of at most 12 squares
-        allowed=lambda run: rounding(2 * 12),
-    ),
-    Claim(
-        id="cai.scaling-start",
-        source="cai",
-        kind="identity",
-        statement="Scaling the start by r and eps by r^2 changes no loss, scale or effective rate; no bit if r = 2^m.",
-        formula="(w_0, eps) -> (r w_0, r^2 eps):  a_k, e_k, eps_hat_k unchanged  [numbers that differ]",
-        problems=f"{PROBLEMS}; r = 2^-8..2^8; 200 steps of the engine, 50 of the printed update",
-        instance=_scaled_start,
-        theory=lambda i: 0.0,
-        measured=_scaled_start_differences,
-        n_random=10,
-        n_search=20,
-    ),
-    Claim(
-        id="cai.scaling-problem",
-        source="cai",
-        kind="identity",
-        statement="Scaling H by t and u by t^-1/2 changes no loss or scale and divides the effective rate by t.",
-        formula="(H, u) -> (tH, u/sqrt t):  a_k unchanged, eps_hat_k -> eps_hat_k/t  [numbers that differ]",
-        problems=f"{PROBLEMS}; t = 4^-8..4^8; 200 steps of the engine, 50 of the printed update",
-        instance=_scaled_problem,
-        theory=lambda i: 0.0,
-        measured=_scaled_problem_differences,
-        n_random=10,
-        n_search=20,
-    ),
-)
+chapter = Chapter()
 
 
-_false = Variants(CLAIMS)
+@chapter.claim("cai.norm-monotone", "lower", _monotone)
+def _(run: Any) -> Comparison:
+    """The norm of w never decreases, for any learning rates.
+    Formula: ||w_{k+1}|| / ||w_k|| >= 1
+    Problems: {PROBLEMS}; eps over 9 decades, eps_a in (0, 2), 300 steps
+    """
+    # each norm is the root of a sum of at most 12 squares
+    return 1.0, run.w_norm.values[1:] / run.w_norm.values[:-1], rounding(2 * 12)
+
+
+@chapter.claim("cai.scaling-start", "identity", _scaled_start, n_random=10, n_search=20)
+def _(i: SimpleNamespace) -> Comparison:
+    """Scaling the start by r and eps by r^2 changes no loss, scale or effective rate; no bit if r = 2^m.
+    Formula: (w_0, eps) -> (r w_0, r^2 eps):  a_k, e_k, eps_hat_k unchanged  [numbers that differ]
+    Problems: {PROBLEMS}; r = 2^-8..2^8; 200 steps of the engine, 50 of the printed update
+    """
+    return 0.0, _scaled_start_differences(i)
+
+
+@chapter.claim("cai.scaling-problem", "identity", _scaled_problem, n_random=10, n_search=20)
+def _(i: SimpleNamespace) -> Comparison:
+    """Scaling H by t and u by t^-1/2 changes no loss or scale and divides the effective rate by t.
+    Formula: (H, u) -> (tH, u/sqrt t):  a_k unchanged, eps_hat_k -> eps_hat_k/t  [numbers that differ]
+    Problems: {PROBLEMS}; t = 4^-8..4^8; 200 steps of the engine, 50 of the printed update
+    """
+    return 0.0, _scaled_problem_differences(i)
+
+
+_false = chapter.variants
 FALSE = {
     "the norm never grows": _false("cai.norm-monotone", kind="upper"),
     "the norm grows by 1e-9 a step": _false("cai.norm-monotone", theory=lambda run: 1 + 1e-9),

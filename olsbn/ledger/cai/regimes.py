@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from olsbn._validate import FloatArray
-from olsbn.ledger.base import DIGITS, Claim, Cube, Skip, Variants, draw_problem
+from olsbn.ledger.base import DIGITS, Chapter, Comparison, Cube, Skip, draw_problem
 from olsbn.ledger.runs import VISIBLE, settled_eps_eff, slope
 from olsbn.problems import ProblemFamily
 from olsbn.theory import effective_rate_regimes, spectral_report
@@ -136,70 +136,51 @@ def _widths(cube: Cube) -> SimpleNamespace:
     return SimpleNamespace(dims=dims, measured=measured)
 
 
-CLAIMS = (
-    Claim(
-        id="cai.eps-eff-small",
-        source="cai",
-        kind="tight",
-        statement="For small eps the effective rate settles at eps times the squared ratio of the norms of u and w_0.",
-        formula="eps_hat / (eps ||u||^2/||w_0||^2) -> 1 as eps -> 0  [error 1e-4, to three digits]",
-        problems=SMALL_PROBLEMS,
-        instance=small,
-        theory=lambda i: 1.0,
-        measured=lambda i: i.eps_eff / small_law(i),
-        allowed=lambda i: DIGITS,
-        n_random=6,
-        n_search=6,
-    ),
-    Claim(
-        id="cai.eps-eff-large",
-        source="cai",
-        kind="tight",
-        statement="For large eps it settles at a rate inversely proportional to eps: the first step sets the norm.",
-        formula="eps_hat / (||u||^2/(eps C^2)) -> 1 as eps -> oo,  C = |a_0| ||He_0||/sigma_0  [error 1e-4, to three "
-        "digits]",
-        problems=SMALL_PROBLEMS,
-        instance=large,
-        theory=lambda i: 1.0,
-        measured=lambda i: i.eps_eff / large_law(i),
-        allowed=lambda i: DIGITS,
-        n_random=6,
-        n_search=6,
-    ),
-    Claim(
-        id="cai.three-slopes",
-        source="cai",
-        where="slides, summary of results: robustness to learning rates",
-        kind="order",
-        statement="Between the two is a plateau on which eps hardly matters: the effective rate tunes itself.",
-        formula="eps_hat ~ eps^+1, eps^0, eps^-1 below eps_1 = 2||w_0||^2/(lambda*_d ||u||^2), between, and above "
-        "eps_2 = lambda*_d ||u||^2/(2 C^2)",
-        problems="log-spaced and power-law spectra, d in 100..200, cond in 5..30, u and w_0 uniform on the sphere; 8 "
-        "eps each, a factor 3 from the edges",
-        instance=_slopes,
-        theory=lambda i: [1.0, 0.0, -1.0],
-        measured=lambda i: [slope(x, y) for x, y in zip(i.eps, i.eps_eff, strict=True)],
-        n_random=4,
-        n_search=4,
-    ),
-    Claim(
-        id="cai.dimension",
-        source="cai",
-        where="slides, summary of results: robustness to dimensions, the higher the better",
-        kind="order",
-        statement="Robustness to dimension, the higher the better: for random u and w_0 the plateau widens like d.",
-        formula="mean eps_2/eps_1 ~ d^1",
-        problems="160 log-spaced and linear spectra, cond in 5..20, d = 20, 90, 400; geometric means, simulated",
-        instance=_widths,
-        theory=lambda i: 1.0,
-        measured=lambda i: slope(i.dims, i.measured),
-        n_random=2,
-        n_search=0,
-    ),
-)
+chapter = Chapter(SMALL_PROBLEMS=SMALL_PROBLEMS)
 
 
-_false = Variants(CLAIMS)
+@chapter.claim("cai.eps-eff-small", "tight", small, n_random=6, n_search=6)
+def _(i: SimpleNamespace) -> Comparison:
+    """For small eps the effective rate settles at eps times the squared ratio of the norms of u and w_0.
+    Formula: eps_hat / (eps ||u||^2/||w_0||^2) -> 1 as eps -> 0  [error 1e-4, to three digits]
+    Problems: {SMALL_PROBLEMS}
+    """
+    return 1.0, i.eps_eff / small_law(i), DIGITS
+
+
+@chapter.claim("cai.eps-eff-large", "tight", large, n_random=6, n_search=6)
+def _(i: SimpleNamespace) -> Comparison:
+    """For large eps it settles at a rate inversely proportional to eps: the first step sets the norm.
+    Formula: eps_hat / (||u||^2/(eps C^2)) -> 1 as eps -> oo,  C = |a_0| ||He_0||/sigma_0
+    [error 1e-4, to three digits]
+    Problems: {SMALL_PROBLEMS}
+    """
+    return 1.0, i.eps_eff / large_law(i), DIGITS
+
+
+@chapter.claim("cai.three-slopes", "order", _slopes, n_random=4, n_search=4)
+def _(i: SimpleNamespace) -> Comparison:
+    """Between the two is a plateau on which eps hardly matters: the effective rate tunes itself.
+    Formula: eps_hat ~ eps^+1, eps^0, eps^-1 below eps_1 = 2||w_0||^2/(lambda*_d ||u||^2), between,
+    and above eps_2 = lambda*_d ||u||^2/(2 C^2)
+    Problems: log-spaced and power-law spectra, d in 100..200, cond in 5..30, u and w_0 uniform on the sphere; 8 eps
+    each, a factor 3 from the edges
+    Where: slides, summary of results: robustness to learning rates
+    """
+    return [1.0, 0.0, -1.0], [slope(x, y) for x, y in zip(i.eps, i.eps_eff, strict=True)]
+
+
+@chapter.claim("cai.dimension", "order", _widths, n_random=2, n_search=0)
+def _(i: SimpleNamespace) -> Comparison:
+    """Robustness to dimension, the higher the better: for random u and w_0 the plateau widens like d.
+    Formula: mean eps_2/eps_1 ~ d^1
+    Problems: 160 log-spaced and linear spectra, cond in 5..20, d = 20, 90, 400; geometric means, simulated
+    Where: slides, summary of results: robustness to dimensions, the higher the better
+    """
+    return 1.0, slope(i.dims, i.measured)
+
+
+_false = chapter.variants
 FALSE = {
     "norms without squares": _false(
         "cai.eps-eff-small",

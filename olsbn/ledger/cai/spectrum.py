@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from olsbn.ledger import textbook
-from olsbn.ledger.base import RATE, Claim, Cube, Skip, Variants, draw_problem, rounding
-from olsbn.ledger.runs import KERNELS, iterated, started
+from olsbn.ledger.base import RATE, Chapter, Comparison, Cube, Skip, draw_problem, rounding
+from olsbn.ledger.runs import FORMS, iterated, started
 from olsbn.theory import spectral_report
 
 
@@ -34,78 +34,62 @@ def _best_step(cube: Cube) -> SimpleNamespace:
     noise *= 1e-7 * np.linalg.norm(problem.u) / np.linalg.norm(noise)
     problem = started(problem, problem.u + noise)
     eps = report.eps_eff_opt * float(problem.w0 @ problem.w0) / float(problem.u @ problem.u)
-    rate = np.array([iterated(problem, kernel, eps, 1.0, 20_000)[0]["rate_sim"][0] for kernel in KERNELS])
+    rate = np.array([iterated(problem, form, eps, 1.0, 20_000)[0]["rate_sim"][0] for form in FORMS])
     if np.isnan(rate).any():
         raise Skip
     return SimpleNamespace(problem=problem, report=report, rate=rate)
 
 
-CLAIMS = (
-    Claim(
-        id="cai.interlacing-upper",
-        source="cai",
-        kind="upper",
-        statement="Eigenvalue by eigenvalue H* lies below H.",
-        formula="lambda*_i <= lambda_i",
-        problems="as olsbn.star-spectrum",
-        instance=star,
-        theory=lambda i: i.eigvals,
-        measured=lambda i: i.star,
-        allowed=lambda i: i.error,
-    ),
-    Claim(
-        id="cai.interlacing-lower",
-        source="cai",
-        kind="lower",
-        statement="Eigenvalue by eigenvalue H* lies above the next lower one of H.",
-        formula="lambda*_i >= lambda_{i-1},  i >= 2",
-        problems="as olsbn.star-spectrum",
-        instance=star,
-        theory=lambda i: i.eigvals[:-1],
-        measured=lambda i: i.star[1:],
-        allowed=lambda i: i.error,
-    ),
-    Claim(
-        id="cai.cond-star",
-        source="cai",
-        kind="upper",
-        statement="The effective condition number is at most that of H.",
-        formula="cond* = lambda*_d/lambda*_2 <= cond = lambda_d/lambda_1",
-        problems="as olsbn.star-spectrum",
-        instance=star,
-        theory=lambda i: i.eigvals[-1] / i.eigvals[0],
-        measured=lambda i: i.star[-1] / i.star[1],
-        allowed=lambda i: i.error / i.star[1] * (1 + i.star[-1] / i.star[1]),
-    ),
-    Claim(
-        id="cai.best-rate",
-        source="cai",
-        kind="tight",
-        statement="The best effective rate contracts as cond* says.",
-        formula="eps_hat = 2/(lambda*_2 + lambda*_d):  rate = (cond* - 1)/(cond* + 1)",
-        problems="d in 3..12, cond in 5..300, u leaning far to either end, start close to u; 20000 steps, both kernels",
-        instance=_best_step,
-        theory=lambda i: (i.report.cond_star - 1) / (i.report.cond_star + 1),
-        measured=lambda i: i.rate,
-        allowed=lambda i: RATE,
-    ),
-    Claim(
-        id="cai.first-acceleration",
-        source="cai",
-        where="slides, summary of results: convergence rate, can be faster",
-        kind="upper",
-        statement="At its best effective rate BNGD contracts at least as fast as GD at its best rate.",
-        formula="rate_sim <= (cond - 1)/(cond + 1)",
-        problems="as cai.best-rate",
-        instance=_best_step,
-        theory=lambda i: (i.problem.cond - 1) / (i.problem.cond + 1),
-        measured=lambda i: i.rate,
-        allowed=lambda i: RATE,
-    ),
-)
+chapter = Chapter()
 
 
-_false = Variants(CLAIMS)
+@chapter.claim("cai.interlacing-upper", "upper", star)
+def _(i: SimpleNamespace) -> Comparison:
+    """Eigenvalue by eigenvalue H* lies below H.
+    Formula: lambda*_i <= lambda_i
+    Problems: as olsbn.star-spectrum
+    """
+    return i.eigvals, i.star, i.error
+
+
+@chapter.claim("cai.interlacing-lower", "lower", star)
+def _(i: SimpleNamespace) -> Comparison:
+    """Eigenvalue by eigenvalue H* lies above the next lower one of H.
+    Formula: lambda*_i >= lambda_{i-1},  i >= 2
+    Problems: as olsbn.star-spectrum
+    """
+    return i.eigvals[:-1], i.star[1:], i.error
+
+
+@chapter.claim("cai.cond-star", "upper", star)
+def _(i: SimpleNamespace) -> Comparison:
+    """The effective condition number is at most that of H.
+    Formula: cond* = lambda*_d/lambda*_2 <= cond = lambda_d/lambda_1
+    Problems: as olsbn.star-spectrum
+    """
+    return i.eigvals[-1] / i.eigvals[0], i.star[-1] / i.star[1], i.error / i.star[1] * (1 + i.star[-1] / i.star[1])
+
+
+@chapter.claim("cai.best-rate", "tight", _best_step)
+def _(i: SimpleNamespace) -> Comparison:
+    """The best effective rate contracts as cond* says.
+    Formula: eps_hat = 2/(lambda*_2 + lambda*_d):  rate = (cond* - 1)/(cond* + 1)
+    Problems: d in 3..12, cond in 5..300, u leaning far to either end, start close to u; 20000 steps, both kernels
+    """
+    return (i.report.cond_star - 1) / (i.report.cond_star + 1), i.rate, RATE
+
+
+@chapter.claim("cai.first-acceleration", "upper", _best_step)
+def _(i: SimpleNamespace) -> Comparison:
+    """At its best effective rate BNGD contracts at least as fast as GD at its best rate.
+    Formula: rate_sim <= (cond - 1)/(cond + 1)
+    Problems: as cai.best-rate
+    Where: slides, summary of results: convergence rate, can be faster
+    """
+    return (i.problem.cond - 1) / (i.problem.cond + 1), i.rate, RATE
+
+
+_false = chapter.variants
 FALSE = {
     "interlacing shifted by one": _false("cai.interlacing-upper", theory=lambda i: np.append(0.0, i.eigvals[:-1])),
     "interlacing from below, shifted": _false("cai.interlacing-lower", theory=lambda i: i.eigvals[1:]),

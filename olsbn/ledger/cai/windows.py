@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from olsbn.ledger.base import Claim, Variants
+from olsbn.ledger.base import Chapter, Comparison
 from olsbn.ledger.runs import WINDOW_PROBLEMS, window_instance
 from olsbn.theory import effective_rate_regimes
 
@@ -17,26 +17,21 @@ def _decades(i: SimpleNamespace, share: float) -> float:
     return share * math.log10(i.gd_same[1] / i.gd_same[0]) + effective_rate_regimes(i.problem).decades
 
 
-CLAIMS = (
-    Claim(
-        id="cai.second-acceleration",
-        source="cai",
-        where="slides, summary of results: robustness to learning rates, wide range",
-        kind="lower",
-        statement="Second source of acceleration: BNGD's range of good learning rates is wider than GD's, by the "
-        "plateau and three quarters of GD's at least (observed; about GD's once more is usual).",
-        formula="decades of good eps without holes, BNGD >= 7/4 of those of GD + log10(eps_2/eps_1)",
-        problems=WINDOW_PROBLEMS,
-        instance=window_instance,
-        theory=lambda i: _decades(i, 1.75),
-        measured=lambda i: np.log10(i.bngd[1][1] / i.bngd[1][0]) - i.holes,
-        n_random=4,
-        n_search=2,
-    ),
-)
+chapter = Chapter(WINDOW_PROBLEMS=WINDOW_PROBLEMS)
 
 
-_false = Variants(CLAIMS)
+@chapter.claim("cai.second-acceleration", "lower", window_instance, n_random=4, n_search=2)
+def _(i: SimpleNamespace) -> Comparison:
+    """Second source of acceleration: BNGD's range of good learning rates is wider than GD's, by the plateau and three
+    quarters of GD's at least (observed; about GD's once more is usual).
+    Formula: decades of good eps without holes, BNGD >= 7/4 of those of GD + log10(eps_2/eps_1)
+    Problems: {WINDOW_PROBLEMS}
+    Where: slides, summary of results: robustness to learning rates, wide range
+    """
+    return _decades(i, 1.75), np.log10(i.bngd[1][1] / i.bngd[1][0]) - i.holes
+
+
+_false = chapter.variants
 FALSE = {
     "BNGD's range is wider by a plateau and 5/4 of GD's": _false(
         "cai.second-acceleration", theory=lambda i: _decades(i, 2.25)

@@ -15,7 +15,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.ledger import textbook
-from olsbn.ledger.base import RATE, Claim, Cube, Skip, Variants, draw_problem
+from olsbn.ledger.base import RATE, Chapter, Comparison, Cube, Skip, draw_problem
 from olsbn.ledger.runs import slope
 from olsbn.ledger.textbook import exact, many_digits, norm
 
@@ -192,148 +192,105 @@ _RUNS = (
 _RUNS += "1e-3..0.5; 40 steps in 100 digits"
 _NOISE = "d in 2..20, eta and the noise Gamma over 4 decades, x = eta lambda in 0.005..0.5, starts over 2 decades"
 
-CLAIMS = (
-    Claim(
-        id="hoffer.decay-correction",
-        source="hoffer",
-        where="notes, conclusion",
-        kind="identity",
-        statement="Weight decay is mimicked exactly by a learning rate that is corrected for the norms: all directions "
-        "and scales are the same.",
-        formula="eta'_t = eta ||w'_t||^2/((1 - x) ||w_t||^2), w' without decay, w with  [largest difference]",
-        problems=_RUNS,
-        instance=_start,
-        theory=lambda i: 0.0,
-        measured=_corrected,
-        allowed=lambda i: _NOTHING,
-        n_random=10,
-        n_search=20,
-        corrects="The notes say that the results 'can be mimicked' and are 'very nearly the same': they are the same.",
-    ),
-    Claim(
-        id="hoffer.decay-norms-alone",
-        source="hoffer",
-        where="notes, conclusion",
-        kind="order",
-        statement="A correction by the squared norms alone, without 1 - x, is off in first order of x.",
-        formula="eta'_t = eta ||w'_t||^2/||w_t||^2:  difference ~ x^1",
-        problems=_RUNS,
-        instance=_without_factor,
-        theory=lambda i: 1.0,
-        measured=_order_without_factor,
-        n_random=5,
-        n_search=5,
-    ),
-    Claim(
-        id="hoffer.decay-schedule",
-        source="hoffer",
-        where="notes, conclusion; the schedule by Li, Arora, ICLR 2020",
-        kind="identity",
-        statement="It is mimicked exactly by an exponentially growing learning rate too.",
-        formula="eta_t = eta (1 - x)^(-2t - 1)  [largest difference of directions and scales]",
-        problems=_RUNS,
-        instance=_start,
-        theory=lambda i: 0.0,
-        measured=_scheduled,
-        allowed=lambda i: _NOTHING,
-        n_random=10,
-        n_search=20,
-    ),
-    Claim(
-        id="hoffer.decay-changes-nothing",
-        source="hoffer",
-        where="notes, conclusion",
-        kind="counterexample",
-        refutes="identity",
-        statement="'Weight decay is really not needed' does not mean that it can be left out: refuted is that the same "
-        "learning rate gives the same directions without it.",
-        formula="eta'_t = eta  [false]  [largest difference]",
-        problems=_RUNS,
-        instance=_start,
-        theory=lambda i: 0.0,
-        measured=_uncorrected,
-        allowed=lambda i: _NOTHING,
-        n_random=4,
-        n_search=0,
-        corrects="'Weight decay is really not needed if learning rate is controlled responsibly': with a learning rate "
-        "that grows exponentially, or follows two norms.",
-    ),
-    Claim(
-        id="hoffer.equilibrium-norm",
-        source="hoffer",
-        where="consequence of the norm's recursion; after van Laarhoven, arXiv 1706.05350",
-        kind="tight",
-        statement="Decay and gradient noise balance at a norm that does not depend on the start.",
-        formula="||w||^4 -> eta Gamma/(lambda (2 - eta lambda)),  Gamma = ||noise||^2 at unit norm  [ratio]",
-        problems=_NOISE,
-        instance=_noisy,
-        theory=lambda i: 1.0,
-        measured=lambda i: i.norm**4 * i.x * (2 - i.x) / (i.eta**2 * i.noise),
-        allowed=lambda i: RATE,
-        n_random=10,
-        n_search=10,
-    ),
-    Claim(
-        id="hoffer.equilibrium-angle",
-        source="hoffer",
-        where="consequence of the norm's recursion",
-        kind="tight",
-        statement="There the direction turns by the same angle at each step, whatever the noise and its size.",
-        formula="cos(angle of w+ and w) -> 1 - eta lambda",
-        problems=_NOISE,
-        instance=_noisy,
-        theory=lambda i: 1 - i.x,
-        measured=lambda i: i.cosine,
-        allowed=lambda i: RATE,
-        n_random=10,
-        n_search=10,
-    ),
-    Claim(
-        id="hoffer.equilibrium-angle-small",
-        source="hoffer",
-        where="consequence of the norm's recursion",
-        kind="order",
-        statement="The angle is sqrt(2 eta lambda) with a relative error of first order.",
-        formula="angle/sqrt(2 eta lambda) - 1 ~ (eta lambda)^1",
-        problems="d in 2..10, x in 0.02..0.1 and its half",
-        instance=_small_angles,
-        theory=lambda i: 1.0,
-        measured=lambda i: slope(i.x, i.angle / np.sqrt(i.factor * i.x) - 1),
-        n_random=6,
-        n_search=6,
-    ),
-    Claim(
-        id="hoffer.equilibrium-random",
-        source="hoffer",
-        where="consequence of the norm's recursion",
-        kind="tight",
-        statement="If the noise has a random length the balance holds for time averages.",
-        formula="<||w||^2>/<||w||^-2> -> eta E Gamma/(lambda (2 - eta lambda))  [ratio, to six standard errors]",
-        problems="64 vectors, noise chi-squared in d - 1 in 1..11 dimensions, x in 0.02..0.3, 800 steps at equilibrium",
-        instance=_random_noise,
-        theory=lambda i: 1 / (i.factor - i.x),
-        measured=lambda i: i.balance.mean(),
-        allowed=lambda i: 6 * i.balance.std() / 8,
-        n_random=6,
-        n_search=6,
-    ),
-    Claim(
-        id="hoffer.minibatch-angle",
-        source="hoffer",
-        where="consequence of the norm's recursion",
-        kind="order",
-        statement="The noise of true mini-batches does the same: the angle a step goes with the root of the decay.",
-        formula="root mean squared angle ~ (eta lambda)^(1/2)",
-        problems="samples of 256 rows, 3..8 columns, batches of 8 with replacement, eta 0.1; x = 0.1, 0.025, 0.00625",
-        instance=_minibatch_angles,
-        theory=lambda i: 0.5,
-        measured=lambda i: slope(i.x, i.angle),
-        n_random=2,
-        n_search=0,
-    ),
-)
+chapter = Chapter(_NOISE=_NOISE, _RUNS=_RUNS)
 
-_false = Variants(CLAIMS)
+
+@chapter.claim("hoffer.decay-correction", "identity", _start, n_random=10, n_search=20)
+def _(i: SimpleNamespace) -> Comparison:
+    """Weight decay is mimicked exactly by a learning rate that is corrected for the norms: all directions and scales
+    are the same.
+    Formula: eta'_t = eta ||w'_t||^2/((1 - x) ||w_t||^2), w' without decay, w with  [largest difference]
+    Problems: {_RUNS}
+    Where: notes, conclusion
+    Corrects: The notes say that the results 'can be mimicked' and are 'very nearly the same': they are the same.
+    """
+    return 0.0, _corrected(i), _NOTHING
+
+
+@chapter.claim("hoffer.decay-norms-alone", "order", _without_factor, n_random=5, n_search=5)
+def _(i: SimpleNamespace) -> Comparison:
+    """A correction by the squared norms alone, without 1 - x, is off in first order of x.
+    Formula: eta'_t = eta ||w'_t||^2/||w_t||^2:  difference ~ x^1
+    Problems: {_RUNS}
+    Where: notes, conclusion
+    """
+    return 1.0, _order_without_factor(i)
+
+
+@chapter.claim("hoffer.decay-schedule", "identity", _start, n_random=10, n_search=20)
+def _(i: SimpleNamespace) -> Comparison:
+    """It is mimicked exactly by an exponentially growing learning rate too.
+    Formula: eta_t = eta (1 - x)^(-2t - 1)  [largest difference of directions and scales]
+    Problems: {_RUNS}
+    Where: notes, conclusion; the schedule by Li, Arora, ICLR 2020
+    """
+    return 0.0, _scheduled(i), _NOTHING
+
+
+@chapter.claim("hoffer.decay-changes-nothing", "counterexample", _start, refutes="identity", n_random=4, n_search=0)
+def _(i: SimpleNamespace) -> Comparison:
+    """'Weight decay is really not needed' does not mean that it can be left out: refuted is that the same learning
+    rate gives the same directions without it.
+    Formula: eta'_t = eta  [false]  [largest difference]
+    Problems: {_RUNS}
+    Where: notes, conclusion
+    Corrects: 'Weight decay is really not needed if learning rate is controlled responsibly': with a learning rate
+    that grows exponentially, or follows two norms.
+    """
+    return 0.0, _uncorrected(i), _NOTHING
+
+
+@chapter.claim("hoffer.equilibrium-norm", "tight", _noisy, n_random=10, n_search=10)
+def _(i: SimpleNamespace) -> Comparison:
+    """Decay and gradient noise balance at a norm that does not depend on the start.
+    Formula: ||w||^4 -> eta Gamma/(lambda (2 - eta lambda)),  Gamma = ||noise||^2 at unit norm  [ratio]
+    Problems: {_NOISE}
+    Where: consequence of the norm's recursion; after van Laarhoven, arXiv 1706.05350
+    """
+    return 1.0, i.norm**4 * i.x * (2 - i.x) / (i.eta**2 * i.noise), RATE
+
+
+@chapter.claim("hoffer.equilibrium-angle", "tight", _noisy, n_random=10, n_search=10)
+def _(i: SimpleNamespace) -> Comparison:
+    """There the direction turns by the same angle at each step, whatever the noise and its size.
+    Formula: cos(angle of w+ and w) -> 1 - eta lambda
+    Problems: {_NOISE}
+    Where: consequence of the norm's recursion; known before: Wan et al., 2020; Kosson et al., 2023
+    """
+    return 1 - i.x, i.cosine, RATE
+
+
+@chapter.claim("hoffer.equilibrium-angle-small", "order", _small_angles, n_random=6, n_search=6)
+def _(i: SimpleNamespace) -> Comparison:
+    """The angle is sqrt(2 eta lambda) with a relative error of first order.
+    Formula: angle/sqrt(2 eta lambda) - 1 ~ (eta lambda)^1
+    Problems: d in 2..10, x in 0.02..0.1 and its half
+    Where: consequence of the norm's recursion; known before: Wan et al., 2020; Kosson et al., 2023
+    """
+    return 1.0, slope(i.x, i.angle / np.sqrt(i.factor * i.x) - 1)
+
+
+@chapter.claim("hoffer.equilibrium-random", "tight", _random_noise, n_random=6, n_search=6)
+def _(i: SimpleNamespace) -> Comparison:
+    """If the noise has a random length the balance holds for time averages.
+    Formula: <||w||^2>/<||w||^-2> -> eta E Gamma/(lambda (2 - eta lambda))  [ratio, to six standard errors]
+    Problems: 64 vectors, noise chi-squared in d - 1 in 1..11 dimensions, x in 0.02..0.3, 800 steps at equilibrium
+    Where: consequence of the norm's recursion
+    """
+    return 1 / (i.factor - i.x), i.balance.mean(), 6 * i.balance.std() / 8
+
+
+@chapter.claim("hoffer.minibatch-angle", "order", _minibatch_angles, n_random=2, n_search=0)
+def _(i: SimpleNamespace) -> Comparison:
+    """The noise of true mini-batches does the same: the angle a step goes with the root of the decay.
+    Formula: root mean squared angle ~ (eta lambda)^(1/2)
+    Problems: samples of 256 rows, 3..8 columns, batches of 8 with replacement, eta 0.1; x = 0.1, 0.025, 0.00625
+    Where: consequence of the norm's recursion
+    """
+    return 0.5, slope(i.x, i.angle)
+
+
+_false = chapter.variants
 FALSE = {
     "correction without 1 - x": _false.changed("hoffer.decay-correction", corrected=lambda i: False),
     "the correction is right in first order": _false("hoffer.decay-norms-alone", theory=lambda i: 2.0),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from olsbn.ledger import textbook
-from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, draw_problem, rounding
+from olsbn.ledger.base import PROBLEMS, Chapter, Comparison, Cube, Skip, draw_problem, rounding
 from olsbn.ledger.textbook import exact, many_digits, norm
 
 # What 100 digits leave of an identity, with room for the thousands of operations and their condition.
@@ -109,183 +109,177 @@ def _float_state(cube: Cube) -> SimpleNamespace:
 
 STATE = f"{PROBLEMS}; d <= 6; rotated at random; a over 2 decades; in 100 digits"
 
-CLAIMS = (
-    Claim(
-        id="hoffer.gradient-scaling",
-        source="hoffer",
-        where="notes, second equation",
-        kind="identity",
-        statement="The gradient at w is that at the direction of w, divided by the norm.",
-        formula="grad F(w) = grad F(w_hat)/rho",
-        problems=f"{PROBLEMS}; rotated at random; rho over 6 decades; the printed loss differentiated by complex steps",
-        instance=_float_state,
-        theory=lambda i: textbook.derivative(lambda w: textbook.loss(i.p, w, i.a), i.w) / i.scale**i.power,
-        measured=lambda i: textbook.derivative(lambda w: textbook.loss(i.p, w, i.a), i.scale * i.w),
-        allowed=lambda i: rounding(i.ops, i.slope / i.scale),
-    ),
-    Claim(
-        id="hoffer.linear-term",
-        source="hoffer",
-        where="notes, expansion of the norm",
-        kind="identity",
-        statement="The linear term of the norm's expansion vanishes: the gradient is orthogonal to w.",
-        formula="w_hat' grad F(w_hat) = 0  [relative to ||grad F||]",
-        problems=STATE,
-        instance=step,
-        theory=lambda i: 0.0,
-        measured=many_digits(lambda i: float(i.w_hat @ i.G / norm(i.G))),
-        allowed=lambda i: NOTHING,
-        corrects="The notes carry the term -eta rho^-1 w_hat' grad L(w_hat) through to the end as the leading one.",
-    ),
-    Claim(
-        id="hoffer.norm-exact",
-        source="hoffer",
-        where="notes, rho_{t+1}",
-        kind="identity",
-        statement="The norm after a step, exactly: rho^-4 belongs to the gradient at w_hat.",
-        formula="rho+ = rho sqrt(1 - 2 eta rho^-2 w_hat' grad F(w_hat) + eta^2 rho^-4 ||grad F(w_hat)||^2)  "
-        "[difference]",
-        problems=f"{STATE}; the step over 6 decades",
-        instance=step,
-        theory=lambda i: 0.0,
-        measured=difference(
-            lambda i: _new_norm(i, i.eta),
-            lambda i: (
-                i.rho
-                * np.sqrt(1 - 2 * i.eta / i.rho**2 * (i.w_hat @ i.G) + i.eta**2 / i.rho ** (2 * i.power) * (i.G @ i.G))
-            ),
+chapter = Chapter(STATE=STATE)
+
+
+@chapter.claim("hoffer.gradient-scaling", "identity", _float_state)
+def _(i: SimpleNamespace) -> Comparison:
+    """The gradient at w is that at the direction of w, divided by the norm.
+    Formula: grad F(w) = grad F(w_hat)/rho
+    Problems: {PROBLEMS}; rotated at random; rho over 6 decades; the printed loss differentiated by complex steps
+    Where: notes, second equation
+    """
+    return (
+        textbook.derivative(lambda w: textbook.loss(i.p, w, i.a), i.w) / i.scale**i.power,
+        textbook.derivative(lambda w: textbook.loss(i.p, w, i.a), i.scale * i.w),
+        rounding(i.ops, i.slope / i.scale),
+    )
+
+
+@chapter.claim("hoffer.linear-term", "identity", step)
+def _(i: SimpleNamespace) -> Comparison:
+    """The linear term of the norm's expansion vanishes: the gradient is orthogonal to w.
+    Formula: w_hat' grad F(w_hat) = 0  [relative to ||grad F||]
+    Problems: {STATE}
+    Where: notes, expansion of the norm
+    Corrects: The notes carry the term -eta rho^-1 w_hat' grad L(w_hat) through to the end as the leading one.
+    """
+    return 0.0, many_digits(lambda i: float(i.w_hat @ i.G / norm(i.G)))(i), NOTHING
+
+
+@chapter.claim("hoffer.norm-exact", "identity", step)
+def _(i: SimpleNamespace) -> Comparison:
+    """The norm after a step, exactly: rho^-4 belongs to the gradient at w_hat.
+    Formula: rho+ = rho sqrt(1 - 2 eta rho^-2 w_hat' grad F(w_hat) + eta^2 rho^-4 ||grad F(w_hat)||^2)  [difference]
+    Problems: {STATE}; the step over 6 decades
+    Where: notes, rho_{t+1}
+    """
+    return (
+        0.0,
+        (
+            difference(
+                lambda i: _new_norm(i, i.eta),
+                lambda i: (
+                    i.rho
+                    * np.sqrt(
+                        1 - 2 * i.eta / i.rho**2 * (i.w_hat @ i.G) + i.eta**2 / i.rho ** (2 * i.power) * (i.G @ i.G)
+                    )
+                ),
+            )(i)
         ),
-        allowed=lambda i: NOTHING,
-    ),
-    Claim(
-        id="hoffer.norm-first-order",
-        source="hoffer",
-        where="notes, expansion of the norm",
-        kind="order",
-        statement="The first-order form of the norm has an error of second order.",
-        formula="rho+ - (rho - eta rho^-1 w_hat' grad F(w_hat)) ~ eta^2",
-        problems=STATE,
-        instance=step,
-        theory=lambda i: 2.0,
-        measured=order(_new_norm, _linear_norm),
-    ),
-    Claim(
-        id="hoffer.norm-second-order",
-        source="hoffer",
-        where="notes, expansion of the norm",
-        kind="order",
-        statement="One term more and the error is of fourth order: the norm has no odd terms.",
-        formula="rho+ - (rho + eta^2 rho^-3 ||grad F(w_hat)||^2/2) ~ eta^4",
-        problems=STATE,
-        instance=step,
-        theory=lambda i: 4.0,
-        measured=order(_new_norm, lambda i, eta: i.rho + eta**2 / i.rho**3 * (i.G @ i.G) / 2),
-    ),
-    Claim(
-        id="hoffer.norm-with-constant",
-        source="hoffer",
-        where="notes, expansion of the norm",
-        kind="counterexample",
-        refutes="order",
-        statement="With the constant that frameworks add under BN's root the loss is not scale invariant: refuted is "
-        "that the expansion of the norm is right to first order there.",
-        formula="sigma^2 = w'Hw + c:  rho+ - (rho - eta rho^-1 w_hat' grad F(w_hat)) ~ eta^2  [false: eta^1]",
-        problems=f"{STATE}; the constant c is 1 % of w'Hw",
-        instance=step,
-        theory=lambda i: 2.0,
-        measured=order(
+        NOTHING,
+    )
+
+
+@chapter.claim("hoffer.norm-first-order", "order", step)
+def _(i: SimpleNamespace) -> Comparison:
+    """The first-order form of the norm has an error of second order.
+    Formula: rho+ - (rho - eta rho^-1 w_hat' grad F(w_hat)) ~ eta^2
+    Problems: {STATE}
+    Where: notes, expansion of the norm
+    """
+    return 2.0, order(_new_norm, _linear_norm)(i)
+
+
+@chapter.claim("hoffer.norm-second-order", "order", step)
+def _(i: SimpleNamespace) -> Comparison:
+    """One term more and the error is of fourth order: the norm has no odd terms.
+    Formula: rho+ - (rho + eta^2 rho^-3 ||grad F(w_hat)||^2/2) ~ eta^4
+    Problems: {STATE}
+    Where: notes, expansion of the norm
+    """
+    return 4.0, order(_new_norm, lambda i, eta: i.rho + eta**2 / i.rho**3 * (i.G @ i.G) / 2)(i)
+
+
+@chapter.claim("hoffer.norm-with-constant", "counterexample", step, refutes="order", n_random=6, n_search=0)
+def _(i: SimpleNamespace) -> Comparison:
+    """With the constant that frameworks add under BN's root the loss is not scale invariant: refuted is that the
+    expansion of the norm is right to first order there.
+    Formula: sigma^2 = w'Hw + c:  rho+ - (rho - eta rho^-1 w_hat' grad F(w_hat)) ~ eta^2  [false: eta^1]
+    Problems: {STATE}; the constant c is 1 % of w'Hw
+    Where: notes, expansion of the norm
+    Corrects: The expansion is stated for BN as used; it needs exact scale invariance.
+    """
+    return 2.0, (
+        order(
             lambda i, eta: norm(_stepped(i, eta, _constant(i))),
             lambda i, eta: i.rho - eta / i.rho * (i.w_hat @ textbook.gradient(i.p, i.w_hat, i.a, _constant(i))[0]),
+        )(i)
+    )
+
+
+@chapter.claim("hoffer.direction-exact", "identity", step)
+def _(i: SimpleNamespace) -> Comparison:
+    """The direction after a step, exactly.
+    Formula: w_hat+ = (w_hat - eta rho^-2 grad F(w_hat))/sqrt(1 + eta^2 rho^-4 ||grad F(w_hat)||^2)  [difference]
+    Problems: {STATE}; the step over 6 decades
+    Where: notes, w_hat_{t+1}
+    """
+    return (
+        0.0,
+        (
+            difference(
+                lambda i: _new_direction(i, i.eta),
+                lambda i: (
+                    (i.w_hat - i.eta / i.rho**i.power * i.G) / np.sqrt(1 + (i.eta / i.rho**i.power) ** 2 * (i.G @ i.G))
+                ),
+            )(i)
         ),
-        n_random=6,
-        n_search=0,
-        corrects="The expansion is stated for BN as used; it needs exact scale invariance.",
-    ),
-    Claim(
-        id="hoffer.direction-exact",
-        source="hoffer",
-        where="notes, w_hat_{t+1}",
-        kind="identity",
-        statement="The direction after a step, exactly.",
-        formula="w_hat+ = (w_hat - eta rho^-2 grad F(w_hat))/sqrt(1 + eta^2 rho^-4 ||grad F(w_hat)||^2)  [difference]",
-        problems=f"{STATE}; the step over 6 decades",
-        instance=step,
-        theory=lambda i: 0.0,
-        measured=difference(
-            lambda i: _new_direction(i, i.eta),
-            lambda i: (
-                (i.w_hat - i.eta / i.rho**i.power * i.G) / np.sqrt(1 + (i.eta / i.rho**i.power) ** 2 * (i.G @ i.G))
-            ),
-        ),
-        allowed=lambda i: NOTHING,
-    ),
-    Claim(
-        id="hoffer.direction",
-        source="hoffer",
-        where="notes, w_hat_{t+1}",
-        kind="order",
-        statement="The first-order step of the direction: rho^-2 with the gradient at w_hat, rho^-1 with that at w.",
-        formula="w_hat+ - (w_hat - eta rho^-2 (I - w_hat w_hat') grad F(w_hat)) ~ eta^2, and the same with "
-        "rho^-1 grad F(rho w_hat)",
-        problems=STATE,
-        instance=step,
-        theory=lambda i: 2.0,
-        measured=lambda i: [
-            order(_new_direction, lambda i, eta: _direction_step(i, eta, i.power, exact(1.0)))(i),
-            order(_new_direction, lambda i, eta: _direction_step(i, eta, i.power - 1, i.rho))(i),
-        ],
-    ),
-    Claim(
-        id="hoffer.direction-tangent",
-        source="hoffer",
-        where="notes, w_hat_{t+1}",
-        kind="order",
-        statement="That error points along w_hat; across it is of third order.",
-        formula="(I - w_hat w_hat')(w_hat+ - (w_hat - eta rho^-2 grad F(w_hat))) ~ eta^3",
-        problems=STATE,
-        instance=step,
-        theory=lambda i: 3.0,
-        measured=order(
+        NOTHING,
+    )
+
+
+@chapter.claim("hoffer.direction", "order", step)
+def _(i: SimpleNamespace) -> Comparison:
+    """The first-order step of the direction: rho^-2 with the gradient at w_hat, rho^-1 with that at w.
+    Formula: w_hat+ - (w_hat - eta rho^-2 (I - w_hat w_hat') grad F(w_hat)) ~ eta^2,
+    and the same with rho^-1 grad F(rho w_hat)
+    Problems: {STATE}
+    Where: notes, w_hat_{t+1}
+    """
+    return 2.0, [
+        order(_new_direction, lambda i, eta: _direction_step(i, eta, i.power, exact(1.0)))(i),
+        order(_new_direction, lambda i, eta: _direction_step(i, eta, i.power - 1, i.rho))(i),
+    ]
+
+
+@chapter.claim("hoffer.direction-tangent", "order", step)
+def _(i: SimpleNamespace) -> Comparison:
+    """That error points along w_hat; across it is of third order.
+    Formula: (I - w_hat w_hat')(w_hat+ - (w_hat - eta rho^-2 grad F(w_hat))) ~ eta^3
+    Problems: {STATE}
+    Where: notes, w_hat_{t+1}
+    """
+    return 3.0, (
+        order(
             lambda i, eta: _tangent(i, _new_direction(i, eta)),
             lambda i, eta: _tangent(i, _direction_step(i, eta, i.power, exact(1.0))),
-        ),
-    ),
-    Claim(
-        id="hoffer.direction-as-written",
-        source="hoffer",
-        where="notes, w_hat_{t+1}",
-        kind="counterexample",
-        refutes="order",
-        statement="The notes' step of the direction, rho^-2 with the gradient at rho w_hat, is wrong in first order: "
-        "refuted is that its error is O(eta^2).",
-        formula="w_hat+ - (w_hat - eta rho^-2 (I - w_hat w_hat') grad F(rho w_hat)) ~ eta^2  [false: eta^1]",
-        problems=STATE,
-        instance=step,
-        theory=lambda i: 2.0,
-        measured=order(_new_direction, lambda i, eta: _direction_step(i, eta, i.power, i.rho)),
-        n_random=6,
-        n_search=0,
-        corrects="w_hat_{t+1} = w_hat_t - eta rho_t^-2 (I - w_hat w_hat') grad L(w_hat_t rho_t) + O(eta^2)",
-    ),
-    Claim(
-        id="hoffer.effective-step",
-        source="hoffer",
-        where="notes, step size of the direction",
-        kind="identity",
-        statement="The effective learning rate is eta/||w||^2: it alone decides by which angle the direction turns.",
-        formula="tan(angle of w_hat+ and w_hat) = (eta/||w||^2) ||grad F(w_hat)||  [difference]",
-        problems=f"{STATE}; the step over 6 decades",
-        instance=step,
-        theory=lambda i: 0.0,
-        measured=difference(
-            lambda i: i.eta / i.rho**i.power * norm(i.G),
-            lambda i: norm(_tangent(i, _stepped(i, i.eta))) / (i.w_hat @ _stepped(i, i.eta)),
-        ),
-        allowed=lambda i: NOTHING,
-    ),
-)
+        )(i)
+    )
 
-_false = Variants(CLAIMS)
+
+@chapter.claim("hoffer.direction-as-written", "counterexample", step, refutes="order", n_random=6, n_search=0)
+def _(i: SimpleNamespace) -> Comparison:
+    """The notes' step of the direction, rho^-2 with the gradient at rho w_hat, is wrong in first order: refuted is
+    that its error is O(eta^2).
+    Formula: w_hat+ - (w_hat - eta rho^-2 (I - w_hat w_hat') grad F(rho w_hat)) ~ eta^2  [false: eta^1]
+    Problems: {STATE}
+    Where: notes, w_hat_{t+1}
+    Corrects: w_hat_{t+1} = w_hat_t - eta rho_t^-2 (I - w_hat w_hat') grad L(w_hat_t rho_t) + O(eta^2)
+    """
+    return 2.0, order(_new_direction, lambda i, eta: _direction_step(i, eta, i.power, i.rho))(i)
+
+
+@chapter.claim("hoffer.effective-step", "identity", step)
+def _(i: SimpleNamespace) -> Comparison:
+    """The effective learning rate is eta/||w||^2: it alone decides by which angle the direction turns.
+    Formula: tan(angle of w_hat+ and w_hat) = (eta/||w||^2) ||grad F(w_hat)||  [difference]
+    Problems: {STATE}; the step over 6 decades
+    Where: notes, step size of the direction
+    """
+    return (
+        0.0,
+        (
+            difference(
+                lambda i: i.eta / i.rho**i.power * norm(i.G),
+                lambda i: norm(_tangent(i, _stepped(i, i.eta))) / (i.w_hat @ _stepped(i, i.eta)),
+            )(i)
+        ),
+        NOTHING,
+    )
+
+
+_false = chapter.variants
 FALSE = {
     "the gradient does not depend on the norm": _false.changed("hoffer.gradient-scaling", power=lambda i: 0),
     "the gradient falls like rho^-2": _false.changed("hoffer.gradient-scaling", power=lambda i: 2),

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import integrate, special
 
 from olsbn._validate import FloatArray
-from olsbn.ledger.base import Claim, Cube, Variants, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, rounding
 from olsbn.ledger.runs import slope
 
 # The constant of L1: for a Gaussian variable E|z| = sigma sqrt(2/pi).
@@ -166,166 +166,128 @@ def _largest(cube: Cube, uniform: bool = False) -> SimpleNamespace:
     return SimpleNamespace(n=n, ratio=ratio, expected=largest_absolute(n))
 
 
-CLAIMS = (
-    Claim(
-        id="hoffer.l1-gaussian",
-        source="hoffer",
-        where="L1 batch norm",
-        kind="identity",
-        statement="For Gaussian inputs the L1 norm with its constant is the standard deviation, in every direction.",
-        formula="sqrt(pi/2) E|x'w| = sqrt(w'Hw)  [ratio, by quadrature]",
-        problems="Gaussian inputs, d in 1..12, any covariance and direction",
-        instance=_gaussian,
-        theory=lambda i: 1.0,
-        measured=_gaussian_l1,
-        allowed=lambda i: _QUADRATURE,
-    ),
-    Claim(
-        id="hoffer.l1-upper",
-        source="hoffer",
-        where="L1 batch norm",
-        kind="upper",
-        statement="For any inputs the L1 norm with its constant is at most sqrt(pi/2) = 1.2533 times the L2 norm.",
-        formula="sqrt(pi/2) mean|z| <= sqrt(pi/2) sigma",
-        problems="samples of 3..12 outputs, from two values to heavy tails",
-        instance=_any_sample,
-        theory=lambda z: L1 * l2_norm(z),
-        measured=l1_norm,
-        allowed=lambda z: rounding(4 * z.size, l1_norm(z)),
-    ),
-    Claim(
-        id="hoffer.l1-lower",
-        source="hoffer",
-        where="L1 batch norm",
-        kind="lower",
-        statement="And it is at least the variance over the largest output: small where single outputs stand out.",
-        formula="sqrt(pi/2) mean|z| >= sqrt(pi/2) sigma^2/max|z|",
-        problems="samples of 3..12 outputs, from two values to heavy tails",
-        instance=_any_sample,
-        theory=lambda z: L1 * l2_norm(z) ** 2 / np.abs(z).max(),
-        measured=l1_norm,
-        allowed=lambda z: rounding(4 * z.size, l1_norm(z)),
-    ),
-    Claim(
-        id="hoffer.l1-not-for-all",
-        source="hoffer",
-        where="L1 batch norm",
-        kind="counterexample",
-        refutes="identity",
-        statement="The constant belongs to Gaussian inputs: refuted is that it makes L1 equal to L2 for others.",
-        formula="sqrt(pi/2) E|x'w| = sigma for inputs of +1 and -1  [false]  [ratio]",
-        problems="all 2^d inputs of +1 and -1, d in 1..8, random directions",
-        instance=_signs,
-        theory=lambda i: 1.0,
-        measured=lambda i: l1_norm(i.z) / l2_norm(i.z),
-        allowed=lambda i: rounding(4 * i.z.size),
-        n_random=10,
-        n_search=0,
-    ),
-    Claim(
-        id="hoffer.l1-central-limit",
-        source="hoffer",
-        where="L1 batch norm",
-        kind="order",
-        statement="Sums of many independent inputs are nearly Gaussian: there the error falls with their number.",
-        formula="sqrt(pi/2) E|x'w|/sigma - 1 ~ d^-1  for uniform inputs",
-        problems="d = 8, 16, 32, 64 independent uniform inputs, weights from equal to 1/2..3/2; by quadrature",
-        instance=_uniform_sums,
-        theory=lambda i: -1.0,
-        measured=lambda i: slope(i.dims, i.ratio - 1),
-        n_random=4,
-        n_search=4,
-    ),
-    Claim(
-        id="hoffer.l1-spikes",
-        source="hoffer",
-        where="L1 batch norm",
-        kind="order",
-        statement="For sparse outputs the L1 norm is too small without limit: with the root of their share.",
-        formula="sqrt(pi/2) mean|z|/sigma ~ p^(1/2),  p the share of outputs that are not 0",
-        problems="4096 outputs, 4 to 256 of them +1 or -1",
-        instance=_spikes,
-        theory=lambda i: 0.5,
-        measured=lambda i: slope(i.share, i.ratio),
-        n_random=4,
-        n_search=0,
-    ),
-    Claim(
-        id="hoffer.l1-sample",
-        source="hoffer",
-        where="L1 batch norm",
-        kind="order",
-        statement="On a finite Gaussian sample L1 and L2 differ by its own fluctuations.",
-        formula="sqrt(pi/2) mean|z|/sigma - 1 ~ n^(-1/2)",
-        problems="samples of 100 to 6400 rows, 1..6 columns, 64 of each",
-        instance=_by_sample_size,
-        theory=lambda i: -0.5,
-        measured=lambda i: slope(i.sizes, i.distance),
-        n_random=3,
-        n_search=2,
-    ),
-    Claim(
-        id="hoffer.l1-dynamics",
-        source="hoffer",
-        where="L1 batch norm",
-        kind="order",
-        statement="So on Gaussian samples BNGD with the L1 norm runs beside BNGD, the closer the larger the sample.",
-        formula="||w_20 (L1) - w_20 (L2)|| ~ n^(-1/2)",
-        problems="samples of 100 to 6400 rows, 2..5 columns, median of 16; 20 steps, gradients through the norm",
-        instance=_trajectories,
-        theory=lambda i: -0.5,
-        measured=lambda i: slope(i.sizes, i.distance),
-        n_random=3,
-        n_search=0,
-    ),
-    Claim(
-        id="hoffer.linf-constant",
-        source="hoffer",
-        where="L-infinity batch norm",
-        kind="tight",
-        statement="For Gaussian inputs the L-infinity norm is the standard deviation times a constant that depends on "
-        "the size of the batch only.",
-        formula="mean of max|z|/sigma = int_0^oo 1 - erf(t/sqrt 2)^n dt  [to six standard errors]",
-        problems="2000 batches of 4..256 rows, 1..6 independent columns of different size, random directions",
-        instance=_largest,
-        theory=lambda i: i.expected,
-        measured=lambda i: i.ratio.mean(),
-        allowed=lambda i: 6 * i.ratio.std() / math.sqrt(i.ratio.size),
-        n_random=3,
-        n_search=3,
-    ),
-    Claim(
-        id="hoffer.linf-upper",
-        source="hoffer",
-        where="L-infinity batch norm",
-        kind="upper",
-        statement="That constant stays below sqrt(2 ln 2n), its limit for large batches.",
-        formula="int_0^oo 1 - erf(t/sqrt 2)^n dt <= sqrt(2 ln 2n)",
-        problems="n from 1 to 1e9, by quadrature",
-        instance=lambda cube: round(cube.log(1, 1e9)),
-        theory=lambda n: math.sqrt(2 * math.log(2 * n)),
-        measured=largest_absolute,
-        allowed=lambda n: _QUADRATURE,
-    ),
-    Claim(
-        id="hoffer.linf-not-for-all",
-        source="hoffer",
-        where="L-infinity batch norm",
-        kind="counterexample",
-        refutes="tight",
-        statement="For other inputs it is another constant: refuted is the Gaussian one for uniform inputs.",
-        formula="mean of max|z|/sigma = int_0^oo 1 - erf(t/sqrt 2)^n dt  [false for uniform inputs]",
-        problems="as hoffer.linf-constant, with uniform columns",
-        instance=lambda cube: _largest(cube, uniform=True),
-        theory=lambda i: i.expected,
-        measured=lambda i: i.ratio.mean(),
-        allowed=lambda i: 6 * i.ratio.std() / math.sqrt(i.ratio.size),
-        n_random=3,
-        n_search=0,
-    ),
-)
+chapter = Chapter()
 
-_false = Variants(CLAIMS)
+
+@chapter.claim("hoffer.l1-gaussian", "identity", _gaussian)
+def _(i: SimpleNamespace) -> Comparison:
+    """For Gaussian inputs the L1 norm with its constant is the standard deviation, in every direction.
+    Formula: sqrt(pi/2) E|x'w| = sqrt(w'Hw)  [ratio, by quadrature]
+    Problems: Gaussian inputs, d in 1..12, any covariance and direction
+    Where: L1 batch norm
+    """
+    return 1.0, _gaussian_l1(i), _QUADRATURE
+
+
+@chapter.claim("hoffer.l1-upper", "upper", _any_sample)
+def _(z: FloatArray) -> Comparison:
+    """For any inputs the L1 norm with its constant is at most sqrt(pi/2) = 1.2533 times the L2 norm.
+    Formula: sqrt(pi/2) mean|z| <= sqrt(pi/2) sigma
+    Problems: samples of 3..12 outputs, from two values to heavy tails
+    Where: L1 batch norm
+    """
+    return L1 * l2_norm(z), l1_norm(z), rounding(4 * z.size, l1_norm(z))
+
+
+@chapter.claim("hoffer.l1-lower", "lower", _any_sample)
+def _(z: FloatArray) -> Comparison:
+    """And it is at least the variance over the largest output: small where single outputs stand out.
+    Formula: sqrt(pi/2) mean|z| >= sqrt(pi/2) sigma^2/max|z|
+    Problems: samples of 3..12 outputs, from two values to heavy tails
+    Where: L1 batch norm
+    """
+    return L1 * l2_norm(z) ** 2 / np.abs(z).max(), l1_norm(z), rounding(4 * z.size, l1_norm(z))
+
+
+@chapter.claim("hoffer.l1-not-for-all", "counterexample", _signs, refutes="identity", n_random=10, n_search=0)
+def _(i: SimpleNamespace) -> Comparison:
+    """The constant belongs to Gaussian inputs: refuted is that it makes L1 equal to L2 for others.
+    Formula: sqrt(pi/2) E|x'w| = sigma for inputs of +1 and -1  [false]  [ratio]
+    Problems: all 2^d inputs of +1 and -1, d in 1..8, random directions
+    Where: L1 batch norm
+    """
+    return 1.0, l1_norm(i.z) / l2_norm(i.z), rounding(4 * i.z.size)
+
+
+@chapter.claim("hoffer.l1-central-limit", "order", _uniform_sums, n_random=4, n_search=4)
+def _(i: SimpleNamespace) -> Comparison:
+    """Sums of many independent inputs are nearly Gaussian: there the error falls with their number.
+    Formula: sqrt(pi/2) E|x'w|/sigma - 1 ~ d^-1  for uniform inputs
+    Problems: d = 8, 16, 32, 64 independent uniform inputs, weights from equal to 1/2..3/2; by quadrature
+    Where: L1 batch norm
+    """
+    return -1.0, slope(i.dims, i.ratio - 1)
+
+
+@chapter.claim("hoffer.l1-spikes", "order", _spikes, n_random=4, n_search=0)
+def _(i: SimpleNamespace) -> Comparison:
+    """For sparse outputs the L1 norm is too small without limit: with the root of their share.
+    Formula: sqrt(pi/2) mean|z|/sigma ~ p^(1/2),  p the share of outputs that are not 0
+    Problems: 4096 outputs, 4 to 256 of them +1 or -1
+    Where: L1 batch norm
+    """
+    return 0.5, slope(i.share, i.ratio)
+
+
+@chapter.claim("hoffer.l1-sample", "order", _by_sample_size, n_random=3, n_search=2)
+def _(i: SimpleNamespace) -> Comparison:
+    """On a finite Gaussian sample L1 and L2 differ by its own fluctuations.
+    Formula: sqrt(pi/2) mean|z|/sigma - 1 ~ n^(-1/2)
+    Problems: samples of 100 to 6400 rows, 1..6 columns, 64 of each
+    Where: L1 batch norm
+    """
+    return -0.5, slope(i.sizes, i.distance)
+
+
+@chapter.claim("hoffer.l1-dynamics", "order", _trajectories, n_random=3, n_search=0)
+def _(i: SimpleNamespace) -> Comparison:
+    """So on Gaussian samples BNGD with the L1 norm runs beside BNGD, the closer the larger the sample.
+    Formula: ||w_20 (L1) - w_20 (L2)|| ~ n^(-1/2)
+    Problems: samples of 100 to 6400 rows, 2..5 columns, median of 16; 20 steps, gradients through the norm
+    Where: L1 batch norm
+    """
+    return -0.5, slope(i.sizes, i.distance)
+
+
+@chapter.claim("hoffer.linf-constant", "tight", _largest, n_random=3, n_search=3)
+def _(i: SimpleNamespace) -> Comparison:
+    """For Gaussian inputs the L-infinity norm is the standard deviation times a constant that depends on the size of
+    the batch only.
+    Formula: mean of max|z|/sigma = int_0^oo 1 - erf(t/sqrt 2)^n dt  [to six standard errors]
+    Problems: 2000 batches of 4..256 rows, 1..6 independent columns of different size, random directions
+    Where: L-infinity batch norm
+    """
+    return i.expected, i.ratio.mean(), 6 * i.ratio.std() / math.sqrt(i.ratio.size)
+
+
+@chapter.claim("hoffer.linf-upper", "upper", lambda cube: round(cube.log(1, 1e9)))
+def _(n: int) -> Comparison:
+    """That constant stays below sqrt(2 ln 2n), its limit for large batches.
+    Formula: int_0^oo 1 - erf(t/sqrt 2)^n dt <= sqrt(2 ln 2n)
+    Problems: n from 1 to 1e9, by quadrature
+    Where: L-infinity batch norm
+    """
+    return math.sqrt(2 * math.log(2 * n)), largest_absolute(n), _QUADRATURE
+
+
+@chapter.claim(
+    "hoffer.linf-not-for-all",
+    "counterexample",
+    lambda cube: _largest(cube, uniform=True),
+    refutes="tight",
+    n_random=3,
+    n_search=0,
+)
+def _(i: SimpleNamespace) -> Comparison:
+    """For other inputs it is another constant: refuted is the Gaussian one for uniform inputs.
+    Formula: mean of max|z|/sigma = int_0^oo 1 - erf(t/sqrt 2)^n dt  [false for uniform inputs]
+    Problems: as hoffer.linf-constant, with uniform columns
+    Where: L-infinity batch norm
+    """
+    return i.expected, i.ratio.mean(), 6 * i.ratio.std() / math.sqrt(i.ratio.size)
+
+
+_false = chapter.variants
 FALSE = {
     "no constant": _false.changed("hoffer.l1-gaussian", constant=lambda i: 1.0),
     "the constant is pi/2": _false.changed("hoffer.l1-gaussian", constant=lambda i: L1**2),

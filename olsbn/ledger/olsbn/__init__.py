@@ -1,12 +1,15 @@
-"""What was found with this package and is stated by none of the other sources."""
+"""What was measured with this package; a claim that others had first says who, under ``Where:``."""
 
 from olsbn.ledger.base import gather
 from olsbn.ledger.olsbn import (
     auto_tuning,
+    batch_limit,
     decay,
     edge,
+    engine,
     heavy_ball,
     normalizers,
+    null_part,
     plateau,
     spectrum,
     trap,
@@ -14,4 +17,18 @@ from olsbn.ledger.olsbn import (
     witness,
 )
 
-CLAIMS, FALSE = gather(edge, spectrum, plateau, trap, windows, decay, auto_tuning, heavy_ball, normalizers, witness)
+CLAIMS, FALSE = gather(
+    edge,
+    spectrum,
+    plateau,
+    trap,
+    windows,
+    decay,
+    auto_tuning,
+    heavy_ball,
+    normalizers,
+    null_part,
+    batch_limit,
+    witness,
+    engine,
+)

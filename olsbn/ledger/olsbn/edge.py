@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from olsbn._validate import FloatArray
-from olsbn.ledger.base import Claim, Cube, Skip, Variants, draw_problem, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, Skip, draw_problem, rounding
 from olsbn.ledger.cai.convergence import ANYWHERE, anywhere, not_converged
 from olsbn.ledger.runs import started
 from olsbn.runs import run_bngd
@@ -51,63 +51,53 @@ def _goal(i: SimpleNamespace) -> float:
     return i.root * float(np.sign(i.run.eps_eff.values[-1] * i.run.a.values[-1]))
 
 
-CLAIMS = (
-    Claim(
-        id="olsbn.converges-to-two",
-        source="olsbn",
-        kind="identity",
-        statement="It still converges for 1 < eps_a < 2: not stated by [Cai], covered by Arora, Li, Lyu (ICLR 2019).",
-        formula="excess <= 1e-10 is reached  [cells of 18 where it is not]",
-        problems=f"{ANYWHERE}, 3 eps_a in [1, 1.999], most of them near 2; at most 2^23 steps",
-        instance=lambda cube: anywhere(cube, _below_two),
-        theory=lambda i: 0.0,
-        measured=not_converged,
-        n_random=12,
-        n_search=12,
-    ),
-    Claim(
-        id="olsbn.at-two",
-        source="olsbn",
-        kind="tight",
-        statement="At eps_a = 2 the scale neither converges nor diverges: it ends up alternating about its optimum.",
-        formula="(a_{k+1} - a*)/(a_k - a*) -> -1,  a* = sign(beta) sqrt E",
-        problems="as before with cond in 1.5..20, eps from eps_1/10 to 10 eps_2, 60000 steps",
-        instance=_at_two,
-        theory=lambda i: -1.0,
-        measured=lambda i: (i.run.a.values[1:] - _goal(i)) / (i.run.a.values[:-1] - _goal(i)),
-        # a - a* cancels: a has a few roundings of its own size
-        allowed=lambda i: rounding(16, i.root / np.abs(i.run.a.values - _goal(i)).min() + 1),
-        n_search=20,
-    ),
-    Claim(
-        id="olsbn.beyond-two-diverges",
-        source="olsbn",
-        kind="identity",
-        statement="Above eps_a = 2 every run diverges, from 1e-3 above it on.",
-        formula="status diverged  [1 where it is another]",
-        problems="as olsbn.beyond-two",
-        instance=_beyond_two,
-        theory=lambda i: 0.0,
-        measured=lambda i: float(i.status != "diverged"),
-        n_search=40,
-    ),
-    Claim(
-        id="olsbn.beyond-two",
-        source="olsbn",
-        kind="tight",
-        statement="Above eps_a = 2 BNGD diverges: |a| grows like |1 - eps_a|^k. So 2 is the edge.",
-        formula="a_{k+1}/a_k -> 1 - eps_a",
-        problems="as before with cond in 1.5..30, eps over 6 decades, eps_a from 2.001 to 6, until the excess is 1e30",
-        instance=_beyond_two,
-        theory=lambda i: 1 - i.eps_a,
-        measured=lambda i: i.a[-1] / i.a[-2],
-        # a+ = (1 - eps_a) a + eps_a c sqrt E with |c| <= 1: so near is the ratio to its limit
-        allowed=lambda i: i.eps_a * i.root / abs(i.a[-2]) + rounding(8, i.eps_a),
-    ),
-)
+chapter = Chapter(ANYWHERE=ANYWHERE)
 
 
-_false = Variants(CLAIMS)
+@chapter.claim("olsbn.converges-to-two", "identity", lambda cube: anywhere(cube, _below_two), n_random=12, n_search=12)
+def _(i: SimpleNamespace) -> Comparison:
+    """It still converges for 1 < eps_a < 2, which [Cai] do not state.
+    Formula: excess <= 1e-10 is reached  [cells of 18 where it is not]
+    Problems: {ANYWHERE}, 3 eps_a in [1, 1.999], most of them near 2; at most 2^23 steps
+    Where: covered by Theorem 3.1 of Arora, Li, Lyu, ICLR 2019
+    """
+    return 0.0, not_converged(i)
+
+
+@chapter.claim("olsbn.at-two", "tight", _at_two, n_search=20)
+def _(i: SimpleNamespace) -> Comparison:
+    """At eps_a = 2 the scale neither converges nor diverges: it ends up alternating about its optimum.
+    Formula: (a_{k+1} - a*)/(a_k - a*) -> -1,  a* = sign(beta) sqrt E
+    Problems: {PROBLEMS}, cond <= 20; a_0 over 2 decades, eps from eps_1/10 to 10 eps_2, 60000 steps
+    """
+    # a - a* cancels: a has a few roundings of its own size
+    return (
+        -1.0,
+        (i.run.a.values[1:] - _goal(i)) / (i.run.a.values[:-1] - _goal(i)),
+        rounding(16, i.root / np.abs(i.run.a.values - _goal(i)).min() + 1),
+    )
+
+
+@chapter.claim("olsbn.beyond-two-diverges", "identity", _beyond_two, n_search=40)
+def _(i: SimpleNamespace) -> Comparison:
+    """Above eps_a = 2 every run diverges, from 1e-3 above it on.
+    Formula: status diverged  [1 where it is another]
+    Problems: as olsbn.beyond-two
+    """
+    return 0.0, float(i.status != "diverged")
+
+
+@chapter.claim("olsbn.beyond-two", "tight", _beyond_two)
+def _(i: SimpleNamespace) -> Comparison:
+    """Above eps_a = 2 BNGD diverges: |a| grows like |1 - eps_a|^k. So 2 is the edge.
+    Formula: a_{k+1}/a_k -> 1 - eps_a
+    Problems: {PROBLEMS}, cond <= 30; eps over 6 decades, eps_a from 2.001 to 6, until the excess is 1e30
+    """
+    # a+ = (1 - eps_a) a + eps_a c sqrt E with |c| <= 1: so near is the ratio to its limit
+    return 1 - i.eps_a, i.a[-1] / i.a[-2], i.eps_a * i.root / abs(i.a[-2]) + rounding(8, i.eps_a)
+
+
+_false = chapter.variants
 FALSE = {
     "the edge of eps_a is at 2.002": _false(
         "olsbn.converges-to-two", instance=lambda cube: anywhere(cube, lambda x: 2.002 - 1e-3**x)

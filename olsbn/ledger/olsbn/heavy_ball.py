@@ -16,8 +16,10 @@ import numpy as np
 from olsbn._validate import FloatArray
 from olsbn.ledger import textbook
 from olsbn.ledger.arora.invariance import momentum_runs
-from olsbn.ledger.base import PROBLEMS, Claim, Cube, Variants, draw_problem, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, draw_problem, rounding
+from olsbn.ledger.runs import started
 from olsbn.problems import OLSProblem
+from olsbn.runs import run
 
 
 def factors(mu: Any, m: float) -> Any:
@@ -84,107 +86,82 @@ def _edges(cube: Cube) -> SimpleNamespace:
     """Heavy-ball runs from close to a minimiser, a little below the edge and a little above, for the top mode."""
     problem = draw_problem(cube, dim=(2, 8), cond=(1.5, 100))
     m, nearness = cube.uniform(0, 0.95), cube.log(3e-3, 0.3)
-    return SimpleNamespace(problem=problem, m=m, sides=np.array([1 - nearness, 1 + nearness]), edge=2 * (1 + m))
+    sides = np.array([1 - nearness, 1 + nearness])
+    return SimpleNamespace(problem=problem, m=m, nearness=nearness, sides=sides, edge=2 * (1 + m))
 
 
 def _grows(i: SimpleNamespace) -> list[float]:
-    """Return, for GD, BNGD and the scale, below and above the edge, whether the top mode grows."""
-    problem, m = i.problem, i.m
-    star, vectors = np.linalg.eigh(
-        np.sqrt(np.outer(problem.eigvals, problem.eigvals))
-        * (np.eye(problem.dim) - np.outer(h := np.sqrt(problem.eigvals) * problem.u, h) / problem.explained_var)
-    )
-    top = vectors[:, -1] / np.sqrt(problem.eigvals)
-    p = textbook.Dense(
-        np.diag(problem.eigvals), problem.eigvals * problem.u, problem.u, problem.w0, problem.explained_var
+    """Return, for GD, BNGD and the scale, below and above the edge, whether the top mode grows, by the engine."""
+    problem, m, root = i.problem, i.m, math.sqrt(i.problem.explained_var)
+    h = np.sqrt(problem.eigvals) * problem.u / root
+    half = np.sqrt(problem.eigvals)
+    star, vectors = np.linalg.eigh(np.outer(half, half) * (np.eye(problem.dim) - np.outer(h, h)))
+    top = vectors[:, -1] / half
+    top *= 1e-10 * np.linalg.norm(problem.u) / np.linalg.norm(top)
+    # near -1 a factor leaves by 2 (1 + m)/(1 - m) times what mu is off by: long enough for e^8, either way
+    n_steps = math.ceil(8 * (1 - m) / (2 * (1 + m) * i.nearness) + 8 / (1 - m))
+    starts = (
+        ("gd", problem.u + 1e-9 * np.eye(problem.dim)[-1], root, {"eps": 1 / problem.eigvals[-1]}),
+        ("bngd", problem.u + top, root, {"eps": 1 / star[-1]}),
+        ("bngd", problem.u, root * (1 + 1e-9), {"eps_a": 1.0, "eps": 1e-3 / star[-1]}),
     )
     found = []
     for side in i.sides:
-        mu = i.edge * side
-        # near -1 a factor leaves by 2 (1 + m)/(1 - m) times what mu is off by: long enough for e^8, either way
-        n_steps = math.ceil(8 * (1 - m) / (i.edge * abs(side - 1)) + 8 / (1 - m))
-        eps = mu / problem.eigvals[-1]
-        w, v = problem.u + 1e-9 * np.eye(problem.dim)[-1], 0 * problem.u
-        for _ in range(n_steps):
-            v = m * v + problem.eigvals * (w - problem.u)
-            w = w - eps * v
-        found.append(abs(w[-1] - problem.u[-1]) > 1e-9)
-        eps = mu / star[-1]
-        size = 1e-10 * np.linalg.norm(problem.u) / np.linalg.norm(top)
-        w, v, a, v_a = problem.u + size * top, 0 * problem.u, math.sqrt(p.E), 0.0
-        for _ in range(n_steps):
-            w_next, a_next = textbook.bngd_step(p, w, a, eps, 1.0)
-            v, v_a = m * v + (w - w_next) / eps, m * v_a + (a - a_next)
-            w, a = w - eps * v, a - v_a
-        found.append(abs(float((w - problem.u) @ (problem.eigvals * top))) > size)
-        a, v_a = 1 + 1e-9, 0.0
-        for _ in range(n_steps):
-            v_a = m * v_a + (a - 1)
-            a = a - mu * v_a
-        found.append(abs(a - 1) > 1e-9)
-    return [float(x) for x in found]
+        for method, w0, a0, rates in starts:
+            name = "eps_a" if "eps_a" in rates else "eps"
+            own = rates | {name: rates[name] * i.edge * side}
+            ran = run(started(problem, w0, a0), method, n_steps=n_steps, record=[0, n_steps], momentum=m, **own)
+            found.append(float(not ran.excess.values[-1] <= ran.excess.values[0]))  # NaN where it diverged
+    return found
 
 
-CLAIMS = (
-    Claim(
-        id="olsbn.heavy-ball",
-        source="olsbn",
-        kind="identity",
-        statement="At a minimiser BNGD with momentum m has, for each eigenvalue mu of plain BNGD's step, two factors.",
-        formula="z^2 - (1 + m - mu) z + m = 0,  mu in {0, eps_hat lambda*_i, eps_a}  [distance of z from the spectrum]",
-        problems=f"{PROBLEMS}, d <= 8, cond <= 100; Jacobian by complex differentiation, m in 0..0.99, eps_hat over 3 "
-        "decades, eps_a in 0..4",
-        instance=_linearised,
-        theory=lambda i: 0.0,
-        measured=lambda i: _distances(i.jacobian, factors(_mu(i), i.m)),
-        allowed=lambda i: _error(i, i.jacobian),
-        n_search=40,
-    ),
-    Claim(
-        id="olsbn.heavy-ball-gd",
-        source="olsbn",
-        kind="identity",
-        statement="So has GD with momentum, for each eps lambda_i.",
-        formula="z^2 - (1 + m - mu) z + m = 0,  mu = eps lambda_i  [distance of z from the spectrum]",
-        problems="as olsbn.heavy-ball",
-        instance=_linearised,
-        theory=lambda i: 0.0,
-        measured=lambda i: _distances(i.gd_jacobian, factors(i.eps_hat * i.problem.eigvals, i.m)),
-        allowed=lambda i: _error(i, i.gd_jacobian),
-        n_search=40,
-    ),
-    Claim(
-        id="olsbn.heavy-ball-edge",
-        source="olsbn",
-        kind="identity",
-        statement="With momentum the edge of stability is at 2 (1 + m): for GD, for BNGD and for the scale.",
-        formula="the top mode decays at mu = 2 (1 + m)(1 - x), grows at 2 (1 + m)(1 + x);  mu = eps lambda_max, "
-        "eps_hat lambda*_max, eps_a",
-        problems=f"{PROBLEMS}, d <= 8, cond <= 100; runs from close to a minimiser, m in 0..0.95, x over 2 decades",
-        instance=_edges,
-        theory=lambda i: [0.0, 0.0, 0.0, 1.0, 1.0, 1.0],
-        measured=_grows,
-        n_random=15,
-        n_search=20,
-    ),
-    Claim(
-        id="olsbn.nesterov-norm",
-        source="olsbn",
-        kind="lower",
-        statement="With Nesterov's momentum too the norm never decreases, as [Arora] say of momentum: w'v is minus a "
-        "sum of squares of the velocities and products of neighbours that is positive definite for every m.",
-        formula="||w_{k+1}|| >= ||w_k||:  w'v = -eps sum_j m^{k-j} ((1 + m) ||v_j||^2 - m v_{j-1}'v_j) <= 0",
-        problems=f"{PROBLEMS}, d <= 8; least squares with BN, 11 eps over 10 decades, m in 0..0.99, 60 steps",
-        instance=lambda cube: momentum_runs(cube, nesterov=True),
-        theory=lambda i: i.run.norm2[:-1],
-        measured=lambda i: i.run.norm2[1:],
-        allowed=lambda i: i.error,
-        n_random=15,
-        n_search=30,
-    ),
+chapter = Chapter()
+
+
+@chapter.claim("olsbn.heavy-ball", "identity", _linearised, n_search=40)
+def _(i: SimpleNamespace) -> Comparison:
+    """At a minimiser BNGD with momentum m has, for each eigenvalue mu of plain BNGD's step, two factors.
+    Formula: z^2 - (1 + m - mu) z + m = 0,  mu in {0, eps_hat lambda*_i, eps_a}  [distance of z from the spectrum]
+    Problems: {PROBLEMS}, d <= 8, cond <= 100; Jacobian by complex differentiation, m in 0..0.99, eps_hat over 3
+    decades, eps_a in 0..4
+    """
+    return 0.0, _distances(i.jacobian, factors(_mu(i), i.m)), _error(i, i.jacobian)
+
+
+@chapter.claim("olsbn.heavy-ball-gd", "identity", _linearised, n_search=40)
+def _(i: SimpleNamespace) -> Comparison:
+    """So has GD with momentum, for each eps lambda_i.
+    Formula: z^2 - (1 + m - mu) z + m = 0,  mu = eps lambda_i  [distance of z from the spectrum]
+    Problems: as olsbn.heavy-ball
+    Where: known before: Polyak, 1964
+    """
+    return 0.0, _distances(i.gd_jacobian, factors(i.eps_hat * i.problem.eigvals, i.m)), _error(i, i.gd_jacobian)
+
+
+@chapter.claim("olsbn.heavy-ball-edge", "identity", _edges, n_random=15, n_search=20)
+def _(i: SimpleNamespace) -> Comparison:
+    """With momentum the edge of stability is at 2 (1 + m): for GD, for BNGD and for the scale.
+    Formula: the top mode decays at mu = 2 (1 + m)(1 - x), grows at 2 (1 + m)(1 + x);
+    mu = eps lambda_max, eps_hat lambda*_max, eps_a
+    Problems: {PROBLEMS}, d <= 8, cond <= 100; runs from close to a minimiser, m in 0..0.95, x over 2 decades
+    Where: for GD known before: Polyak, 1964; Cohen et al., ICLR 2021
+    """
+    return [0.0, 0.0, 0.0, 1.0, 1.0, 1.0], _grows(i)
+
+
+@chapter.claim(
+    "olsbn.nesterov-norm", "lower", lambda cube: momentum_runs(cube, nesterov=True), n_random=15, n_search=30
 )
+def _(i: SimpleNamespace) -> Comparison:
+    """With Nesterov's momentum too the norm never decreases, as [Arora] say of momentum: w'v is minus a sum of squares
+    of the velocities and products of neighbours that is positive definite for every m.
+    Formula: ||w_{k+1}|| >= ||w_k||:  w'v = -eps sum_j m^{k-j} ((1 + m) ||v_j||^2 - m v_{j-1}'v_j) <= 0
+    Problems: {PROBLEMS}, d <= 8; least squares with BN, 11 eps over 10 decades, m in 0..0.99, 60 steps
+    """
+    return i.run.norm2[:-1], i.run.norm2[1:], i.error
 
-_false = Variants(CLAIMS)
+
+_false = chapter.variants
 FALSE = {
     "momentum has Nesterov's factors": _false(
         "olsbn.heavy-ball",

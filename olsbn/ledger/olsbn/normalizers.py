@@ -17,7 +17,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.ledger import textbook
-from olsbn.ledger.base import PROBLEMS, Claim, Cube, Variants, draw_problem, rounding
+from olsbn.ledger.base import PROBLEMS, Chapter, Comparison, Cube, draw_problem, rounding
 
 
 def step(p: textbook.Dense, N: FloatArray, w: Any, a: Any, eps: float, eps_a: float) -> tuple[Any, Any]:
@@ -116,63 +116,51 @@ _MINIMISERS = (
     "over 4 decades, eps_a over 3"
 )
 
-CLAIMS = (
-    Claim(
-        id="olsbn.normalizer-rate",
-        source="olsbn",
-        kind="identity",
-        statement="One formula gives the contraction near a minimiser for every normalizer nu^2 = w'Nw: a change of "
-        "eps_hat H of rank two.",
-        formula="1 - eigenvalues of H^(1/2) [eps_hat (I - ut' - tu' + ||t||^2 uu') + eps_a uu'/(u'Nu)] H^(1/2),  "
-        "t = Nu/(u'Nu)  [distance from the spectrum]",
-        problems=f"{_MINIMISERS}; N = H, H + delta I, I, or any",
-        instance=_drawn,
-        theory=lambda i: 0.0,
-        measured=lambda i: _distances(i, 1 - _contractions(i)),
-        allowed=lambda i: i.error,
-    ),
-    Claim(
-        id="olsbn.weight-normalization-is-gd",
-        source="olsbn",
-        kind="identity",
-        statement="Weight normalization with eps_a = eps_hat contracts as plain GD at that rate: it has no H*.",
-        formula="N = I, eps_a = eps_hat:  eigenvalues 1 - eps_hat lambda_i  [distance from the spectrum]",
-        problems=_MINIMISERS,
-        instance=lambda cube: _drawn(cube, "I", like_gd=True),
-        theory=lambda i: 0.0,
-        measured=lambda i: _distances(i, 1 - i.eps_hat * i.problem.eigvals),
-        allowed=lambda i: i.error,
-    ),
-    Claim(
-        id="olsbn.weight-normalization-edge",
-        source="olsbn",
-        kind="lower",
-        statement="Weight normalization is unstable for eps_a above 2/(u'Hu/u'u), at every eps_hat: the edge is set by "
-        "the data.",
-        formula="N = I, eps_a > 2 u'u/(u'Hu):  max |1 - nu_i| > 1",
-        problems=f"{_MINIMISERS}; eps_a above that by a factor of up to 10",
-        instance=_beyond,
-        theory=lambda i: 1.0,
-        measured=lambda i: i.radius,
-        allowed=lambda i: rounding(20 * i.problem.dim, i.radius),
-    ),
-    Claim(
-        id="olsbn.weight-normalization-two",
-        source="olsbn",
-        kind="counterexample",
-        refutes="upper",
-        statement="BN's edge, eps_a = 2 for any data, is not that of weight normalization.",
-        formula="N = I, eps_a < 2, eps_hat small:  max |1 - nu_i| <= 1  [false]",
-        problems=f"{_MINIMISERS}; eps_a in 1..2, u'Hu/u'u in 2..100",
-        instance=_below_two,
-        theory=lambda i: 1.0,
-        measured=_radius,
-        n_random=10,
-        n_search=10,
-    ),
-)
+chapter = Chapter(_MINIMISERS=_MINIMISERS)
 
-_false = Variants(CLAIMS)
+
+@chapter.claim("olsbn.normalizer-rate", "identity", _drawn)
+def _(i: SimpleNamespace) -> Comparison:
+    """One formula gives the contraction near a minimiser for every normalizer nu^2 = w'Nw: a change of eps_hat H of
+    rank two.
+    Formula: 1 - eigenvalues of H^(1/2) [eps_hat (I - ut' - tu' + ||t||^2 uu') + eps_a uu'/(u'Nu)] H^(1/2),
+    t = Nu/(u'Nu)  [distance from the spectrum]
+    Problems: {_MINIMISERS}; N = H, H + delta I, I, or any
+    """
+    return 0.0, _distances(i, 1 - _contractions(i)), i.error
+
+
+@chapter.claim("olsbn.weight-normalization-is-gd", "identity", lambda cube: _drawn(cube, "I", like_gd=True))
+def _(i: SimpleNamespace) -> Comparison:
+    """Weight normalization with eps_a = eps_hat contracts as plain GD at that rate: it has no H*.
+    Formula: N = I, eps_a = eps_hat:  eigenvalues 1 - eps_hat lambda_i  [distance from the spectrum]
+    Problems: {_MINIMISERS}
+    Where: on weight normalization and least squares: Wu, Dobriban et al., NeurIPS 2020
+    """
+    return 0.0, _distances(i, 1 - i.eps_hat * i.problem.eigvals), i.error
+
+
+@chapter.claim("olsbn.weight-normalization-edge", "lower", _beyond)
+def _(i: SimpleNamespace) -> Comparison:
+    """Weight normalization is unstable for eps_a above 2/(u'Hu/u'u), at every eps_hat: the edge is set by the data.
+    Formula: N = I, eps_a > 2 u'u/(u'Hu):  max |1 - nu_i| > 1
+    Problems: {_MINIMISERS}; eps_a above that by a factor of up to 10
+    """
+    return 1.0, i.radius, rounding(20 * i.problem.dim, i.radius)
+
+
+@chapter.claim(
+    "olsbn.weight-normalization-two", "counterexample", _below_two, refutes="upper", n_random=10, n_search=10
+)
+def _(i: SimpleNamespace) -> Comparison:
+    """BN's edge, eps_a = 2 for any data, is not that of weight normalization.
+    Formula: N = I, eps_a < 2, eps_hat small:  max |1 - nu_i| <= 1  [false]
+    Problems: {_MINIMISERS}; eps_a in 1..2, u'Hu/u'u in 2..100
+    """
+    return 1.0, _radius(i)
+
+
+_false = chapter.variants
 FALSE = {
     "the normalizer's part of rank one alone": _false.changed("olsbn.normalizer-rate", t2=lambda i: 0.0),
     "every normalizer has H*": _false(

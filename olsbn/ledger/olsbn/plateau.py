@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
 
-from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, Skip, draw_problem, rounding
 from olsbn.ledger.cai.regimes import SMALL_PROBLEMS, halving_order, large, large_law, small, small_law, wide_plateau
-from olsbn.ledger.runs import across_the_plateau, settled_eps_eff, slope
+from olsbn.ledger.runs import across_the_plateau, settled_eps_eff, slope, started
 from olsbn.problems import ProblemFamily
+from olsbn.runs import run
 from olsbn.sweeps.running import sweep
 from olsbn.theory import effective_rate_regimes, spectral_report
 
@@ -51,6 +53,25 @@ def _distances(cube: Cube) -> SimpleNamespace:
     return SimpleNamespace(conds=conds, distance=distance)
 
 
+def _jumps(cube: Cube, around: float = 2.0) -> SimpleNamespace:
+    """How far below the edge runs end that begin as far above it as `starts`, with the top mode alone."""
+    problem = draw_problem(cube, dim=(2, 8), cond=(1.5, 30))
+    root = math.sqrt(problem.explained_var)
+    half = np.sqrt(problem.eigvals)
+    star, vectors = np.linalg.eigh(
+        np.outer(half, half) * (np.eye(problem.dim) - np.outer(*[half * problem.u / root] * 2))
+    )
+    top = vectors[:, -1] / half
+    top *= 1e-6 * np.linalg.norm(problem.u) / np.linalg.norm(top)
+    i = SimpleNamespace(starts=np.array([1e-3, 5e-4]), ends=[])
+    for delta in i.starts:
+        n_steps = int(60 / delta)
+        problem = started(problem, problem.u + delta * top, root)
+        ran = run(problem, eps=(2 + delta) / star[-1], n_steps=n_steps, record=[0, n_steps])
+        i.ends.append(around - float(ran.eps_eff.values[-1]) * star[-1])
+    return i
+
+
 def _stable(cube: Cube) -> SimpleNamespace:
     """Effective rates where BNGD has ended: every cell whose excess has fallen below 1e-100, whatever its rate."""
     problem, eps, eps_a = across_the_plateau(cube, 8, 4)
@@ -61,94 +82,81 @@ def _stable(cube: Cube) -> SimpleNamespace:
     return SimpleNamespace(ceiling=2 / spectral_report(problem).eig_star_max, eps_eff=ds.eps_eff.values[ended])
 
 
-CLAIMS = (
-    Claim(
-        id="olsbn.eps-eff-small-order",
-        source="olsbn",
-        kind="order",
-        statement="The small-eps law is approached linearly in eps.",
-        formula="1 - eps_hat/(eps ||u||^2/||w_0||^2) ~ eps^1",
-        problems=SMALL_PROBLEMS,
-        instance=lambda cube: small(cube, linear=True),
-        theory=lambda i: 1.0,
-        measured=halving_order(small_law),
-        n_random=6,
-        n_search=6,
-    ),
-    Claim(
-        id="olsbn.eps-eff-large-order",
-        source="olsbn",
-        kind="order",
-        statement="The large-eps law is approached linearly in 1/eps.",
-        formula="1 - eps_hat/(||u||^2/(eps C^2)) ~ eps^-1",
-        problems=SMALL_PROBLEMS,
-        instance=lambda cube: large(cube, linear=True),
-        theory=lambda i: 1.0,
-        measured=halving_order(large_law),
-        n_random=6,
-        n_search=6,
-    ),
-    Claim(
-        id="olsbn.self-tuning-upper",
-        source="olsbn",
-        kind="upper",
-        statement="The effective rate settles nowhere above the edge of stability.",
-        formula="eps_hat <= 2/lambda*_d",
-        problems=f"{PROBLEMS}, cond <= 100; 8 eps from eps_1/5 to 5 eps_2, 4 eps_a in 0.05..1.95, 20000 steps; every "
-        "cell whose excess is below 1e-100 then",
-        instance=_stable,
-        theory=lambda i: i.ceiling,
-        measured=lambda i: i.eps_eff,
-        # the norm of w, a sum of at most 12 squares, and the root lambda*_d, good to a few ulp
-        allowed=lambda i: rounding(40, i.ceiling),
-        n_random=12,
-        n_search=20,
-    ),
-    Claim(
-        id="olsbn.self-tuning-lower",
-        source="olsbn",
-        kind="lower",
-        statement="On the plateau it settles below that edge and above half of it, where the top mode oscillates "
-        "(observed; less for single eps, small cond, and spectra that crowd near the top).",
-        formula="median of eps_hat over 3 eps_1 <= eps <= eps_2/3 >= 1/lambda*_d",
-        problems="log-spaced and power-law spectra, d in 100..200, cond in 30..300, u and w_0 uniform; 15 eps",
-        instance=_on_plateau,
-        theory=lambda i: i.regimes.plateau / 2,
-        measured=lambda i: np.median(i.eps_eff),
-        n_random=12,
-        n_search=40,
-    ),
-    Claim(
-        id="olsbn.self-tuning-distance",
-        source="olsbn",
-        kind="upper",
-        statement="For most problems it settles as close to the edge as 1/cond (observed).",
-        formula="median over problems of cond (1 - median of eps_hat lambda*_d/2) <= 1",
-        problems="9 problems as those of olsbn.self-tuning-lower",
-        instance=_typical,
-        theory=lambda i: 1.0,
-        measured=lambda i: np.median(i.distance),
-        n_random=8,
-        n_search=8,
-    ),
-    Claim(
-        id="olsbn.self-tuning-order",
-        source="olsbn",
-        kind="order",
-        statement="The worse the condition, the closer to the edge: where few eigenvalues are near the largest, the "
-        "distance falls like 1/cond (observed).",
-        formula="median of 1 - eps_hat lambda*_d/2 ~ cond^-1",
-        problems="log-spaced and power-law spectra, d = 100, cond = 20, 80, 320, 12 trials, 8 eps on the plateau each",
-        instance=_distances,
-        theory=lambda i: -1.0,
-        measured=lambda i: slope(i.conds, i.distance),
-        n_random=6,
-        n_search=0,
-    ),
-)
+chapter = Chapter(SMALL_PROBLEMS=SMALL_PROBLEMS)
 
 
-_false = Variants(CLAIMS)
+@chapter.claim("olsbn.eps-eff-small-order", "order", lambda cube: small(cube, linear=True), n_random=6, n_search=6)
+def _(i: SimpleNamespace) -> Comparison:
+    """The small-eps law is approached linearly in eps.
+    Formula: 1 - eps_hat/(eps ||u||^2/||w_0||^2) ~ eps^1
+    Problems: {SMALL_PROBLEMS}
+    """
+    return 1.0, halving_order(small_law)(i)
+
+
+@chapter.claim("olsbn.eps-eff-large-order", "order", lambda cube: large(cube, linear=True), n_random=6, n_search=6)
+def _(i: SimpleNamespace) -> Comparison:
+    """The large-eps law is approached linearly in 1/eps.
+    Formula: 1 - eps_hat/(||u||^2/(eps C^2)) ~ eps^-1
+    Problems: {SMALL_PROBLEMS}
+    """
+    return 1.0, halving_order(large_law)(i)
+
+
+@chapter.claim("olsbn.edge-jump", "order", _jumps, n_random=6, n_search=8)
+def _(i: SimpleNamespace) -> Comparison:
+    """An instability of the top mode alone ends as far below the edge of stability as it began above it, to second
+    order: the norm of w grows by what the oscillation is worth.
+    Formula: eps_hat lambda*_d from 2 + delta to 2 - delta + O(delta^2)  [order of what is missing]
+    Problems: {PROBLEMS}, d <= 8, cond <= 30; starts at u with 1e-6 delta of the top mode, delta = 1e-3 and its half
+    Where: for gradient descent: the self-stabilization of Damian, Nichani, Lee, ICLR 2023
+    """
+    missing = i.starts - np.array(i.ends)
+    return 2.0, math.log2(abs(missing[0] / missing[1]))
+
+
+@chapter.claim("olsbn.self-tuning-upper", "upper", _stable, n_random=12, n_search=20)
+def _(i: SimpleNamespace) -> Comparison:
+    """The effective rate settles nowhere above the edge of stability.
+    Formula: eps_hat <= 2/lambda*_d
+    Problems: {PROBLEMS}, cond <= 100; 8 eps from eps_1/5 to 5 eps_2, 4 eps_a in 0.05..1.95, 20000 steps; every cell
+    whose excess is below 1e-100 then
+    """
+    # the norm of w, a sum of at most 12 squares, and the root lambda*_d, good to a few ulp
+    return i.ceiling, i.eps_eff, rounding(40, i.ceiling)
+
+
+@chapter.claim("olsbn.self-tuning-lower", "lower", _on_plateau, n_random=12, n_search=40)
+def _(i: SimpleNamespace) -> Comparison:
+    """On the plateau it settles below that edge and above half of it, where the top mode oscillates (observed; less
+    for single eps, small cond, and spectra that crowd near the top).
+    Formula: median of eps_hat over 3 eps_1 <= eps <= eps_2/3 >= 1/lambda*_d
+    Problems: log-spaced and power-law spectra, d in 100..200, cond in 30..300, u and w_0 uniform; 15 eps
+    Where: the edge of stability: Cohen et al., ICLR 2021
+    """
+    return i.regimes.plateau / 2, np.median(i.eps_eff)
+
+
+@chapter.claim("olsbn.self-tuning-distance", "upper", _typical, n_random=8, n_search=8)
+def _(i: SimpleNamespace) -> Comparison:
+    """For most problems it settles as close to the edge as 1/cond (observed).
+    Formula: median over problems of cond (1 - median of eps_hat lambda*_d/2) <= 1
+    Problems: 9 problems as those of olsbn.self-tuning-lower
+    """
+    return 1.0, np.median(i.distance)
+
+
+@chapter.claim("olsbn.self-tuning-order", "order", _distances, n_random=6, n_search=0)
+def _(i: SimpleNamespace) -> Comparison:
+    """The worse the condition, the closer to the edge: where few eigenvalues are near the largest, the distance falls
+    like 1/cond (observed).
+    Formula: median of 1 - eps_hat lambda*_d/2 ~ cond^-1
+    Problems: log-spaced and power-law spectra, d = 100, cond = 20, 80, 320, 12 trials, 8 eps on the plateau each
+    """
+    return -1.0, slope(i.conds, i.distance)
+
+
+_false = chapter.variants
 FALSE = {
     "small-eps law, wrong constant, by its order": _false(
         "olsbn.eps-eff-small-order", measured=halving_order(lambda i: 1.01 * small_law(i))
@@ -156,6 +164,10 @@ FALSE = {
     "large-eps law, wrong constant, by its order": _false(
         "olsbn.eps-eff-large-order", measured=halving_order(lambda i: 1.01 * large_law(i))
     ),
+    "an instability ends at the edge itself": _false(
+        "olsbn.edge-jump", measured=lambda i: math.log2(abs(i.ends[0] / i.ends[1]))
+    ),
+    "an instability is symmetric about 1.9999": _false("olsbn.edge-jump", instance=lambda cube: _jumps(cube, 1.9999)),
     "the edge of stability is at 1.9": _false.scaled("olsbn.self-tuning-upper", 0.95),
     "it settles above 0.95 of the edge": _false.scaled("olsbn.self-tuning-lower", 1.9),
     "it settles twice as close": _false.scaled("olsbn.self-tuning-distance", 0.5),

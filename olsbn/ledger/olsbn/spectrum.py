@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from olsbn.ledger import textbook
-from olsbn.ledger.base import Claim, Cube, Variants, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, rounding
 from olsbn.ledger.cai.spectrum import star
 from olsbn.problems import OLSProblem
 from olsbn.theory import spectral_report
@@ -36,37 +36,30 @@ def _extremes_formula(i: SimpleNamespace) -> list[float]:
     return [min(i.eigvals[1], middle), max(i.eigvals[-2], middle)]
 
 
-CLAIMS = (
-    Claim(
-        id="olsbn.star-spectrum",
-        source="olsbn",
-        kind="identity",
-        statement="The spectrum of H* is 0 and the roots of a secular equation.",
-        formula="1 = sum_i g_i^2/(E (lambda_i - mu))",
-        problems="d in 2..12, cond in 1.5..1e4, u leaning far to either end; H* formed and diagonalised densely",
-        instance=star,
-        theory=lambda i: spectral_report(i.problem).eigvals_star,
-        measured=lambda i: i.star,
-        allowed=lambda i: i.error,
-    ),
-    Claim(
-        id="olsbn.cond-star-extreme",
-        source="olsbn",
-        kind="identity",
-        statement="cond* << cond where u lies along the extreme eigenvectors: first source of acceleration. There H* "
-        "has one mean m of the extremes in their place.",
-        formula="lambda*_2 = min(lambda_2, m), lambda*_d = max(lambda_{d-1}, m),  m = p_d lambda_1 + p_1 lambda_d, "
-        "p = lambda u^2/E",
-        problems="d in 3..12, cond in 2..1e4, u in the span of the extreme eigenvectors, weights from 1e-8 to 1e8",
-        instance=_extreme_u,
-        theory=_extremes_formula,
-        measured=lambda i: i.low_high,
-        allowed=lambda i: i.error,
-    ),
-)
+chapter = Chapter()
 
 
-_false = Variants(CLAIMS)
+@chapter.claim("olsbn.star-spectrum", "identity", star)
+def _(i: SimpleNamespace) -> Comparison:
+    """The spectrum of H* is 0 and the roots of a secular equation.
+    Formula: 1 = sum_i g_i^2/(E (lambda_i - mu))
+    Problems: d in 2..12, cond in 1.5..1e4, u leaning far to either end; H* formed and diagonalised densely
+    """
+    return spectral_report(i.problem).eigvals_star, i.star, i.error
+
+
+@chapter.claim("olsbn.cond-star-extreme", "identity", _extreme_u)
+def _(i: SimpleNamespace) -> Comparison:
+    """cond* << cond where u lies along the extreme eigenvectors: first source of acceleration. There H* has one mean m
+    of the extremes in their place.
+    Formula: lambda*_2 = min(lambda_2, m), lambda*_d = max(lambda_{d-1}, m),
+    m = p_d lambda_1 + p_1 lambda_d, p = lambda u^2/E
+    Problems: d in 3..12, cond in 2..1e4, u in the span of the extreme eigenvectors, weights from 1e-8 to 1e8
+    """
+    return _extremes_formula(i), i.low_high, i.error
+
+
+_false = chapter.variants
 FALSE = {
     "H* has the spectrum of H": _false("olsbn.star-spectrum", theory=lambda i: i.eigvals),
     "weights of the mean swapped": _false.changed("olsbn.cond-star-extreme", share=lambda i: 1 - i.share),

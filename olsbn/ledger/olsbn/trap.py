@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from olsbn.ledger import textbook
-from olsbn.ledger.base import PROBLEMS, Claim, Cube, Skip, Variants, draw_problem, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, Skip, draw_problem, rounding
 from olsbn.ledger.runs import slope, started
 from olsbn.sweeps.running import sweep
 from olsbn.theory import effective_rate_regimes
@@ -45,48 +45,37 @@ def _one_step_from_g(cube: Cube) -> SimpleNamespace:
     return SimpleNamespace(p=p, w=w, w_next=w_next, norm_size=reach**2, ops=20 * problem.dim * top / s**2)
 
 
-CLAIMS = (
-    Claim(
-        id="olsbn.trap-first-step",
-        source="olsbn",
-        kind="identity",
-        statement="A start proportional to g is not generic: the first step leaves w'g as it is, however long it is.",
-        formula="w_0 = g:  w_1'g = w_0'g",
-        problems=f"{PROBLEMS}; rotated at random; the length of the step over 6 decades",
-        instance=lambda cube: _one_step_from_g(cube),
-        theory=lambda i: i.w @ i.p.g,
-        measured=lambda i: i.w_next @ i.p.g,
-        allowed=lambda i: rounding(i.ops, math.sqrt(i.norm_size) * np.linalg.norm(i.p.g)),
-    ),
-    Claim(
-        id="olsbn.trap",
-        source="olsbn",
-        kind="order",
-        statement="From there the effective rate falls like eps^-3: a large eps ends next to the saddles, and lingers.",
-        formula="w_0 = g:  eps_hat_3 ~ eps^-3",
-        problems=f"{PROBLEMS}, cond in 3..300; eps so large that the squared correlation of w_3 and u is 1e-9 to 1e-3",
-        instance=_trap,
-        theory=lambda i: -3.0,
-        measured=lambda i: slope(i.eps, i.eps_eff),
-    ),
-    Claim(
-        id="olsbn.large-law-any-start",
-        source="olsbn",
-        kind="counterexample",
-        refutes="order",
-        statement="The large-eps law does not hold for every start: refuted is its exponent -1 for w_0 = g.",
-        formula="w_0 = g:  eps_hat_3 ~ eps^-1  [false]",
-        problems="as olsbn.trap",
-        instance=_trap,
-        theory=lambda i: -1.0,
-        measured=lambda i: slope(i.eps, i.eps_eff),
-        n_random=6,
-        n_search=0,
-    ),
-)
+chapter = Chapter()
 
 
-_false = Variants(CLAIMS)
+@chapter.claim("olsbn.trap-first-step", "identity", lambda cube: _one_step_from_g(cube))
+def _(i: SimpleNamespace) -> Comparison:
+    """A start proportional to g is not generic: the first step leaves w'g as it is, however long it is.
+    Formula: w_0 = g:  w_1'g = w_0'g
+    Problems: {PROBLEMS}; rotated at random; the length of the step over 6 decades
+    """
+    return i.w @ i.p.g, i.w_next @ i.p.g, rounding(i.ops, math.sqrt(i.norm_size) * np.linalg.norm(i.p.g))
+
+
+@chapter.claim("olsbn.trap", "order", _trap)
+def _(i: SimpleNamespace) -> Comparison:
+    """From there the effective rate falls like eps^-3: a large eps ends next to the saddles, and lingers.
+    Formula: w_0 = g:  eps_hat_3 ~ eps^-3
+    Problems: {PROBLEMS}, cond in 3..300; eps so large that the squared correlation of w_3 and u is 1e-9 to 1e-3
+    """
+    return -3.0, slope(i.eps, i.eps_eff)
+
+
+@chapter.claim("olsbn.large-law-any-start", "counterexample", _trap, refutes="order", n_random=6, n_search=0)
+def _(i: SimpleNamespace) -> Comparison:
+    """The large-eps law does not hold for every start: refuted is its exponent -1 for w_0 = g.
+    Formula: w_0 = g:  eps_hat_3 ~ eps^-1  [false]
+    Problems: as olsbn.trap
+    """
+    return -1.0, slope(i.eps, i.eps_eff)
+
+
+_false = chapter.variants
 FALSE = {
     "any start proportional to u": _false("olsbn.trap-first-step", measured=lambda i: i.w_next @ i.p.u),
     "w_0 = g is generic": _false("olsbn.trap", theory=lambda i: -1.0),

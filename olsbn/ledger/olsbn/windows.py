@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from olsbn.ledger.base import PROBLEMS, WINDOW, Claim, Cube, Skip, Variants, draw_problem
+from olsbn.ledger.base import PROBLEMS, WINDOW, Chapter, Comparison, Cube, Skip, draw_problem
 from olsbn.ledger.runs import WINDOW_PROBLEMS, growth, holes, measured_window, window_instance
 from olsbn.theory import effective_rate_regimes
 
@@ -35,66 +35,53 @@ def _with_holes(cube: Cube, method: str) -> float:
     return _holes(_few_steps(cube), method)
 
 
-CLAIMS = (
-    Claim(
-        id="olsbn.window",
-        source="olsbn",
-        kind="tight",
-        statement="The range of good learning rates of BNGD is where its two outer regimes are fast enough.",
-        formula="log10 of both ends of {eps: excess <= tol within K steps}, from the gradient flow at either end",
-        problems=WINDOW_PROBLEMS,
-        instance=window_instance,
-        theory=lambda i: np.log10([i.predicted[1].lower, i.predicted[1].upper]),
-        measured=lambda i: np.log10(i.bngd[1]),
-        allowed=lambda i: WINDOW,
-        n_random=4,
-        n_search=2,
-    ),
-    Claim(
-        id="olsbn.window-growth",
-        source="olsbn",
-        kind="order",
-        statement="With the number K of steps BNGD's range of good learning rates grows like K^2 and GD's like K.",
-        formula="upper/lower end ~ K^2 (BNGD), K^1 (GD)",
-        problems=f"{WINDOW_PROBLEMS} and a quarter of it (GD: 16 times as many)",
-        instance=window_instance,
-        theory=lambda i: [2.0, 1.0],
-        measured=lambda i: [growth(i.bngd), growth(i.gd)],
-        n_random=4,
-        n_search=2,
-    ),
-    Claim(
-        id="olsbn.window-gd-interval",
-        source="olsbn",
-        kind="identity",
-        statement="GD's good learning rates are an interval: at a fixed step its excess is convex in eps.",
-        formula="decades between the ends that do not reach the tolerance = 0",
-        problems=_FEW_STEPS,
-        instance=lambda cube: _with_holes(cube, "gd"),
-        theory=lambda decades: 0.0,
-        measured=lambda decades: decades,
-        n_random=12,
-        n_search=12,
-    ),
-    Claim(
-        id="olsbn.window-interval",
-        source="olsbn",
-        kind="counterexample",
-        refutes="identity",
-        statement="BNGD's are not: refuted is that its range of good learning rates has no holes, where the steps are "
-        "few.",
-        formula="decades between the ends that do not reach the tolerance = 0  [false]",
-        problems=_FEW_STEPS,
-        instance=lambda cube: _with_holes(cube, "bngd"),
-        theory=lambda decades: 0.0,
-        measured=lambda decades: decades,
-        n_random=30,
-        n_search=0,
-    ),
+chapter = Chapter(WINDOW_PROBLEMS=WINDOW_PROBLEMS, _FEW_STEPS=_FEW_STEPS)
+
+
+@chapter.claim("olsbn.window", "tight", window_instance, n_random=4, n_search=2)
+def _(i: SimpleNamespace) -> Comparison:
+    """The range of good learning rates of BNGD is where its two outer regimes are fast enough.
+    Formula: log10 of both ends of {eps: excess <= tol within K steps}, from the gradient flow at either end
+    Problems: {WINDOW_PROBLEMS}
+    """
+    return np.log10([i.predicted[1].lower, i.predicted[1].upper]), np.log10(i.bngd[1]), WINDOW
+
+
+@chapter.claim("olsbn.window-growth", "order", window_instance, n_random=4, n_search=2)
+def _(i: SimpleNamespace) -> Comparison:
+    """With the number K of steps BNGD's range of good learning rates grows like K^2 and GD's like K.
+    Formula: upper/lower end ~ K^2 (BNGD), K^1 (GD)
+    Problems: {WINDOW_PROBLEMS} and a quarter of it (GD: 16 times as many)
+    """
+    return [2.0, 1.0], [growth(i.bngd), growth(i.gd)]
+
+
+@chapter.claim("olsbn.window-gd-interval", "identity", lambda cube: _with_holes(cube, "gd"), n_random=12, n_search=12)
+def _(decades: float) -> Comparison:
+    """GD's good learning rates are an interval: at a fixed step its excess is convex in eps.
+    Formula: decades between the ends that do not reach the tolerance = 0
+    Problems: {_FEW_STEPS}
+    """
+    return 0.0, decades
+
+
+@chapter.claim(
+    "olsbn.window-interval",
+    "counterexample",
+    lambda cube: _with_holes(cube, "bngd"),
+    refutes="identity",
+    n_random=30,
+    n_search=0,
 )
+def _(decades: float) -> Comparison:
+    """BNGD's are not: refuted is that its range of good learning rates has no holes, where the steps are few.
+    Formula: decades between the ends that do not reach the tolerance = 0  [false]
+    Problems: {_FEW_STEPS}
+    """
+    return 0.0, decades
 
 
-_false = Variants(CLAIMS)
+_false = chapter.variants
 FALSE = {
     "BNGD's window grows like K": _false("olsbn.window-growth", theory=lambda i: [1.0, 1.0]),
     "GD's window grows like K^2": _false("olsbn.window-growth", theory=lambda i: [2.0, 2.0]),

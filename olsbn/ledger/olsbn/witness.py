@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from olsbn._validate import FloatArray
-from olsbn.ledger.base import MACHEPS, Claim, Cube, Skip, Variants
-from olsbn.ledger.runs import KERNELS, iterated
+from olsbn.ledger.base import MACHEPS, Chapter, Comparison, Cube, Skip
+from olsbn.ledger.runs import FORMS, iterated
 from olsbn.problems import OLSProblem
 
 _RECORD = np.append(0, np.unique(np.geomspace(1, 400, 12).astype(int)))
@@ -34,7 +34,7 @@ def any_problem(cube: Cube) -> OLSProblem:
     return OLSProblem(eigvals, u, w0)
 
 
-def _moved(p: OLSProblem, rng: np.random.Generator) -> OLSProblem:
+def moved_start(p: OLSProblem, rng: np.random.Generator) -> OLSProblem:
     """Move a start: each number by 1e-15 of itself and, but where u_i = 0, by 1e-15 of the whole."""
     size = np.where(p.u != 0, np.sqrt(p.eigvals @ p.w0**2 / p.dim / p.eigvals), 0.0)
     by = _MOVED * (p.w0 * rng.standard_normal(p.dim) + size * rng.standard_normal(p.dim))
@@ -55,18 +55,18 @@ def two_kernels(cube: Cube, shift: float = 0.0) -> SimpleNamespace:
     unit = float(problem.w0 @ problem.w0 / (problem.u @ problem.u)) / problem.eigvals[-1]
     eps, eps_a = unit * 10 ** rng.uniform(-2, 6, 24), rng.uniform(0, 2, 24)
 
-    def run(problem: OLSProblem, kernel: str) -> tuple[FloatArray, SimpleNamespace]:
-        at = eps * (1 + shift) if kernel == "deflated" else eps
-        cells, trace = iterated(problem, kernel, at, eps_a, 400, _RECORD)
+    def run(problem: OLSProblem, form: str) -> tuple[FloatArray, SimpleNamespace]:
+        at = eps * (1 + shift) if form == "deflated" else eps
+        cells, trace = iterated(problem, form, at, eps_a, 400, _RECORD)
         with np.errstate(all="ignore"):
             logs = [np.log(np.abs(trace[name])) for name in ("excess", "w_norm", "eps_eff")]
         more = SimpleNamespace(status=cells["status"], marked=trace["by_rounding"], end=cells["by_rounding"])
         return np.array([*logs, trace["a"] / scale]), more
 
-    (star, first), (deflated, second) = (run(problem, kernel) for kernel in KERNELS)
+    (star, first), (deflated, second) = (run(problem, form) for form in FORMS)
     moved = [
-        np.abs(run(_moved(problem, rng), kernel)[0] - found)
-        for kernel, found in zip(KERNELS, (star, deflated), strict=True)
+        np.abs(run(moved_start(problem, rng), form)[0] - found)
+        for form, found in zip(FORMS, (star, deflated), strict=True)
         for _ in range(4)
     ]
     seen = ~first.marked & (np.minimum(star[0], deflated[0]) > math.log(_SEEN))
@@ -87,35 +87,30 @@ _ANY = (
     "cells, eps over 8 decades, eps_a in 0..2"
 )
 
-CLAIMS = (
-    Claim(
-        id="olsbn.two-kernels",
-        source="olsbn",
-        kind="upper",
-        statement="The eigenbasis of H* and deflated coordinates, which share no number, give the same run, where it "
-        "is not marked: they differ by no more than 100 times what a start moved by 1e-15 and a rounding a step make.",
-        formula="|Delta log excess|, |Delta log ||w|||, |Delta log eps_hat|, |Delta a|/sqrt(E) <= "
-        "100 (moved + (k + d) 2^-52)",
-        problems=f"{_ANY}; 13 steps k in 0..400; moved: the largest change in 4 trials of each kernel",
-        instance=two_kernels,
-        theory=lambda i: i.allowed,
-        measured=lambda i: i.error,
-    ),
-    Claim(
-        id="olsbn.two-kernels-status",
-        source="olsbn",
-        kind="identity",
-        statement="Both kernels say the same of every cell that is not marked: converged or not, or how it ended.",
-        formula="cells with different status = 0",
-        problems=f"{_ANY}; 400 steps, tol = 1e-10",
-        instance=two_kernels,
-        theory=lambda i: 0.0,
-        measured=lambda i: i.different,
-    ),
-)
+chapter = Chapter(_ANY=_ANY)
 
 
-_false = Variants(CLAIMS)
+@chapter.claim("olsbn.two-kernels", "upper", two_kernels)
+def _(i: SimpleNamespace) -> Comparison:
+    """The eigenbasis of H* and deflated coordinates, which share no number, give the same run, where it is not marked:
+    they differ by no more than 100 times what a start moved by 1e-15 and a rounding a step make.
+    Formula: |Delta log excess|, |Delta log ||w|||, |Delta log eps_hat|,
+    |Delta a|/sqrt(E) <= 100 (moved + (k + d) 2^-52)
+    Problems: {_ANY}; 13 steps k in 0..400; moved: the largest change in 4 trials of each kernel
+    """
+    return i.allowed, i.error
+
+
+@chapter.claim("olsbn.two-kernels-status", "identity", two_kernels)
+def _(i: SimpleNamespace) -> Comparison:
+    """Both kernels say the same of every cell that is not marked: converged or not, or how it ended.
+    Formula: cells with different status = 0
+    Problems: {_ANY}; 400 steps, tol = 1e-10
+    """
+    return 0.0, i.different
+
+
+_false = chapter.variants
 FALSE = {
     "two kernels, one at learning rates off in the tenth digit": _false(
         "olsbn.two-kernels", instance=lambda cube: two_kernels(cube, 1e-9)

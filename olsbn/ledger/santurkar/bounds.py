@@ -15,7 +15,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray
 from olsbn.ledger import textbook
-from olsbn.ledger.base import Claim, Cube, Skip, Variants, rounding
+from olsbn.ledger.base import Chapter, Comparison, Cube, Skip, rounding
 from olsbn.ledger.textbook import directional, exact, many_digits, norm
 
 # Differences in 100 digits give 38; the rest is for their condition.
@@ -146,191 +146,182 @@ _LAYER = (
     "polynomial of third degree; 100 digits"
 )
 
-CLAIMS = (
-    Claim(
-        id="santurkar.4.1",
-        source="santurkar",
-        where="Theorem 4.1",
-        kind="upper",
-        statement="BN's gradient is that from above times gamma/sigma, less its mean and its part along y_hat.",
-        formula="||grad_y L_hat||^2 <= (gamma^2/sigma^2)(||g||^2 - <1,g>^2/m - <g,y_hat>^2/m)",
-        problems=_LAYER,
-        instance=layer,
-        theory=lambda i: float(_gradient_bound(i)),
-        measured=lambda i: float(i.grad @ i.grad),
-        # both are rounded once, to a float
-        allowed=lambda i: rounding(2, float(_gradient_bound(i))),
-    ),
-    Claim(
-        id="santurkar.4.1-equality",
-        source="santurkar",
-        where="Theorem 4.1",
-        kind="identity",
-        statement="That bound is an equality wherever the gradients from above coincide.",
-        formula="both sides of 4.1  [difference, relative to (gamma^2/sigma^2) ||g||^2]",
-        problems=_LAYER,
-        instance=layer,
-        theory=lambda i: 0.0,
-        measured=many_digits(
-            lambda i: _relative(i.grad @ i.grad, _gradient_bound(i), (i.gamma / i.sigma) ** 2 * (i.g @ i.g))
+chapter = Chapter(_LAYER=_LAYER)
+
+
+@chapter.claim("santurkar.4.1", "upper", layer)
+def _(i: SimpleNamespace) -> Comparison:
+    """BN's gradient is that from above times gamma/sigma, less its mean and its part along y_hat.
+    Formula: ||grad_y L_hat||^2 <= (gamma^2/sigma^2)(||g||^2 - <1,g>^2/m - <g,y_hat>^2/m)
+    Problems: {_LAYER}
+    Where: Theorem 4.1
+    """
+    # both are rounded once, to a float
+    return float(_gradient_bound(i)), float(i.grad @ i.grad), rounding(2, float(_gradient_bound(i)))
+
+
+@chapter.claim("santurkar.4.1-equality", "identity", layer)
+def _(i: SimpleNamespace) -> Comparison:
+    """That bound is an equality wherever the gradients from above coincide.
+    Formula: both sides of 4.1  [difference, relative to (gamma^2/sigma^2) ||g||^2]
+    Problems: {_LAYER}
+    Where: Theorem 4.1
+    Corrects: Stated as an inequality; as proved, with the same gradient from above, nothing is lost.
+    """
+    return (
+        0.0,
+        (
+            many_digits(
+                lambda i: _relative(i.grad @ i.grad, _gradient_bound(i), (i.gamma / i.sigma) ** 2 * (i.g @ i.g))
+            )(i)
         ),
-        allowed=lambda i: _NOTHING,
-        corrects="Stated as an inequality; as proved, with the same gradient from above, nothing is lost.",
-    ),
-    Claim(
-        id="santurkar.4.1-same-gradient",
-        source="santurkar",
-        where="Theorem 4.1",
-        kind="counterexample",
-        refutes="upper",
-        statement="The gradients from above have to coincide: refuted is the bound for one loss with and without BN, "
-        "each with its own gradient, that of L at y against that of L at gamma y_hat + beta.",
-        formula="||grad_y L_hat||^2 <= (gamma^2/sigma^2) ||grad L(y)||^2  [false]",
-        problems=f"{_LAYER}, but quadratic and positive semidefinite, y near its minimum; the larger right side, "
-        "without the two terms that are taken off",
-        instance=lambda cube: _own_gradient(cube),
-        theory=lambda i: i.bound,
-        measured=lambda i: float(i.grad @ i.grad),
-        n_random=20,
-        n_search=0,
-        corrects="The theorem compares two networks; that the same gradient arrives in both is a hypothesis.",
-    ),
-    Claim(
-        id="santurkar.4.1-gamma",
-        source="santurkar",
-        where="Theorem 4.1",
-        kind="counterexample",
-        refutes="upper",
-        statement="BN makes gradients smaller only where gamma <= sigma: refuted is that it always does.",
-        formula="||grad_y L_hat|| <= ||g||  [false]",
-        problems=_LAYER,
-        instance=layer,
-        theory=lambda i: float(norm(i.g)),
-        measured=lambda i: float(norm(i.grad)),
-        n_random=20,
-        n_search=0,
-        corrects="The shorthand that BN makes gradients smaller, without the factor gamma/sigma.",
-    ),
-    Claim(
-        id="santurkar.4.2",
-        source="santurkar",
-        where="Theorem 4.2; the blog's first bound",
-        kind="upper",
-        statement="BN's curvature along its gradient is that from above times gamma^2/sigma^2, less a term that is "
-        "positive where the gradient points away from the mean.",
-        formula="v'(d^2 L_hat/dy dy)v <= (gamma^2/sigma^2) v'Hv - (gamma/(m sigma^2)) <g,y_hat> ||v||^2, "
-        "v = grad_y L_hat",
-        problems=_LAYER,
-        instance=layer,
-        theory=lambda i: float(_hessian_bound(i)),
-        measured=lambda i: float(_hessian(i)),
-        allowed=lambda i: rounding(2, float(_hessian_bound(i))),
-    ),
-    Claim(
-        id="santurkar.4.2-equality",
-        source="santurkar",
-        where="Theorem 4.2",
-        kind="identity",
-        statement="That bound is an equality as well, for every Hessian from above.",
-        formula="both sides of 4.2  [difference, relative to their largest term]",
-        problems=_LAYER,
-        instance=layer,
-        theory=lambda i: 0.0,
-        measured=many_digits(lambda i: _relative(_hessian(i), _hessian_bound(i), _hessian_size(i))),
-        allowed=lambda i: _NOTHING,
-        corrects="Stated as an inequality; nothing is lost.",
-    ),
-    Claim(
-        id="santurkar.second-bound",
-        source="santurkar",
-        where="the blog's second bound",
-        kind="upper",
-        statement="Where H keeps relative norms (here: a number times the identity) and gamma <= sigma, the curvature "
-        "is bounded by that of the gradient from above.",
-        formula="v'(d^2 L_hat/dy dy)v <= (gamma^2/sigma^2)(g'Hg - <g,y_hat> ||v||^2/(m gamma))",
-        problems="batches of 3..5, gamma/sigma in 0.05..1, H = h I with h > 0, any gradient from above; 100 digits",
-        instance=_narrow,
-        theory=lambda i: float(_second_bound(i)),
-        measured=lambda i: float(_hessian(i)),
-        allowed=lambda i: rounding(4, _second_size(i)),
-    ),
-    Claim(
-        id="santurkar.second-bound-gamma",
-        source="santurkar",
-        where="the blog's second bound",
-        kind="counterexample",
-        refutes="upper",
-        statement="That H keeps relative norms is not enough: refuted is the second bound for gamma > sigma.",
-        formula="v'(d^2 L_hat/dy dy)v <= (gamma^2/sigma^2)(g'Hg - <g,y_hat> ||v||^2/(m gamma))  [false]",
-        problems="as santurkar.second-bound, gamma/sigma in 1.5..20",
-        instance=lambda cube: _narrow(cube, ratio=(1.5, 20.0)),
-        theory=lambda i: float(_second_bound(i)),
-        measured=lambda i: float(_hessian(i)),
-        n_random=20,
-        n_search=0,
-        corrects="'If H_jj preserves the relative norms of g and grad_y L_hat' is all that the blog asks for.",
-    ),
-    Claim(
-        id="santurkar.second-bound-norms",
-        source="santurkar",
-        where="the blog's second bound",
-        kind="counterexample",
-        refutes="upper",
-        statement="Nor can that condition be left out: refuted is the second bound for other positive semidefinite H.",
-        formula="v'(d^2 L_hat/dy dy)v <= (gamma^2/sigma^2)(g'Hg - <g,y_hat> ||v||^2/(m gamma))  [false]",
-        problems="as santurkar.second-bound, with any positive semidefinite H",
-        instance=lambda cube: _narrow(cube, "psd", ratio=(0.5, 1.0)),
-        theory=lambda i: float(_second_bound(i)),
-        measured=lambda i: float(_hessian(i)),
-        n_random=60,
-        n_search=60,
-    ),
-    Claim(
-        id="santurkar.4.4",
-        source="santurkar",
-        where="Theorem 4.4",
-        kind="upper",
-        statement="Over all inputs of spectral norm lambda the weights' gradient is bounded by lambda^2 times 4.1.",
-        formula="||X' grad_y L_hat||^2 <= (gamma^2/sigma^2) lambda^2 (||g||^2 - <1,g>^2/m - <g,y_hat>^2/m)",
-        problems=f"{_LAYER}; inputs of norm lambda over 4 decades, from random to the worst ones",
-        instance=_inputs,
-        theory=_weights_bound,
-        measured=lambda i: _weights_gradient(i, i.X),
-        allowed=lambda i: rounding(60, float(i.gamma / i.sigma) ** 2 * i.size**2 * float(i.g @ i.g)),
-    ),
-    Claim(
-        id="santurkar.4.4-equality",
-        source="santurkar",
-        where="Theorem 4.4",
-        kind="identity",
-        statement="Some inputs attain it: it is the minimax value, not only a bound.",
-        formula="max over ||X|| <= lambda of ||X' grad_y L_hat||^2 = (gamma^2/sigma^2) lambda^2 (...)",
-        problems=f"{_LAYER}; inputs along the gradient",
-        instance=_inputs,
-        theory=_weights_bound,
-        measured=lambda i: _weights_gradient(i, i.worst),
-        allowed=lambda i: rounding(60, float(i.gamma / i.sigma) ** 2 * i.size**2 * float(i.g @ i.g)),
-    ),
-    Claim(
-        id="santurkar.4.4-as-printed",
-        source="santurkar",
-        where="Theorem 4.4",
-        kind="counterexample",
-        refutes="upper",
-        statement="The circulated form lacks a lambda^2 at the mean and a 1/m at the last term: refuted is that it "
-        "bounds the gradient.",
-        formula="max ||X' grad_y L_hat||^2 <= (gamma^2/sigma^2)(max ||X'g||^2 - m mean(g)^2 - lambda^2 <g,y_hat>^2)  "
-        "[false]",
-        problems=f"{_LAYER}; inputs along the gradient",
-        instance=_inputs,
-        theory=lambda i: _weights_bound(i, print_=True),
-        measured=lambda i: _weights_gradient(i, i.worst),
-        allowed=lambda i: rounding(60, float(i.gamma / i.sigma) ** 2 * i.size**2 * float(i.g @ i.g)),
-        n_random=10,
-        n_search=0,
-        corrects="g_hat <= (gamma^2/sigma^2)(g^2 - m mu_g^2 - lambda^2 <grad_y L, y_hat>^2)",
-    ),
+        _NOTHING,
+    )
+
+
+@chapter.claim(
+    "santurkar.4.1-same-gradient",
+    "counterexample",
+    lambda cube: _own_gradient(cube),
+    refutes="upper",
+    n_random=20,
+    n_search=0,
 )
+def _(i: SimpleNamespace) -> Comparison:
+    """The gradients from above have to coincide: refuted is the bound for one loss with and without BN, each with its
+    own gradient, that of L at y against that of L at gamma y_hat + beta.
+    Formula: ||grad_y L_hat||^2 <= (gamma^2/sigma^2) ||grad L(y)||^2  [false]
+    Problems: {_LAYER}, but quadratic and positive semidefinite, y near its minimum; the larger right side, without
+    the two terms that are taken off
+    Where: Theorem 4.1
+    Corrects: The theorem compares two networks; that the same gradient arrives in both is a hypothesis.
+    """
+    return i.bound, float(i.grad @ i.grad)
+
+
+@chapter.claim("santurkar.4.1-gamma", "counterexample", layer, refutes="upper", n_random=20, n_search=0)
+def _(i: SimpleNamespace) -> Comparison:
+    """BN makes gradients smaller only where gamma <= sigma: refuted is that it always does.
+    Formula: ||grad_y L_hat|| <= ||g||  [false]
+    Problems: {_LAYER}
+    Where: Theorem 4.1
+    Corrects: The shorthand that BN makes gradients smaller, without the factor gamma/sigma.
+    """
+    return float(norm(i.g)), float(norm(i.grad))
+
+
+@chapter.claim("santurkar.4.2", "upper", layer)
+def _(i: SimpleNamespace) -> Comparison:
+    """BN's curvature along its gradient is that from above times gamma^2/sigma^2, less a term that is positive where
+    the gradient points away from the mean.
+    Formula: v'(d^2 L_hat/dy dy)v <= (gamma^2/sigma^2) v'Hv - (gamma/(m sigma^2)) <g,y_hat> ||v||^2,
+    v = grad_y L_hat
+    Problems: {_LAYER}
+    Where: Theorem 4.2; the blog's first bound
+    """
+    return float(_hessian_bound(i)), float(_hessian(i)), rounding(2, float(_hessian_bound(i)))
+
+
+@chapter.claim("santurkar.4.2-equality", "identity", layer)
+def _(i: SimpleNamespace) -> Comparison:
+    """That bound is an equality as well, for every Hessian from above.
+    Formula: both sides of 4.2  [difference, relative to their largest term]
+    Problems: {_LAYER}
+    Where: Theorem 4.2
+    Corrects: Stated as an inequality; nothing is lost.
+    """
+    return 0.0, many_digits(lambda i: _relative(_hessian(i), _hessian_bound(i), _hessian_size(i)))(i), _NOTHING
+
+
+@chapter.claim("santurkar.second-bound", "upper", _narrow)
+def _(i: SimpleNamespace) -> Comparison:
+    """Where H keeps relative norms (here: a number times the identity) and gamma <= sigma, the curvature is bounded by
+    that of the gradient from above.
+    Formula: v'(d^2 L_hat/dy dy)v <= (gamma^2/sigma^2)(g'Hg - <g,y_hat> ||v||^2/(m gamma))
+    Problems: batches of 3..5, gamma/sigma in 0.05..1, H = h I with h > 0, any gradient from above; 100 digits
+    Where: the blog's second bound
+    """
+    return float(_second_bound(i)), float(_hessian(i)), rounding(4, _second_size(i))
+
+
+@chapter.claim(
+    "santurkar.second-bound-gamma",
+    "counterexample",
+    lambda cube: _narrow(cube, ratio=(1.5, 20.0)),
+    refutes="upper",
+    n_random=20,
+    n_search=0,
+)
+def _(i: SimpleNamespace) -> Comparison:
+    """That H keeps relative norms is not enough: refuted is the second bound for gamma > sigma.
+    Formula: v'(d^2 L_hat/dy dy)v <= (gamma^2/sigma^2)(g'Hg - <g,y_hat> ||v||^2/(m gamma))  [false]
+    Problems: as santurkar.second-bound, gamma/sigma in 1.5..20
+    Where: the blog's second bound
+    Corrects: 'If H_jj preserves the relative norms of g and grad_y L_hat' is all that the blog asks for.
+    """
+    return float(_second_bound(i)), float(_hessian(i))
+
+
+@chapter.claim(
+    "santurkar.second-bound-norms",
+    "counterexample",
+    lambda cube: _narrow(cube, "psd", ratio=(0.5, 1.0)),
+    refutes="upper",
+    n_random=60,
+    n_search=60,
+)
+def _(i: SimpleNamespace) -> Comparison:
+    """Nor can that condition be left out: refuted is the second bound for other positive semidefinite H.
+    Formula: v'(d^2 L_hat/dy dy)v <= (gamma^2/sigma^2)(g'Hg - <g,y_hat> ||v||^2/(m gamma))  [false]
+    Problems: as santurkar.second-bound, with any positive semidefinite H
+    Where: the blog's second bound
+    """
+    return float(_second_bound(i)), float(_hessian(i))
+
+
+@chapter.claim("santurkar.4.4", "upper", _inputs)
+def _(i: SimpleNamespace) -> Comparison:
+    """Over all inputs of spectral norm lambda the weights' gradient is bounded by lambda^2 times 4.1.
+    Formula: ||X' grad_y L_hat||^2 <= (gamma^2/sigma^2) lambda^2 (||g||^2 - <1,g>^2/m - <g,y_hat>^2/m)
+    Problems: {_LAYER}; inputs of norm lambda over 4 decades, from random to the worst ones
+    Where: Theorem 4.4
+    """
+    return (
+        _weights_bound(i),
+        _weights_gradient(i, i.X),
+        rounding(60, float(i.gamma / i.sigma) ** 2 * i.size**2 * float(i.g @ i.g)),
+    )
+
+
+@chapter.claim("santurkar.4.4-equality", "identity", _inputs)
+def _(i: SimpleNamespace) -> Comparison:
+    """Some inputs attain it: it is the minimax value, not only a bound.
+    Formula: max over ||X|| <= lambda of ||X' grad_y L_hat||^2 = (gamma^2/sigma^2) lambda^2 (...)
+    Problems: {_LAYER}; inputs along the gradient
+    Where: Theorem 4.4
+    """
+    return (
+        _weights_bound(i),
+        _weights_gradient(i, i.worst),
+        rounding(60, float(i.gamma / i.sigma) ** 2 * i.size**2 * float(i.g @ i.g)),
+    )
+
+
+@chapter.claim("santurkar.4.4-as-printed", "counterexample", _inputs, refutes="upper", n_random=10, n_search=0)
+def _(i: SimpleNamespace) -> Comparison:
+    """The circulated form lacks a lambda^2 at the mean and a 1/m at the last term: refuted is that it bounds the
+    gradient.
+    Formula: max ||X' grad_y L_hat||^2 <= (gamma^2/sigma^2)(max ||X'g||^2 - m mean(g)^2 - lambda^2 <g,y_hat>^2)
+    [false]
+    Problems: {_LAYER}; inputs along the gradient
+    Where: Theorem 4.4
+    Corrects: g_hat <= (gamma^2/sigma^2)(g^2 - m mu_g^2 - lambda^2 <grad_y L, y_hat>^2)
+    """
+    return (
+        _weights_bound(i, print_=True),
+        _weights_gradient(i, i.worst),
+        rounding(60, float(i.gamma / i.sigma) ** 2 * i.size**2 * float(i.g @ i.g)),
+    )
 
 
 def _own_gradient(cube: Cube) -> SimpleNamespace:
@@ -356,7 +347,7 @@ def _second_size(i: SimpleNamespace) -> float:
     return float((i.gamma / i.sigma) ** 2 * (i.g @ i.H @ i.g + abs(i.g @ i.y_hat) * (i.grad @ i.grad) / i.gamma))
 
 
-_false = Variants(CLAIMS)
+_false = chapter.variants
 FALSE = {
     "4.1 less 1 %": _false.scaled("santurkar.4.1", 0.99),
     "4.1 with gamma/sigma": _false.changed("santurkar.4.1", power=lambda i: 1),

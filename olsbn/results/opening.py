@@ -1,0 +1,97 @@
+"""Opening a result, whoever made it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from olsbn._validate import shortened
+from olsbn.files import check_folder, printable
+from olsbn.results.foreign import check_netcdf, check_zarr
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def open_result(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Open a result: the store of a sweep, finished or not, a NetCDF file, or a folder of `olsbn map`.
+
+    Parameters
+    ----------
+    path : path-like
+        The result. A folder that is not a store itself may hold one with a name that ends in ``.zarr``.
+
+    Returns
+    -------
+    xarray.Dataset
+        Values of stores are read when they are used; cells that were not run yet have the status -1.
+
+    Raises
+    ------
+    ValueError
+        With one sentence, for what is not a result, is damaged, or would lead outside of itself (see docs/security.md).
+    OSError
+        If it cannot be read.
+    """
+    import xarray as xr
+
+    path = Path(path)
+    if path.is_file():
+        return _netcdf(path)
+    if path.is_dir() and not (path / "zarr.json").exists() and len(inside := sorted(path.glob("*.zarr"))) == 1:
+        path = check_folder(path, inside[0].name)
+    if (path / "zarr.json").exists() and not (path / "inputs").exists():  # of a map, or made by xarray
+        check_zarr(path)
+        return _readable(path, lambda: xr.open_zarr(path, chunks=None, consolidated=False, zarr_format=3))
+    from olsbn.sweeps.store import Store
+
+    store = Store(path)
+    damaged = [store.path / name for name in store.damaged_inputs()]
+    damaged += [file for tile in store.tiling if store.is_done(tile) for file in store.damaged_files(tile)]
+    if damaged:
+        raise ValueError(
+            f"{damaged[0]} is damaged (of {len(damaged)} files); the command that made the store restores it"
+        )
+    return _readable(path, store.dataset)
+
+
+def _netcdf(path: Path) -> xr.Dataset:
+    import xarray as xr
+
+    if path.suffix != ".nc":
+        raise ValueError(f"a result must be a Zarr store, a directory with one in it, or a .nc file, got {path}")
+
+    def load() -> xr.Dataset:
+        check_netcdf(path)
+        with xr.open_dataset(path, engine="h5netcdf") as ds:
+            return ds.load()
+
+    return _readable(path, load)
+
+
+def _readable(path: Path, opened: Callable[[], xr.Dataset]) -> xr.Dataset:
+    """Return what `opened` returns; what a library says of a file that it cannot read becomes one sentence."""
+    try:
+        ds = opened()
+    except (OSError, MemoryError):
+        raise
+    except Exception as err:  # of many kinds: h5py's, zarr's and xarray's own
+        if isinstance(err, ValueError) and str(path) in str(err):
+            raise
+        words = printable(" ".join(f"{type(err).__name__}: {err}".split())[:200])
+        raise ValueError(f"{path} cannot be read as a result: {words}") from err
+    for what in (ds, *(ds[name] for name in ds.variables)):
+        what.attrs = {str(printable(name)): _attribute(path, str(name), value) for name, value in what.attrs.items()}
+    return ds
+
+
+def _attribute(path: Path, name: str, value: Any) -> Any:
+    """Return the value of an attribute, fit for a terminal; refuse what no attribute of a result is."""
+    parts = value.ravel().tolist() if isinstance(value, np.ndarray) else value if isinstance(value, list) else [value]
+    if not all(isinstance(part, str | int | float | np.generic) for part in parts):
+        raise ValueError(f"{path}: the attribute {printable(name)!r} must be text or numbers, got {shortened(value)}")
+    return printable(value)
