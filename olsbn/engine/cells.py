@@ -225,7 +225,8 @@ def _fixed(kind: Kind, x: Coordinates) -> _Fixed:
     idle[emit.LEVEL] = -1.0
     own = tuple(name for name in layout.params if name not in _FACTORS)
     return _Fixed(
-        tile.Code(*emit.compiled(kind), *row, kind.slaves)(_group(kind, x, COUPLED), _group(kind, x, DECOUPLED)),  # type: ignore[arg-type],
+        tile.Code(*emit.compiled(kind), *row, kind.slaves),
+        (_group(kind, x, COUPLED), _group(kind, x, DECOUPLED)),
         tile.Lanes(begin, idle, power, np.array([x.limit, *(x.facts[name] for name in layout.facts)])),
         x.tracked if kind.slaves else np.empty(0, np.int64),
         own,
