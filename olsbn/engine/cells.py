@@ -2,8 +2,8 @@
 
 The rounding flag. A cell whose rounding may have been amplified is run again in other units, (w, eps) -> (f w, f^2 eps)
 and (H, eps) -> (t H, eps/t), which leave the dynamics as they are and make every rounding fall differently. It is
-flagged where the two runs differ by more than `_DIFFERENT`, a tenth of the nine digits that are promised, at the end or,
-in the mean, on the way there: with weight decay a run comes to the same cycle wherever it was. Where they differ
+flagged where the two runs differ by more than `_DIFFERENT`, a tenth of the nine digits that are promised, at the end
+or, in the mean, on the way there: with weight decay a run comes to the same cycle wherever it was. Where they differ
 visibly, but by less, a third run decides. What all runs miss alike is a slaved mode (`olsbn.engine.tile`) whose
 own part, below anything that float64 can show, had the time to grow: such cells are flagged by the tile itself.
 
@@ -215,7 +215,7 @@ def _fixed(kind: Kind, x: Coordinates) -> _Fixed:
     from olsbn.engine import emit, tile
 
     layout, rows = kind.layout, emit.rows(kind)
-    row = {name: rows.row.get(name, -1) for name in ("A", "B", "D", "V", "beta", "factor", "factor_a")}
+    row: Any = [rows.row.get(name, -1) for name in ("A", "B", "V", "beta", "factor", "factor_a")]
     begin, idle, power = np.zeros(rows.n_rows), np.zeros(rows.n_rows), np.zeros(rows.n_rows, np.int64)
     for name, where in rows.row.items():
         begin[where], idle[where] = x.begin.get(name, 0.0), kind.step.idle.get(name, 0.0)
@@ -225,7 +225,7 @@ def _fixed(kind: Kind, x: Coordinates) -> _Fixed:
     idle[emit.LEVEL] = -1.0
     own = tuple(name for name in layout.params if name not in _FACTORS)
     return _Fixed(
-        tile.Code(*emit.compiled(kind), *row.values(), kind.slaves),
+        tile.Code(*emit.compiled(kind), *row, kind.slaves),
         (_group(kind, x, COUPLED), _group(kind, x, DECOUPLED)),
         tile.Lanes(begin, idle, power, np.array([x.limit, *(x.facts[name] for name in layout.facts)])),
         x.tracked if kind.slaves else np.empty(0, np.int64),
