@@ -76,7 +76,7 @@ class Steps(Step):
             step = where(x.nesterov > 0.5, fma(x.momentum, y_null, pull), y_null)
         return {
             "A": x.eps, "R": x.decay, "F": x.factor, "y_null": y_null, "null": x.null - x.factor * step,
-            "null_now": x.null, "excess": x.X, "size": 0.0, "peak": INFINITY,
+            "null_now": x.null, "excess": x.X, "size": 0.0, "growth": INFINITY,
         }  # fmt: skip
 
     def reported_terms(self, group: str, p: Any, x: Any, c: Any) -> dict[str, tuple[Any, Any]]:
