@@ -116,7 +116,7 @@ def decided(run: Callable[[int], Exact], ask: Ask) -> Exact:
 @contextmanager
 def precision(bits: int) -> Iterator[None]:
     """Set the precision of balls for a while."""
-    flint = _flint()
+    flint = load_flint()
     before = flint.ctx.prec
     flint.ctx.prec = bits
     try:
@@ -125,7 +125,8 @@ def precision(bits: int) -> Iterator[None]:
         flint.ctx.prec = before
 
 
-def _flint() -> Any:
+def load_flint() -> Any:
+    """Return python-flint, which is loaded when it is needed."""
     try:
         import flint
     except ImportError as err:
@@ -135,7 +136,7 @@ def _flint() -> Any:
 
 def ball(x: Any) -> Ball:
     """Return a number as a ball: floats and fractions as they are."""
-    flint = _flint()
+    flint = load_flint()
     if isinstance(x, Fraction):
         return flint.arb(flint.fmpq(x.numerator, x.denominator))
     return x if isinstance(x, flint.arb) else flint.arb(x)
@@ -244,7 +245,7 @@ def _run(cell: Cell, x: Balls, factors: list[list[Ball]], ask: Ask, rests: bool,
     n_steps, record = ask.n_steps, frozenset(ask.record)
     level = max(ask.tol, schema.EXCESS_FLOOR)  # nothing happens to an excess between this and the limit
     trace: dict[int, Any] = {}
-    ctx = _flint().ctx
+    ctx = load_flint().ctx
     hit, previous, before = -1, ball(float("inf")), 0
     for k in range(n_steps + 1):
         cell.advance([table[k] for table in factors])
@@ -295,18 +296,18 @@ def stationary(problem: OLSProblem) -> Exact | None:
     along = sum(Fraction(h) * sum(u * w for u, w in pairs) for h, pairs in _groups(problem).items())
     if problem.w0.any() and (problem.a0 != 0 or along != 0):
         return None
-    arb = _flint().arb
+    arb = load_flint().arb
     saddle = problem.w0.any()
     excess, eps_eff = (arb(1), arb(0)) if saddle else (arb.nan(), arb.nan())
     norm2 = sum((_square(arb(w)) for w in problem.w0.tolist()), _square(arb(problem.w0_null_norm)))
-    bits = _flint().ctx.prec
+    bits = load_flint().ctx.prec
     return Exact(Status.DEGENERATE, -1, 0, excess, eps_eff, arb(problem.a0), norm2.sqrt(), {}, bits, 0)
 
 
 @lru_cache(maxsize=8)
 def star(problem: OLSProblem, bits: int) -> Balls:
     """Return a problem in the eigenbasis of H*, good to about `bits` bits; the units are those of E = 1."""
-    arb = _flint().arb
+    arb = load_flint().arb
     with precision(bits + _GUARD_BITS):
         zero = arb(0)
         # along u in each group of equal eigenvalues, and across
@@ -381,7 +382,7 @@ def star(problem: OLSProblem, bits: int) -> Balls:
 @lru_cache(maxsize=8)
 def errors(problem: OLSProblem, bits: int) -> Balls:
     """Return a problem as GD by steps iterates it: the error w - u of every mode."""
-    arb = _flint().arb
+    arb = load_flint().arb
     with precision(bits + _GUARD_BITS):
         h, u = ([arb(x) for x in v.tolist()] for v in (problem.eigvals, problem.u))
         E = sum((x * _square(y) for x, y in zip(h, u, strict=True)), arb(0))
@@ -399,7 +400,7 @@ def errors(problem: OLSProblem, bits: int) -> Balls:
 
 def _gd_limit(weights: Any) -> Ball:
     """Return the excess past which GD has diverged, from the excess of every mode at the start."""
-    arb = _flint().arb
+    arb = load_flint().arb
     limit = arb(schema.EXCESS_LIMIT) * arb(1).max(sum(weights, arb(0)))
     return limit if limit <= LARGEST else arb(LARGEST)
 
@@ -423,7 +424,7 @@ def _root(eigvals: list[Ball], p: list[Ball], i: int) -> tuple[Ball, list[Ball]]
     distances between eigenvalues, is convex, so Newton's method comes down to the root from the middle of the gap. What
     it finds is then enclosed: f has one root in the gap, so two signs of h prove it.
     """
-    arb = _flint().arb
+    arb = load_flint().arb
     half = (eigvals[i + 1] - eigvals[i]) / 2
     middle = eigvals[i] + half
     at_middle = sum((x / (h - middle) for x, h in zip(p, eigvals, strict=True)), arb(0))
@@ -438,7 +439,7 @@ def _root(eigvals: list[Ball], p: list[Ball], i: int) -> tuple[Ball, list[Ball]]
             sum((x * D * y * y for x, D, y in inverse), arb(0)),
         )
 
-    bits = _flint().ctx.prec
+    bits = load_flint().ctx.prec
     t = half.mid()
     for _ in range(2000):
         value, slope = (x.mid() for x in pull(t))
@@ -470,7 +471,7 @@ def closed_form(problem: OLSProblem, eps: float, ask: Ask) -> Exact:
 
 def _gd(problem: OLSProblem, eps: float, ask: Ask, bits: int) -> Exact:
     n_steps, tol, stop_at_tol, record, _ = ask
-    flint = _flint()
+    flint = load_flint()
     arb = flint.arb
     zero = arb(0)
     rows = list(zip(problem.eigvals.tolist(), problem.u.tolist(), problem.w0.tolist(), strict=True))
@@ -540,4 +541,4 @@ def _gd(problem: OLSProblem, eps: float, ask: Ask, bits: int) -> Exact:
 
 
 def _power(x: Ball, k: int) -> Ball:
-    return x**k if k else _flint().arb(1)
+    return x**k if k else load_flint().arb(1)

@@ -9,14 +9,13 @@ proved. The printed update loses some bits a step; precision is raised until the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from olsbn import schema
-from olsbn.balls import Ball, Exact, Undecided
+from olsbn.balls import Ball, Exact, Undecided, load_flint, precision
 from olsbn.problems import OLSProblem
 from olsbn.schema import Status
 
@@ -78,7 +77,7 @@ def exact_cell(
     bits = _FIRST_BITS
     while True:
         try:
-            with _precision(bits):
+            with precision(bits):
                 found = _run(problem, given, rows, n_steps, tol, stop == "tol", steps, bits)
             if found.bits - found.bits_lost >= _WANTED_BITS:
                 return found
@@ -88,25 +87,6 @@ def exact_cell(
             if bits >= _MOST_BITS:
                 raise
         bits = min(2 * bits, _MOST_BITS)
-
-
-@contextmanager
-def _precision(bits: int) -> Iterator[None]:
-    flint = _flint()
-    before = flint.ctx.prec
-    flint.ctx.prec = bits
-    try:
-        yield
-    finally:
-        flint.ctx.prec = before
-
-
-def _flint() -> Any:
-    try:
-        import flint
-    except ImportError as err:
-        raise ImportError('certify needs python-flint, the extra "certify": pip install "olsbn[certify]"') from err
-    return flint
 
 
 def _rows(
@@ -141,7 +121,7 @@ def _run(
     record: set[int],
     bits: int,
 ) -> Exact:
-    flint = _flint()
+    flint = load_flint()
     arb = flint.arb
     h, u, w = ([arb(x) for x in vector.tolist()] for vector in (problem.eigvals, problem.u, problem.w0))
     d, a, null = len(h), arb(problem.a0), arb(problem.w0_null_norm)
@@ -214,7 +194,7 @@ def _run(
 
 def _centred(values: np.ndarray) -> Any:
     """Return the rows less their mean."""
-    flint = _flint()
+    flint = load_flint()
     m = len(values)
     columns = [[flint.arb(x) for x in column] for column in values.T.tolist()]
     means = [sum(column, flint.arb(0)) / m for column in columns]
@@ -223,11 +203,11 @@ def _centred(values: np.ndarray) -> Any:
 
 def _factor(rate: Ball, power: Ball, k: int) -> Ball:
     """Return ``rate (k + 1)^power``."""
-    return rate if power == 0 else rate * _flint().arb(k + 1) ** power
+    return rate if power == 0 else rate * load_flint().arb(k + 1) ** power
 
 
 def _dot(x: list[Ball], y: list[Ball]) -> Ball:
-    return sum((p * q for p, q in zip(x, y, strict=True)), _flint().arb(0))
+    return sum((p * q for p, q in zip(x, y, strict=True)), load_flint().arb(0))
 
 
 def _at_most(x: Ball, bound: Ball, step: int) -> bool:

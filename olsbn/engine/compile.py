@@ -98,7 +98,7 @@ def entry_address(func: Callable[..., Any], signature: str, sources: list[Path])
             _config.CACHE_DIR = before
     function.compile()
     _alive.append(function)
-    return int(function.address)
+    return int(function.address or 0)
 
 
 inline = njit(nogil=True, error_model="numpy", inline="always")

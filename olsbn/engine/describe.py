@@ -13,20 +13,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 Number = Any  # a Value, a float, an array, or a number with the operators of Python
 
 
-class Backend(Protocol):
-    """What carries out the operations of a `Value`: add, sub, mul, div, fma, neg, sqrt, abs, less, both and select."""
-
-    def constant(self, value: float) -> Any:
-        """Return a number as the backend knows it."""
-
-    def __getattr__(self, name: str) -> Callable[..., Any]: ...
+# What carries out the operations of a `Value`: it has the methods add, sub, mul, div, fma, neg, sqrt, abs, less, both,
+# select and constant.
+Backend = Any
 
 
 class Value:

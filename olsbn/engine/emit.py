@@ -264,8 +264,8 @@ class _Pass:
     def _track(self, to: Writer, v: int, i: Any, t: Any, mu: Value, b: Value) -> Value:
         """Return where a mode is slaved.
 
-        With c = D - A mu: ``own <- |c| own``, the amplitude that the forcing has not made, and
-        ``unseen <- |c| unseen``, what a slaved mode may have of its own that no float64 shows.
+        With c = D - A mu: ``own <- |c| own``, the amplitude that the forcing has not made, and ``unseen <- |c|
+        unseen``, what a slaved mode may have of its own that no float64 shows.
         """
         rows = self.rows
         own, unseen = (Value(to, to.load(row, v, t)) for row in (OWN, UNSEEN))
@@ -285,7 +285,7 @@ class _Pass:
         slaved = (own < share) & (turn > 1.9)
         unseen = where(slaved & (unseen < share), share, unseen)
         V, beta = (Value(to, to.load(rows.row[name], v)) for name in ("V", "beta"))
-        grown = z * _GROWN < unseen
+        grown = unseen > z * _GROWN
         mark = Value(to, to.load(MARK, v))
         mark = where(grown & (unseen * z > V * _SEEN), 1.0, mark)
         mark = where(grown & (size(beta) * _MOVES < unseen * turn), 1.0, mark)

@@ -359,7 +359,7 @@ def _quiet(to: Writer, v: int, look: Any, limit: Any) -> Any:
     return to.builder.or_(quiet, to.less(to.constant(0.5), to.load(_IDLE, v)))
 
 
-_step = lane_pass(_write_step, VECTOR)
+_step: Any = lane_pass(_write_step, VECTOR)
 
 
 # -------------------------------------------------------------------- a batch

@@ -146,12 +146,12 @@ class Kind:
         made_of = {name: uses(value) for name, value in made.items()}
         moves, terms, read, reported, report_read = {}, {}, {}, {}, {}
         for group in step.numbers:
-            state = Named(lambda name: to.named(f"state {name}"))
+            here = Named(lambda name: to.named(f"state {name}"))
             seen = Named(lambda name: to.named(f"number {name}"))
-            new, summed = step.modes(group, seen, state, self.known(to.named))
+            new, summed = step.modes(group, seen, here, self.known(to.named))
             moves[group] = {name: uses(value) for name, value in new.items()}
             terms[group] = {name: uses(x) | uses(y) for name, (x, y) in summed.items()}
-            told = step.reported_terms(group, seen, state, self.known(to.named))
+            told = step.reported_terms(group, seen, here, self.known(to.named))
             reported[group] = {name: uses(x) | uses(y) for name, (x, y) in told.items()}
         report_of = frozenset[str]().union(*(uses(x) for x in step.report(self.known(to.named)).values()))
 

@@ -63,7 +63,6 @@ class Code(NamedTuple):
     track: int
     row_A: int
     row_B: int
-    row_D: int
     row_V: int
     row_beta: int
     row_factor: int
@@ -128,8 +127,7 @@ def _calling(n_integers: int, n_floats: int) -> Any:
     return ir.FunctionType(integer, [integer] * n_integers + [real] * n_floats)
 
 
-@intrinsic
-def _call(_typing: Any, address: Any, args: Any) -> Any:
+def _write_call(_typing: Any, address: Any, args: Any) -> Any:
     """Call the function at an address with a tuple of integers, the last numbers being float64."""
     n_floats = sum(isinstance(t, types.Float) for t in args.types)
     function_type = _calling(len(args.types) - n_floats, n_floats)
@@ -145,14 +143,17 @@ def _call(_typing: Any, address: Any, args: Any) -> Any:
     return types.int64(address, args), generate
 
 
-@intrinsic
-def _address(_typing: Any, array: Any) -> Any:
+def _write_address(_typing: Any, array: Any) -> Any:
     """Return where an array's numbers are."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.ptrtoint(context.make_array(signature.args[0])(context, builder, values[0]).data, ir.IntType(64))
 
     return types.int64(array), generate
+
+
+_call: Any = intrinsic(_write_call)
+_address: Any = intrinsic(_write_address)
 
 
 # -------------------------------------------------------------------- lanes

@@ -8,7 +8,7 @@ from olsbn.plotting.cells import QUANTITIES
 from olsbn.plotting.comparison import plot_comparison
 from olsbn.plotting.files import in_style, save, save_axes
 from olsbn.plotting.lines import plot_robustness, plot_run, run_figure
-from olsbn.plotting.look import style
+from olsbn.plotting.look import style, style_sheet
 from olsbn.plotting.maps import map_figure, maps_figure, plot_map
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "save",
     "save_axes",
     "style",
+    "style_sheet",
 ]

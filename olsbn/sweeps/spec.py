@@ -241,7 +241,7 @@ class SweepSpec:
             ]
             if self.reduce is not False:
                 source["reduce"] = self.reduce
-        found = {"method": self.method_name, "axes": self.axes}
+        found: dict[str, Any] = {"method": self.method_name, "axes": self.axes}
         found |= {name: getattr(self, name) for name in ("n_steps", "tol", "stop")}
         found |= source | {name: self.params[name].tolist() for name in self.telling_params()} | self.told_options
         if not self.check_rounding:
