@@ -94,8 +94,8 @@ def test_every_variant_ends_by_it(v):
         found, n_early = check(cells, trace, run, v.coordinates(problem).limit, not decays, heavy)
         statuses, early = statuses | found, early + n_early
     assert {CONVERGED, MAX_STEPS} <= statuses and early
-    # momentum moves the edge, what decays fast enough comes to rest, and weight normalization turns w away
-    assert DIVERGED in statuses or heavy or decays or v.method in ("gdnp", "wngd")
+    # only there the edge does not move: with smoothing and weight normalization a large a makes w grow, too
+    assert DIVERGED in statuses or v.params or v.method in ("gdnp", "wngd")
 
 
 @pytest.mark.parametrize("run", RUNS)
