@@ -29,6 +29,7 @@ _PUBLIC = {
     "recommend": "recommendation",
     "measured_window": "windows",
     "certify": "results.proof",
+    "resolve": "results.resolution",
     "claims": "ledger",
     "robustness": "results.measures",
     "over_trials": "results.measures",

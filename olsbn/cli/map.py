@@ -38,8 +38,16 @@ _BYTES_A_CELL = 600
     help="Find the cells that rounding decides.",
 )
 @click.option("--workers", type=int, metavar="N", help="Threads (default: all processors).")
+@click.option("--resolve", is_flag=True, help="Prove the cells that rounding decides (olsbn resolve); takes minutes.")
 def map_command(
-    method: str | None, steps: str, tol: float, out: str | None, workers: int | None, check_rounding: bool, **named: Any
+    method: str | None,
+    steps: str,
+    tol: float,
+    out: str | None,
+    workers: int | None,
+    check_rounding: bool,
+    resolve: bool,
+    **named: Any,
 ) -> None:
     r"""Draw where BNGD, or any method, converges over (eps, eps_a), BNGD beside GD's range.
 
@@ -94,6 +102,10 @@ def map_command(
     with output_directory(path, ("map.nc",)) as publish:
         with may_fail("the sweep"):
             ds = sweep(problem, method=method, workers=workers, **how, **params)
+            if resolve:
+                from olsbn.results.resolution import resolve as resolved
+
+                ds = resolved(ds, problem, workers=workers)
             if other:
                 shared = {name: params[name] for name in METHODS[other].settings if name in params}
                 ds = maps.beside(ds, sweep(problem, method=other, workers=workers, **how, **shared))

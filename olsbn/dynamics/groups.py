@@ -156,8 +156,14 @@ def exactly(
         own |= {name: Fraction(params[name]) for name in ("momentum", "nesterov") if name in params}
         own = {name: own[name] for name in step.params if name in own}
         schedules = {
-            "factor": (float(params.get("eps_power", 0)), float(params.get("eps_factor", 1))),
-            "factor_a": (float(params.get("eps_a_power", 0)), 1.0),
+            "factor": balls.Rates(
+                float(params.get("eps_power", 0)),
+                float(params.get("eps_factor", 1)),
+                params.get("schedule", "constant"),
+                **{name: params[name] for name in _PARTS if name in params},
+                given=params.get("eps_factors"),
+            ),
+            "factor_a": balls.Rates(float(params.get("eps_a_power", 0))),
         }
         return balls.by_steps(step, getattr(balls, coordinates), problem, own, schedules, ask)
 
