@@ -74,7 +74,7 @@ def plot_command(
         if quantity is not None:
             nearest("quantity", quantity, list(plotting.QUANTITIES))
         ds, picked = _picked(ds, {"dim": dim, "trial": trial}, select)
-        look: dict[str, Any] = {"size": _inches(size), "style_of": _sheet(style_of)}
+        look: dict[str, Any] = {"size": _inches(size), "style_of": plotting.style_sheet(style_of)}
         words: dict[str, Any] = {name: False for name, off in (("title", no_title), ("legend", no_legend)) if off}
         chosen = {name: value for name, value in colours.items() if value is not None}
         draw, what, how = _picture(runs, ds, quantity, x, y, chosen)
@@ -130,23 +130,6 @@ def _inches(text: str | None) -> tuple[float, float] | None:
     if not found or not all(1 <= float(side) <= 40 for side in found.groups()):
         raise ValueError(f"--size must be WxH, two numbers of inches in [1, 40], got {text!r}")
     return float(found[1]), float(found[2])
-
-
-def _sheet(text: str | None) -> Any:
-    """Return what a style sheet sets, refusing what matplotlib cannot read."""
-    if text is None:
-        return ()
-    import matplotlib.style
-    from matplotlib import rc_params_from_file
-
-    if text in matplotlib.style.available:
-        return text
-    if not Path(text).is_file():
-        raise ValueError(f"--style must be a file or one of matplotlib's styles, got {text!r}")
-    try:
-        return dict(rc_params_from_file(text, use_default_template=False))
-    except (ValueError, UnicodeError) as err:
-        raise ValueError(f"--style must be a style sheet of matplotlib, got {text}: {err}") from None
 
 
 def _picture(

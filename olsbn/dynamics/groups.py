@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from olsbn import compiling
 from olsbn.dynamics.base import Arrays, Param
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def kernel(module: str, name: str) -> Callable[..., Any]:
     """Return a function of `olsbn.kernels.<module>`, imported when it is first called: compilers take time to load."""
 
     def call(*args: Any, **options: Any) -> Any:
+        compiling.listen()
         return getattr(import_module(f"olsbn.kernels.{module}"), name)(*args, **options)
 
     return call

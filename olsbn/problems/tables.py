@@ -61,14 +61,14 @@ class TableError(ValueError):
 
     def __init__(self, where: str, complaints: Sequence[str], remedies: dict[str, Any], hopeless: bool) -> None:
         self._where, self._complaints, self.remedies, self.hopeless = where, list(complaints), remedies, hopeless
-        super().__init__(self.spelled(lambda name, value: f"{name}={value!r}"))
+        super().__init__(self.spelled(lambda name, value: f"{name}={value!r}", ", "))
 
-    def spelled(self, spell: Callable[[str, Any], str]) -> str:
+    def spelled(self, spell: Callable[[str, Any], str], between: str) -> str:
         """Return the message with its remedies as `spell` writes an argument."""
         parts = [*self._complaints]
         if self.remedies:
             first = "mended in part by" if self.hopeless else "mended by"
-            parts.append(f"{first} {', '.join(spell(name, value) for name, value in self.remedies.items())}")
+            parts.append(f"{first} {between.join(spell(name, value) for name, value in self.remedies.items())}")
         return f"{self._where}: {'; '.join(parts)}"
 
 
@@ -334,7 +334,9 @@ def _checked(
     lost = np.any([gaps[name] for name in holed], axis=0) if holed else np.zeros(n, bool)
     if holed and not dropna:
         first = place.of(int(np.flatnonzero(lost)[0]))
-        wrong.add(f"{lost.sum()} of {n} rows have gaps, in {_listed(holed, False)} (first: {first})", dropna=True)
+        wrong.add(
+            f"{lost.sum()} of {n} rows {_have(lost)} gaps, in {_listed(holed, False)} (first: {first})", dropna=True
+        )
     found = [one._replace(values=one.values[~lost]) for one in found]
     kept = n - int(lost.sum())
     infinite = [one.name for one in found if np.isinf(one.values).any()]
@@ -434,6 +436,10 @@ def _distinct(found: list[Column], target: Any, columns: Any, drop: Any, wrong: 
     if gone:
         _without([one.source or one.name for one in found if one.name in gone], columns, drop, wrong)
     return [one for one in found if one.name not in gone]
+
+
+def _have(rows: Any) -> str:
+    return "has" if rows.sum() == 1 else "have"
 
 
 def _listed(names: list[Any], word: bool = True) -> str:
