@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,10 +124,14 @@ def csv_table(
     where = {name: k for k, name in reversed(list(enumerate(cells.names)))}
     wanted = _wanted(cells.names, target, columns, drop, wrong, twice)
     raw = {name: cells.columns[where[name]] for name in wanted}
-    marks = _marks(raw, how, wrong)
-    found, notes = [], list(cells.notes)
     na = list(how.na_values)
+    plain = {name: _plain(column, how) for name, column in raw.items()}
+    marks = _marks(raw, [name for name in raw if plain[name] is None], how, wrong)
+    found, notes = [], list(cells.notes)
     for name, column in raw.items():
+        if (values := plain[name]) is not None:
+            found.append(Column(name, values))
+            continue
         one, note, strays = _numbers(name, column, marks, set(na))
         if strays:
             wrong.add(
@@ -197,8 +202,22 @@ def _line(column: Any, lines: Any, cell: str) -> int:
     return int(lines[next(k for k, c in enumerate(column) if c.strip() == cell)])
 
 
-def _marks(raw: dict[Any, Any], how: textfile.Reading, wrong: _Wrong) -> tuple[str, str | None]:
-    """Return decimal mark and separator of thousands: those given, or the likeliest that read all that looks so."""
+def _plain(column: Any, how: textfile.Reading) -> Any:
+    """Return a column of plain numbers as such, as most are; None for any other."""
+    if how.na_values or (how.decimal, how.thousands) != (".", None):
+        return None
+    try:
+        values = column.astype(np.float64)
+    except ValueError:
+        return None
+    return values if np.isfinite(values).all() and not any("_" in cell for cell in column) else None
+
+
+def _marks(raw: dict[Any, Any], odd: list[Any], how: textfile.Reading, wrong: _Wrong) -> tuple[str, str | None]:
+    """Return decimal mark and separator of thousands: those given, or the likeliest that read all that looks so.
+
+    `odd` are the columns that are not plain.
+    """
     given = how.decimal, how.thousands
     gaps = _GAPS | {text.lower() for text in how.na_values}
 
@@ -208,9 +227,11 @@ def _marks(raw: dict[Any, Any], how: textfile.Reading, wrong: _Wrong) -> tuple[s
         like = [cell for cell in cells if re.fullmatch(r"[-+]?[0-9.,' \u00a0\u202f]*[0-9.](?:[eE][-+]?\d+)?", cell)]
         return list(dict.fromkeys(like)) if 2 * len(like) > len(cells) else []
 
+    unread = [cell for name in odd for cell in numeric(raw[name]) if not _reads(cell, *given)]
+    if not unread:
+        return given
     cells = [cell for column in raw.values() for cell in numeric(column)]
-    unread = [cell for cell in cells if not _reads(cell, *given)]
-    best = next((m for m in _MARKS if unread and all(_reads(cell, *m) for cell in cells)), None)
+    best = next((m for m in _MARKS if all(_reads(cell, *m) for cell in cells)), None)
     if best is None:
         return given
     others = [m for m in _MARKS if m not in (best, given) and all(_reads(cell, *m) for cell in cells)]
@@ -224,9 +245,15 @@ def _marks(raw: dict[Any, Any], how: textfile.Reading, wrong: _Wrong) -> tuple[s
 
 
 def _reads(cell: str, decimal: str, thousands: str | None) -> bool:
+    return _pattern(decimal, thousands).fullmatch(cell) is not None
+
+
+@cache
+def _pattern(decimal: str, thousands: str | None) -> re.Pattern[str]:
+    """Return the pattern of a number with these marks."""
     point = re.escape(decimal)
     whole = r"\d+" if thousands is None else rf"(?:\d+|\d{{1,3}}(?:{_class(thousands)}\d{{3}})+)"
-    return re.fullmatch(rf"[-+]?(?:{whole}(?:{point}\d*)?|{point}\d+)(?:[eE][-+]?\d+)?", cell) is not None
+    return re.compile(rf"[-+]?(?:{whole}(?:{point}\d*)?|{point}\d+)(?:[eE][-+]?\d+)?")
 
 
 def _class(thousands: str) -> str:
@@ -240,28 +267,25 @@ def _value(cell: str, decimal: str, thousands: str | None) -> float:
 
 
 def _without_unit(cell: str) -> str:
+    if textfile.is_number(cell):
+        return cell
     found = _UNITS.fullmatch(cell)
     return found[1] + found[3] if found and (found[2] or found[4]) else cell
 
 
 def _numbers(name: Any, column: Any, marks: tuple[str, str | None], na: set[str]) -> tuple[Column, str, list[str]]:
     """Return a column as numbers, or as text; a word on it; and the few words in it that are none."""
-    if marks == (".", None) and not na:
-        try:  # most columns are plain
-            plain = column.astype(np.float64)
-            if np.isfinite(plain).all() and not any("_" in cell for cell in column):
-                return Column(name, plain), "", []
-        except ValueError:
-            pass
     cells = [cell.strip() for cell in column]
     kept = [cell for cell in cells if cell.lower() not in _GAPS and cell not in na]
     note = ""
     if kept and all(cell.lower() in ("true", "false") for cell in kept):
         cells = [{"true": "1", "false": "0"}.get(cell.lower(), cell) for cell in cells]
-    units = {(found[2], found[4]) for cell in kept for found in [_UNITS.fullmatch(cell)] if found}
-    if len(units) == 1 and units != {("", "")} and all(_UNITS.fullmatch(cell) for cell in kept):
-        note = f"{name!r} is read without its {''.join(units.pop())!r}"
-        cells = [_without_unit(cell) for cell in cells]
+    if kept and any(sign in kept[0] for sign in "%$€£¥₹"):
+        parts = [_UNITS.fullmatch(cell) for cell in kept]
+        units = {(found[2], found[4]) if found else None for found in parts}
+        if len(units) == 1 and (unit := units.pop()) is not None:
+            note = f"{name!r} is read without its {''.join(unit)!r}"
+            cells = [_without_unit(cell) for cell in cells]
     values, words = np.full(len(cells), np.nan), Counter[str]()
     for k, cell in enumerate(cells):
         if cell.lower() in _GAPS or cell in na:
