@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from olsbn import compiling
 from olsbn.dynamics.base import Arrays, Option, Param
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def kernel(module: str, name: str) -> Callable[..., Any]:
     """Return a function of `olsbn.engine.<module>`, imported when it is first called: compilers take time to load."""
 
     def call(*args: Any, **options: Any) -> Any:
+        compiling.listen()
         return getattr(import_module(f"olsbn.engine.{module}"), name)(*args, **options)
 
     return call
@@ -107,6 +109,7 @@ def iterate(
     """Run cells with parameters in the problem's own units; `identity` is c of ``N = h H + c I``, also in them."""
     from olsbn.engine.cells import execute
 
+    compiling.listen()
     n = max([1, *(np.size(values) for values in params.values())])
     with np.errstate(all="ignore"):
         eps = params.get("eps", np.ones(n))
