@@ -39,11 +39,12 @@ def test_recommend_prints_what_the_function_finds():
     found = olsbn.recommend(problem, tol=1e-6, n_steps=1000)
     out = call("recommend", *RANDOM, "--steps", 1000)
     for name in ("gd", "bngd"):
-        row = found.sel({"method": name})
+        row = found.sel(algorithm=name)
         assert f"eps = {row.eps_fastest.item():.6g} reaches" in out and f"in {row.steps_fastest.item()} steps" in out
     told = json.loads(call("recommend", *RANDOM, "--steps", 1000, "--json"))
-    assert told["methods"]["bngd"]["steps_fastest"] == found.sel({"method": "bngd"}).steps_fastest.item()
-    for bad in (["--tol", 0], ["--steps", 0], ["--workers", 0]):
+    assert told["algorithms"]["bngd"]["steps_fastest"] == found.sel(algorithm="bngd").steps_fastest.item()
+    assert told["pytorch"] == found.attrs["pytorch"] and told["pytorch"].splitlines()[0] in out
+    for bad in (["--tol", 0], ["--steps", 0], ["--workers", 0], ["--starts", 0], ["--eps", 1]):
         assert bad[0] in call("recommend", *RANDOM, *bad, code=2)
 
 

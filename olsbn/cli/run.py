@@ -122,7 +122,7 @@ def run_command(method: str, steps: int, tol: float, out: str | None, **named: A
 def default_eps(problem: OLSProblem, method: str, tol: float, steps: int, others: dict[str, Any]) -> tuple[float, str]:
     """Return the learning rate that needs the fewest steps, by simulation, or one by theory; and which it is."""
     from olsbn.dynamics.registry import METHODS
-    from olsbn.recommendation import fastest
+    from olsbn.search.recommendation import fastest
 
     eps, needed = fastest(problem, method, tol, min(steps, _LOOK), **others)
     if needed >= 0:
