@@ -293,6 +293,11 @@ def _width_line(method: Method, problem: OLSProblem, ds: xr.Dataset) -> str:
         theory = "nothing to predict"
     elif window is None:
         theory = "no prediction"
+    elif method.theory.exact:
+        found = (
+            "none" if not window.decades else f"{window.decades:.2f} decades, {window.lower:.6g} to {window.upper:.6g}"
+        )
+        return f"  {method.title:<9} {found} (exact; on this grid {measured})"
     elif window.reliable:
         theory = f"theory: {window.decades:.2f} decades{_scale(method)}"
     else:

@@ -101,7 +101,7 @@ def test_recommend_does_not_tell_one_rate_from_itself(tmp_path):
     target = table @ [2.1, 11.0, 0.4] + rng.normal(0, 12, 40)
     np.savetxt("t.csv", np.c_[table, target], delimiter=",", header="a,b,c,y", comments="")
     out = call("recommend", "--csv", "t.csv", "--target", "y", "--steps", 100)
-    for first, second in re.findall(r"at best (\S+) from this start, (\S+) over all", out):
+    for first, second in re.findall(r"theory: (\S+) at the effective rates that these starts attain, (\S+) over", out):
         assert first != second
 
 

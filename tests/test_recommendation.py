@@ -318,3 +318,15 @@ def test_bad_input(change, error, words):
     problem = olsbn.OLSProblem.from_spectrum("logspace", 3, 10.0)
     with pytest.raises(error, match=words):
         recommend(**({"problem": problem} | change))
+
+
+def test_source_is_parsed_on_one_thread_at_a_time():
+    """Sweeps that several threads began at once ended in a SystemError of Python's parser."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from olsbn import identity
+
+    for _ in range(5):
+        identity._identity.cache_clear()
+        with ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(lambda _: identity.identity(("olsbn.kernels.bngd",)), range(8)))) == 1

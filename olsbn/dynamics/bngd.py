@@ -149,7 +149,9 @@ METHOD = Method(
         first_eps=first_eps,
         remarks=_remarks,
     ),
-    step="a <- a + eps_a (w'g/sigma - a),  w <- w + eps (a/sigma) (g - (w'g/sigma^2) H w),  sigma^2 = w'H w",
+    step="a <- a + eps_a (w'g/sigma - a),  w <- w + eps (a/sigma) (g - (w'g/sigma^2) H w),  sigma^2 = w'H w; "
+    "with smoothing, N = H + smoothing I, from the scale a0 nu0/sigma0:  "
+    "a <- a + eps_a w'r/nu,  w <- w + eps (a/nu) (r - (w'r/nu^2) N w),  r = g - H w a/nu,  nu^2 = w'N w",
     sources=("Cai, Li, Shen 2019", "Arora, Li, Lyu 2019"),
     beside="gd",
     reducible=("smoothing",),
