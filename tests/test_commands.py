@@ -42,11 +42,12 @@ def test_recommend_prints_what_the_function_finds():
     found = olsbn.recommend(problem, tol=1e-6, n_steps=1000)
     out = call("recommend", *RANDOM, "--steps", 1000)
     for name in ("gd", "bngd"):
-        row = found.sel({"method": name})
+        row = found.sel(algorithm=name)
         assert f"eps = {row.eps_fastest.item():.6g} reaches" in out and f"in {row.steps_fastest.item()} steps" in out
     told = json.loads(call("recommend", *RANDOM, "--steps", 1000, "--json"))
-    assert told["methods"]["bngd"]["steps_fastest"] == found.sel({"method": "bngd"}).steps_fastest.item()
-    for bad in (["--tol", 0], ["--steps", 0], ["--workers", 0]):
+    assert told["algorithms"]["bngd"]["steps_fastest"] == found.sel(algorithm="bngd").steps_fastest.item()
+    assert told["pytorch"] == found.attrs["pytorch"] and told["pytorch"].splitlines()[0] in out
+    for bad in (["--tol", 0], ["--steps", 0], ["--workers", 0], ["--starts", 0], ["--eps", 1]):
         assert bad[0] in call("recommend", *RANDOM, *bad, code=2)
 
 
@@ -103,7 +104,7 @@ def test_recommend_does_not_tell_one_rate_from_itself(tmp_path):
     target = table @ [2.1, 11.0, 0.4] + rng.normal(0, 12, 40)
     np.savetxt("t.csv", np.c_[table, target], delimiter=",", header="a,b,c,y", comments="")
     out = call("recommend", "--csv", "t.csv", "--target", "y", "--steps", 100)
-    for first, second in re.findall(r"at best (\S+) from this start, (\S+) over all", out):
+    for first, second in re.findall(r"theory: (\S+) at the effective rates that these starts attain, (\S+) over", out):
         assert first != second
 
 

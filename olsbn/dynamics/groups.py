@@ -30,7 +30,7 @@ WEIGHT_DECAY = Param("weight_decay", "lambda_wd", "weight decay on w", default=0
 EPS_POWER = Param("eps_power", "alpha", "learning rate of w falls like (k+1)^-eps_power", default=0.0)
 EPS_FACTOR = Param("eps_factor", "q", "learning rate of w is multiplied by this at each step", default=1.0)
 EPS_A_POWER = Param("eps_a_power", "alpha_a", "learning rate of a falls like (k+1)^-eps_a_power", default=0.0)
-SMOOTHING = Param("smoothing", "delta", "sigma^2 = w'(H + delta I)w", default=0.0)
+SMOOTHING = Param("smoothing", "delta", "nu^2 = w'(H + delta I)w in place of sigma^2", default=0.0)
 REPLICATE = Param("replicate", "replicate", "number of the stream of random batches", default=0.0, kind="count")
 # Schedules by name, of the learning rate of w alone.
 SCHEDULES = (

@@ -44,7 +44,9 @@ class OLSProblem:
     w0 : array_like, shape (d,), optional
         Start of the weights. Default: uniform on the unit sphere, from seed 0.
     a0 : float, optional
-        Start of the BN scale. Default: the optimal one, ``w0'g / sigma0`` (0 where sigma0 = 0).
+        Start of the BN scale. Default: the optimal one, ``w0'g / sigma0`` (0 where sigma0 = 0). Where w is divided by
+        another nu than sigma (smoothing, weight normalization) the scale starts at ``a0 nu0/sigma0``: the same
+        prediction.
     target_var : float, optional
         ``c = E[y^2]``, at least ``E = u'Hu``. Default: ``E``, a target without noise.
     w0_null_norm : float, optional
