@@ -7,8 +7,8 @@ from naive_methods import minibatch_run_mp
 
 import olsbn
 from olsbn import OLSProblem
+from olsbn.engine.streams import SAMPLINGS, drawn_rows
 from olsbn.exact_minibatch import exact_cell
-from olsbn.kernels.streams import SAMPLINGS, drawn_rows
 from olsbn.schema import Status
 
 pytest.importorskip("flint")

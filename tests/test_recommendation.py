@@ -329,4 +329,4 @@ def test_source_is_parsed_on_one_thread_at_a_time():
     for _ in range(5):
         identity._identity.cache_clear()
         with ThreadPoolExecutor(8) as pool:
-            assert len(set(pool.map(lambda _: identity.identity(("olsbn.kernels.bngd",)), range(8)))) == 1
+            assert len(set(pool.map(lambda _: identity.identity(("olsbn.engine.cells",)), range(8)))) == 1
