@@ -495,6 +495,7 @@ def _keep(t, j, exponent, energy, excess, residual, noise, square, out):  # type
     out[_NUMBER_A] = a
     out[_NUMBER_NORM2] = t[_NORM2, j] + t[_Z0, j] * t[_Z0, j]
     out[_EXPONENT] = exponent
+    out[_RUNNING] = np.nan
     if t[_AVERAGING, j] > 0.0:  # a x'w/nu with the averages: (a/nu) (w, mean) against (u, 0)
         kappa = a / math.sqrt(t[_VAR, j])
         along, mean = kappa * beta - 1.0, kappa * t[_MEAN, j] / root
