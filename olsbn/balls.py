@@ -12,8 +12,9 @@ A mode's error is multiplied by the mode's own factor and by nothing else, so th
 than the dynamics amplifies a perturbation: the printed update loses about 4 bits a step, these coordinates a few
 hundredths of a bit, with momentum some tenths.
 
-Learning rates of schedules are ``(k+1)^-power factor^k`` exactly, as the printed step says. The engine reads them from
-a table that is right to a few roundings: what rounding does there is part of what a proof judges.
+Factors of schedules are what their formulas say, exactly, as ``(k+1)^-power factor^k``. The engine reads them from a
+table that is right to a few roundings: what rounding does there is part of what a proof judges. Factors that are given
+are exact numbers.
 """
 
 from __future__ import annotations
@@ -52,6 +53,21 @@ class Ask(NamedTuple):
     stop_at_tol: bool = False
     record: tuple[int, ...] = ()  # ascending; steps after the end of the run are left out
     bits: int = _FIRST_BITS  # precision to begin with; what sufficed for a similar cell saves runs that do not suffice
+
+
+class Rates(NamedTuple):
+    """Factors of a learning rate: those of a schedule by its name, or given ones, times (k+1)^-power factor^k.
+
+    The names and their parts are those of `olsbn.engine.schedules.named`.
+    """
+
+    power: float = 0.0
+    factor: float = 1.0
+    schedule: str = "constant"
+    warmup: int = 0
+    decay: float = 0.0
+    floor: float = 0.0
+    given: tuple[float, ...] | None = None
 
 
 class Exact(NamedTuple):
@@ -199,7 +215,7 @@ def by_steps(
     coordinates: Callable[[OLSProblem, int], Balls],
     problem: OLSProblem,
     params: Mapping[str, Fraction],
-    schedules: Mapping[str, tuple[float, float]],
+    schedules: Mapping[str, Rates],
     ask: Ask,
 ) -> Exact:
     """Run a cell in ball arithmetic.
@@ -214,8 +230,8 @@ def by_steps(
         Its numbers are taken as exact.
     params : dict of Fraction
         The step's parameters, in the problem's own units.
-    schedules : dict
-        ``(power, factor)`` of the step's "factor" and "factor_a": (k+1)^-power factor^k. Neutral ones may be left out.
+    schedules : dict of Rates
+        Those of the step's "factor" and "factor_a". Neutral ones may be left out.
     ask : Ask
 
     Raises
@@ -227,14 +243,14 @@ def by_steps(
     -----
     Kind of guarantee: proof, up to the correctness of python-flint and of the step's description.
     """
-    moving = {name: pair for name, pair in schedules.items() if pair != (0.0, 1.0)}
+    moving = {name: rates for name, rates in schedules.items() if rates != Rates()}
     rests = not params.get("decay")
     may_return = any(params.get(name) for name in step.may_return)
 
     def run(bits: int) -> Exact:
         x = coordinates(problem, bits)
         own = x.start._replace(params={**params, **dict.fromkeys(moving, 1)})
-        factors = [_factors(*moving[name], ask.n_steps, bits) for name in ("factor", "factor_a") if name in moving]
+        factors = [_factors(moving[name], ask.n_steps, bits) for name in ("factor", "factor_a") if name in moving]
         return _run(Cell(step, own, ball), x, factors, ask, rests, may_return, bits)
 
     return decided(run, ask)
@@ -278,14 +294,33 @@ def _run(cell: Cell, x: Balls, factors: list[list[Ball]], ask: Ask, rests: bool,
 
 
 @lru_cache(maxsize=32)
-def _factors(power: float, factor: float, n_steps: int, bits: int) -> list[Ball]:
-    """Return ``(k+1)^-power factor^k`` for the steps to n_steps."""
+def _factors(rates: Rates, n_steps: int, bits: int) -> list[Ball]:
+    """Return the factors at steps 0..n_steps."""
     with precision(bits):
         found, geometric = [], ball(1)
         for k in range(n_steps + 1):
-            found.append(geometric / ball(k + 1) ** ball(power) if power and k else geometric)
-            geometric *= ball(factor)
+            base = ball(rates.given[k]) * geometric if rates.given else _scheduled(rates, k, n_steps) * geometric
+            found.append(base / ball(k + 1) ** ball(rates.power) if rates.power and k else base)
+            geometric *= ball(rates.factor)
         return found
+
+
+def _scheduled(rates: Rates, k: int, n_steps: int) -> Ball:
+    """Return the factor at step k by the name of the schedule."""
+    if rates.schedule == "constant":
+        return ball(1)
+    floor = Fraction(rates.floor)
+    if rates.schedule != "cosine" and k < rates.warmup:
+        return ball(Fraction(k + 1, rates.warmup))
+    if rates.schedule == "wsd":
+        length = Fraction(rates.decay) * n_steps
+        fallen = max(Fraction(0), (k - (n_steps - length)) / length) if length else Fraction(0)
+        return ball(1 - (1 - floor) * fallen)
+    begun = rates.warmup if rates.schedule == "warmup-cosine" else 0
+    t = min(Fraction(k - begun, max(n_steps - begun, 1)), Fraction(1))
+    if t == 1:
+        return ball(floor)
+    return ball(floor) + ball(1 - floor) * (1 + ball(t).cos_pi()) / 2
 
 
 # -------------------------------------------------------------------- coordinates

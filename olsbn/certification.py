@@ -90,6 +90,7 @@ def exact_cell(
     tol: float,
     stop: str = "steps",
     record: Any = (),
+    bits: int | None = None,
 ) -> Exact:
     """Run one cell in ball arithmetic, with as many bits as it takes.
 
@@ -105,6 +106,8 @@ def exact_cell(
         As in `olsbn.sweep`.
     record : iterable of int, optional
         Steps whose numbers to keep; those after the end of the run are left out.
+    bits : int, optional
+        Precision to begin with, such as that of a similar cell.
 
     Raises
     ------
@@ -119,7 +122,8 @@ def exact_cell(
     check_method(method)
     exact = METHODS[method].exact
     assert exact is not None
-    return exact(problem, params, Ask(n_steps, tol, stop == "tol", tuple(sorted({int(k) for k in record}))))
+    ask = Ask(n_steps, tol, stop == "tol", tuple(sorted({int(k) for k in record})))
+    return exact(problem, params, ask if bits is None else ask._replace(bits=bits))
 
 
 def proof_of(cell: xr.Dataset, problem: OLSProblem, rel: float) -> dict[str, Any]:
@@ -142,7 +146,7 @@ def proof_of(cell: xr.Dataset, problem: OLSProblem, rel: float) -> dict[str, Any
     except Undecided:
         return row
     status, steps_to_tol = _ending(cell)
-    balls = [_at(exact, k) for k in steps] if steps else [exact[3:7]]
+    balls = [at_step(exact, k) for k in steps] if steps else [exact[3:7]]
     for i, (name, digits) in enumerate(NUMBERS.items()):
         column = [ball[i] for ball in balls]
         values = np.atleast_1d(cell[name].values).tolist() if name in cell else [math.nan] * len(column)
@@ -161,7 +165,7 @@ def proof_of(cell: xr.Dataset, problem: OLSProblem, rel: float) -> dict[str, Any
     return row
 
 
-def _at(exact: Exact, step: int) -> tuple[Ball, ...]:
+def at_step(exact: Exact, step: int) -> tuple[Ball, ...]:
     """Return the four numbers at a step. After the end, those of the floor stay; those of a divergence are NaN."""
     if step in exact.trace:
         return exact.trace[step]
@@ -198,11 +202,13 @@ def check_method(method: str) -> None:
 
 def settings(cell: xr.Dataset) -> dict[str, Any]:
     """Return the parameters and options of a cell by name."""
-    found = {}
-    for name, item in METHODS[cell.attrs["method"]].settings.items():
-        value = cell.coords[name].item() if name in cell.coords else cell.attrs.get(name, item.default)
-        found[name] = value if isinstance(value, str) else float(np.asarray(value))
-    return found
+    method = METHODS[cell.attrs["method"]]
+    found: dict[str, Any] = {}
+    for param in method.params:
+        value = cell.coords[param.name] if param.name in cell.coords else cell.attrs.get(param.name, param.default)
+        found[param.name] = float(np.asarray(value))
+    return found | method.checked_options({option.name: cell.attrs[option.name] for option in method.options
+                                           if option.name in cell.attrs})  # fmt: skip
 
 
 def number(cell: xr.Dataset, name: str) -> float:

@@ -103,6 +103,7 @@ _OTHERS = {
     "step": ("k", "step number"),
     "dim": ("d", "number of inputs"),
     "trial": ("trial", "index of the random problem"),
+    "resolved": ("resolved", "whether the cell's numbers are proved: run again with as many digits as it takes"),
     "residual": ("||e||_H / sqrt(E)", "relative H-norm of the residual u - q w"),
 }
 

@@ -68,6 +68,26 @@ def test_starts_that_stay(method, stop):
         assert proof.agrees.all(), (w0, a0, null, ds, proof)
 
 
+@pytest.mark.parametrize("method", ["bngd", "gd"])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"schedule": "cosine", "floor": 0.1},
+        {"schedule": "warmup-cosine", "warmup": 7, "eps_power": 0.3},
+        {"schedule": "wsd", "warmup": 5, "decay": 0.3, "floor": 0.05, "momentum": 0.5},
+        {"eps_factors": np.linspace(1, 0.2, 61)},
+    ],
+    ids=lambda schedule: schedule.get("schedule", "given"),
+)
+def test_schedules(method, schedule):
+    problem = OLSProblem.from_spectrum("logspace", 5, 50.0, seed=3)
+    ds = olsbn.sweep(problem, method=method, eps=[0.01, 0.02], n_steps=60, progress=False, **schedule)
+    proof = olsbn.certify(ds, problem=problem)
+    assert proof.attrs["agree"] == 2 and proof.digits.min() > 13
+    if "floor" in schedule:  # a proof with another schedule refutes
+        assert olsbn.certify(ds.assign_attrs(floor=0.2), problem=problem).attrs["refuted"] == 2
+
+
 # -------------------------------------------------------------------- the interpreter on floats
 
 

@@ -11,7 +11,7 @@ __all__ = ["main", "start"]
 
 _COMMANDS = (
     "recommend", "map", "run", "spectrum", "sweep", "plan", "status", "plot", "robustness", "compare", "export",
-    "certify", "verify", "doctor",
+    "certify", "resolve", "verify", "doctor",
 )  # fmt: skip
 
 for _name in _COMMANDS:

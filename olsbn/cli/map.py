@@ -38,8 +38,16 @@ _BYTES_A_CELL = 600
     help="Find the cells that rounding decides.",
 )
 @click.option("--workers", type=int, metavar="N", help="Threads (default: all processors).")
+@click.option("--resolve", is_flag=True, help="Prove the cells that rounding decides (olsbn resolve); takes minutes.")
 def map_command(
-    method: str | None, steps: str, tol: float, out: str | None, workers: int | None, check_rounding: bool, **named: Any
+    method: str | None,
+    steps: str,
+    tol: float,
+    out: str | None,
+    workers: int | None,
+    check_rounding: bool,
+    resolve: bool,
+    **named: Any,
 ) -> None:
     r"""Draw where BNGD, or any method, converges over (eps, eps_a), BNGD beside GD's range.
 
@@ -74,11 +82,12 @@ def map_command(
         check_memory("the number of cells", math.prod(sizes) * len(record), _BYTES_A_CELL)
         problem = make_problem(**rest)
         from olsbn import plotting
+        from olsbn.search.tried import default_eps
         from olsbn.sweeps.running import sweep
         from olsbn.sweeps.spec import SweepSpec
 
         if "eps" in one.settings and "eps" not in params:
-            params["eps"] = maps.default_eps(problem, record[-1], tol)
+            params["eps"] = default_eps(problem, record[-1], tol)
         how: dict[str, Any] = {"n_steps": record[-1], "tol": tol, "check_rounding": check_rounding} | (
             {"record": record} if len(record) > 1 else {}
         )
@@ -94,6 +103,10 @@ def map_command(
     with output_directory(path, ("map.nc",)) as publish:
         with may_fail("the sweep"):
             ds = sweep(problem, method=method, workers=workers, **how, **params)
+            if resolve:
+                from olsbn.results.resolution import resolve as resolved
+
+                ds = resolved(ds, problem, workers=workers)
             if other:
                 shared = {name: params[name] for name in METHODS[other].settings if name in params}
                 ds = maps.beside(ds, sweep(problem, method=other, workers=workers, **how, **shared))

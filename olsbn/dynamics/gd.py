@@ -180,7 +180,8 @@ def _exact(problem: OLSProblem, params: Mapping[str, Any], ask: Ask) -> Exact:
     """Prove a cell, one of plain GD in closed form; see `olsbn.dynamics.base.Method`."""
     from olsbn.balls import closed_form
 
-    if is_neutral(params, _FURTHER):
+    unscheduled = params.get("schedule", "constant") == "constant" and params.get("eps_factors") is None
+    if unscheduled and is_neutral(params, _FURTHER):
         return closed_form(problem, params["eps"], ask)
     return _by_balls(problem, params, ask)
 

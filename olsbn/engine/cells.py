@@ -215,7 +215,7 @@ def _fixed(kind: Kind, x: Coordinates) -> _Fixed:
     from olsbn.engine import emit, tile
 
     layout, rows = kind.layout, emit.rows(kind)
-    row: Any = [rows.row.get(name, -1) for name in ("A", "B", "V", "beta", "factor", "factor_a")]
+    row = [rows.row.get(name, -1) for name in ("A", "B", "V", "beta", "factor", "factor_a")]
     begin, idle, power = np.zeros(rows.n_rows), np.zeros(rows.n_rows), np.zeros(rows.n_rows, np.int64)
     for name, where in rows.row.items():
         begin[where], idle[where] = x.begin.get(name, 0.0), kind.step.idle.get(name, 0.0)
@@ -225,7 +225,7 @@ def _fixed(kind: Kind, x: Coordinates) -> _Fixed:
     idle[emit.LEVEL] = -1.0
     own = tuple(name for name in layout.params if name not in _FACTORS)
     return _Fixed(
-        tile.Code(*emit.compiled(kind), *row, kind.slaves),
+        tile.Code._make([*emit.compiled(kind), *row, kind.slaves]),
         (_group(kind, x, COUPLED), _group(kind, x, DECOUPLED)),
         tile.Lanes(begin, idle, power, np.array([x.limit, *(x.facts[name] for name in layout.facts)])),
         x.tracked if kind.slaves else np.empty(0, np.int64),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,14 +94,14 @@ def certify(
     n, seed, rel = as_count("n", n, minimum=1), as_count("seed", seed), as_real("rel", rel)
     if not rel > 0:
         raise ValueError(f"rel must be > 0, got {rel!r}")
-    source = _source(ds, problem)
+    source = source_to_prove(ds, problem)
     axes = tuple(str(name) for name in ds["status"].dims) if "status" in ds else ()
     cells = _drawn(ds, axes, n, seed)
     rows = []
     with meter(len(cells), progress) as advance:
         for index in cells:
             cell = ds.isel(dict(zip(axes, index, strict=True)))
-            rows.append(proof_of(cell, _problem(source, cell), rel))
+            rows.append(proof_of(cell, problem_of(source, cell.attrs, place_of(cell)), rel))
             advance(1)
     steps = {"step": ds["step"]} if "step" in ds.dims else {}
     data: dict[str, Any] = {}
@@ -127,7 +128,7 @@ def certify(
     )
 
 
-def _source(ds: Any, problem: Any) -> OLSProblem | ProblemFamily:
+def source_to_prove(ds: Any, problem: Any) -> OLSProblem | ProblemFamily:
     """Return what a Dataset was made of, after checking that it can be certified."""
     check_no_medians(ds)
     check_variables(ds, "a result of sweep or run", ("excess", "eps_eff", "a", "w_norm"))
@@ -136,7 +137,7 @@ def _source(ds: Any, problem: Any) -> OLSProblem | ProblemFamily:
         raise ValueError(f"ds must be a result of sweep or run, got one that lacks {', '.join(missing) or 'status'}")
     check_method(ds.attrs["method"])
     if isinstance(problem, OLSProblem):
-        problem = _as_swept(problem, ds)
+        problem = _as_swept(problem, ds.attrs)
     source = source_of(ds, problem)
     opened = Path(ds.encoding.get("source", ""))
     if source is None and opened.name and (opened / "inputs").is_dir():
@@ -146,19 +147,24 @@ def _source(ds: Any, problem: Any) -> OLSProblem | ProblemFamily:
     return source
 
 
-def _problem(source: OLSProblem | ProblemFamily, cell: xr.Dataset) -> OLSProblem:
-    """Return the problem of a cell."""
+def problem_of(source: OLSProblem | ProblemFamily, attrs: Mapping[str, Any], place: Mapping[str, Any]) -> OLSProblem:
+    """Return the problem of a cell, which of a family is at a `dim` and `trial`; `attrs` are those of the sweep."""
     if isinstance(source, OLSProblem):
         return source
-    return _as_swept(source(int(number(cell, "dim")), int(number(cell, "trial"))), cell)
+    return _as_swept(source(int(place["dim"]), int(place["trial"])), attrs)
 
 
-def _as_swept(problem: OLSProblem, ds: xr.Dataset) -> OLSProblem:
+def place_of(cell: xr.Dataset) -> dict[str, float]:
+    """Return which problem of a family a cell is of."""
+    return {name: number(cell, name) for name in ("dim", "trial") if name in cell.coords or name in cell.attrs}
+
+
+def _as_swept(problem: OLSProblem, attrs: Mapping[str, Any]) -> OLSProblem:
     """Return the problem as the sweep reduced it."""
-    reduce = ds.attrs.get("reduce", False)
+    reduce = attrs.get("reduce", False)
     if reduce is False or problem.reduction is not None:
         return problem
-    return reduce_for(problem, int(ds.attrs["n_steps"]), reduce if isinstance(reduce, str) else int(reduce))
+    return reduce_for(problem, int(attrs["n_steps"]), reduce if isinstance(reduce, str) else int(reduce))
 
 
 def _drawn(ds: xr.Dataset, axes: tuple[str, ...], n: int, seed: int) -> list[tuple[int, ...]]:
