@@ -377,8 +377,10 @@ def star(problem: OLSProblem, bits: int) -> Balls:
         decoupled = [(h * x / E).sqrt() for h, x in zip(others, across, strict=True)]
         L = sum(map(mul, p, eigvals), zero)
         alpha = arb(problem.a0) / E.sqrt()
-        sigma2 = beta * beta + sum(map(_square, [*z, *decoupled]), zero)
-        limit = arb(min(schema.EXCESS_LIMIT, LARGEST)) * (1 + _square(alpha))
+        V = sum(map(_square, [*z, *decoupled]), zero)
+        sigma2 = beta * beta + V
+        delta = alpha - beta / sigma2.sqrt()
+        limit = arb(schema.EXCESS_LIMIT) * arb(1).max(V / sigma2 + delta * delta)
         start = Start(
             numbers={
                 COUPLED: {
@@ -393,7 +395,7 @@ def star(problem: OLSProblem, bits: int) -> Balls:
             begin={
                 "beta": beta,
                 "a": alpha,
-                "delta": alpha - beta / sigma2.sqrt(),
+                "delta": delta,
                 "n": -1,
                 "D": 1,
                 "null": arb(problem.w0_null_norm) / E.sqrt(),
@@ -403,6 +405,9 @@ def star(problem: OLSProblem, bits: int) -> Balls:
                 "U2": sum(u_squared, zero) / E,
                 "K": sum((x * x / root for x, root in zip(b, mu, strict=True)), zero),
                 "inverse_top": 1 / arb(float(problem.eigvals[-1])),
+                # these two tell nothing but where rounding may be amplified
+                "slowest": min([*mu[:1], *others[:1]], default=zero),
+                "fastest": max([*mu[-1:], *others[-1:]], default=zero),
             },
             params={},
         )
@@ -431,10 +436,7 @@ def errors(problem: OLSProblem, bits: int) -> Balls:
 def _gd_limit(weights: Any) -> Ball:
     """Return the excess past which GD has diverged, from the excess of every mode at the start."""
     arb = load_flint().arb
-    largest = arb(1)
-    for weight in weights:
-        largest = largest.max(weight)
-    limit = arb(schema.EXCESS_LIMIT) * largest
+    limit = arb(schema.EXCESS_LIMIT) * arb(1).max(sum(weights, arb(0)))
     return limit if limit <= LARGEST else arb(LARGEST)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
+import threading
 import tokenize
 from collections.abc import Iterable
 from functools import lru_cache
@@ -13,12 +14,15 @@ from pathlib import Path
 
 # What a module imports from these takes part in its identity: how code is compiled changes no number.
 _NUMERICS, _NOT = ("olsbn.engine", "olsbn.linalg"), ("olsbn.engine.compile",)
+# Python 3.11 cannot parse source on two threads at once ("AST constructor recursion depth mismatch").
+_PARSER = threading.Lock()
 _THEORY = "olsbn.theory"  # of theory alone: a method's file has the way to both
 
 
 def identity(modules: Iterable[str]) -> str:
     """Return a short hash of the source of modules, named in full, and of the numerics of olsbn that they import."""
-    return _identity(tuple(modules))
+    with _PARSER:
+        return _identity(tuple(modules))
 
 
 @lru_cache

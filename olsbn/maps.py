@@ -1,4 +1,4 @@
-"""What belongs to a map besides its picture: default windows, where cells lie, what theory marks on it, a summary."""
+"""What belongs to a map besides its picture: where cells lie, what theory marks on it, a summary."""
 
 from __future__ import annotations
 
@@ -24,21 +24,6 @@ EPS_A = 2 * 10**-3.29, 2 * 10**0.29, 180, True
 
 # Matplotlib needs room for margins at both ends of the range of float64.
 DRAWABLE = (1e-290, 1e290)
-
-
-def default_eps(problem: OLSProblem, steps: int, tol: float) -> np.ndarray:
-    """Return learning rates around everything that theory says happens: whole decades, 25 cells each."""
-    from olsbn.dynamics.registry import METHODS
-    from olsbn.theory.facts import theory_attrs
-
-    facts = theory_attrs(problem)
-    marks = [facts[name] for name in ("eps_max", "eps_1", "eps_2") if name in facts]
-    if 0 < tol < 1 and steps >= 1:
-        laws = [method.theory.window for method in METHODS.values() if method.theory.window]
-        marks += [end for law in laws for w in [law(problem, tol, steps)] for end in (w.lower, w.upper)]
-    decades = [math.log10(mark) for mark in marks if 0 < mark < math.inf]
-    lo, hi = max(math.floor(min(decades) - 0.5), -300), min(math.ceil(max(decades) + 0.5), 300)
-    return np.logspace(lo, hi, 25 * (hi - lo) + 1)
 
 
 _BESIDE = "_sweep_fingerprint"
@@ -316,6 +301,11 @@ def _width_line(method: Method, problem: OLSProblem, ds: xr.Dataset) -> str:
         theory = "nothing to predict"
     elif window is None:
         theory = "no prediction"
+    elif method.theory.exact:
+        found = (
+            "none" if not window.decades else f"{window.decades:.2f} decades, {window.lower:.6g} to {window.upper:.6g}"
+        )
+        return f"  {method.title:<9} {found} (exact; on this grid {measured})"
     elif window.reliable:
         theory = f"theory: {window.decades:.2f} decades{_scale(method)}"
     else:

@@ -54,7 +54,7 @@ CASES = [
     Case("bngd-momentum", MIXED, "bngd", _BN | _HEAVY, _LONG),
     Case("bngd-falls", MIXED, "bngd", _BN | _FALLS, _LONG),
     Case("bngd-smoothing", MIXED, "bngd", _BN | {"smoothing": [0.0, 0.2]}, _LONG),
-    Case("bngd-all", MIXED, "bngd", {"eps": EPS[::4], "eps_a": 0.7, **_HEAVY, **_FALLS, "smoothing": [0.0, 0.2]}, _LONG),
+    Case("bngd-all", MIXED, "bngd", {"eps": EPS[::4], **_HEAVY, **_FALLS, "smoothing": [0.0, 0.2]}, _LONG),
     Case("bngd-large", olsbn.OLSProblem.from_spectrum("logspace", 5000, 50.0), "bngd", {"eps": EPS[::8], "eps_a": 0.7},
          {"n_steps": 40}),
     Case("gd", MIXED, "gd", {"eps": np.geomspace(1e-5, 1e-2, 40)}, _LONG),

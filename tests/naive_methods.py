@@ -1,7 +1,8 @@
 """The dynamics beyond plain GD and BNGD stated a second time, as printed, in the eigenbasis of H and many digits.
 
 In the order of PyTorch's SGD: ``g_k = grad + weight_decay w``, ``b <- momentum b + g_k``, ``w <- w - eps_k b``, or with
-Nesterov's rule ``w <- w - eps_k (g_k + momentum b)``, and the same for a; ``eps_k = eps (k+1)^-eps_power eps_factor^k``, ``eps_a_k = eps_a (k+1)^-eps_a_power``.
+Nesterov's rule ``w <- w - eps_k (g_k + momentum b)``, and the same for a; ``eps_k = eps (k+1)^-eps_power
+eps_factor^k``, ``eps_a_k = eps_a (k+1)^-eps_a_power``.
 
 The loss of a x'w/nu is J = (c - 2 a w'g/nu + a^2 w'Hw/nu^2)/2, nu^2 = w'Nw; its gradients are taken as they stand.
 """

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import waiting
 import xarray as xr
 from click.testing import CliRunner
 
@@ -380,13 +381,11 @@ def test_a_reader_that_leaves_is_no_error(monkeypatch):
 def test_interrupted_in_one_line(command, number, word):
     args = [*OLSBN, command, *RANDOM, "--steps", str(10**10), "--out", "deep/down"]
     with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not Path("deep/down").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.5)
+        waiting.until(Path("deep/down").exists, process)
+        time.sleep(0.5)  # it may, but need not, have begun with the cells
         process.send_signal(number)
         try:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=waiting.PATIENCE)
         finally:
             process.kill()
     assert process.returncode == 128 + number

@@ -1,7 +1,10 @@
 """The commands that answer questions: recommend, compare, robustness, doctor; plot and export of any result."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -39,11 +42,12 @@ def test_recommend_prints_what_the_function_finds():
     found = olsbn.recommend(problem, tol=1e-6, n_steps=1000)
     out = call("recommend", *RANDOM, "--steps", 1000)
     for name in ("gd", "bngd"):
-        row = found.sel({"method": name})
+        row = found.sel(algorithm=name)
         assert f"eps = {row.eps_fastest.item():.6g} reaches" in out and f"in {row.steps_fastest.item()} steps" in out
     told = json.loads(call("recommend", *RANDOM, "--steps", 1000, "--json"))
-    assert told["methods"]["bngd"]["steps_fastest"] == found.sel({"method": "bngd"}).steps_fastest.item()
-    for bad in (["--tol", 0], ["--steps", 0], ["--workers", 0]):
+    assert told["algorithms"]["bngd"]["steps_fastest"] == found.sel(algorithm="bngd").steps_fastest.item()
+    assert told["pytorch"] == found.attrs["pytorch"] and told["pytorch"].splitlines()[0] in out
+    for bad in (["--tol", 0], ["--steps", 0], ["--workers", 0], ["--starts", 0], ["--eps", 1]):
         assert bad[0] in call("recommend", *RANDOM, *bad, code=2)
 
 
@@ -100,7 +104,7 @@ def test_recommend_does_not_tell_one_rate_from_itself(tmp_path):
     target = table @ [2.1, 11.0, 0.4] + rng.normal(0, 12, 40)
     np.savetxt("t.csv", np.c_[table, target], delimiter=",", header="a,b,c,y", comments="")
     out = call("recommend", "--csv", "t.csv", "--target", "y", "--steps", 100)
-    for first, second in re.findall(r"at best (\S+) from this start, (\S+) over all", out):
+    for first, second in re.findall(r"theory: (\S+) at the effective rates that these starts attain, (\S+) over", out):
         assert first != second
 
 
@@ -200,7 +204,7 @@ def test_spectrum_says_when_there_is_no_plateau():
 
 
 def test_tables_as_people_have_them(tmp_path):
-    """A text column, semicolons and missing values: what is refused names the option that mends it."""
+    """A text column, semicolons and missing values: what is refused names all options that mend it."""
     rng = np.random.default_rng(2)
     rows = [["name", "size", "age", "price"]]
     for i in range(30):
@@ -208,14 +212,74 @@ def test_tables_as_people_have_them(tmp_path):
         rows.append([f"house {i}", f"{size:.6f}", "" if i == 7 else f"{age:.6f}", f"{2 * size - age + 0.1:.6f}"])
     (tmp_path / "h.csv").write_text("\n".join(";".join(row) for row in rows) + "\n")
     table = ["--csv", "h.csv", "--target", "price"]
-    tried: list[str] = []
-    for option in (["--sep", ";"], ["--drop", "name"], ["--dropna"]):
-        said = call("spectrum", *table, *tried, code=2)
-        assert option[0].removeprefix("--") in said and said.count("\n") == 1
-        tried += option
-    out = call("spectrum", *table, *tried)
+    said = call("spectrum", *table, code=2)
+    assert said.count("\n") == 1 and said.endswith("; mended by --drop name --dropna\n")
+    out = call("spectrum", *table, "--drop", "name", "--dropna")
+    assert "1 of 30 rows with gaps is left out" in out
     problem = olsbn.OLSProblem.from_csv("h.csv", "price", sep=";", drop=["name"], dropna=True)
     assert f"{problem.dim:<18}" in out and problem.dim == 2
-    same = json.loads(call("spectrum", *table, "--sep", ";", "--columns", "size, age", "--dropna", "--json"))
+    same = json.loads(
+        call("spectrum", *table, "--sep", ";", "--columns", "size", "--columns", "age", "--dropna", "--json")
+    )
     assert same["fingerprint"] == problem.fingerprint
-    assert "--drop goes with --csv" in call("spectrum", "--data", "wine", "--drop", "a", code=2)
+    assert "--dropna goes with --csv" in call("spectrum", "--data", "wine", "--dropna", code=2)
+    assert "d                  12 " in call("spectrum", "--data", "wine", "--drop", "alcohol")
+
+
+def test_where_the_target_has_a_unit_it_is_said(tmp_path):
+    np.savetxt("t.csv", np.random.default_rng(0).normal(5, 3, (30, 3)), delimiter=",", header="a,b,price", comments="")
+    table = ["--csv", "t.csv", "--target", "price"]
+    for command in (["spectrum"], ["map", "--eps", "1e-3:1:3", "--eps-a", "1:1.5:2", "--steps", 5, "--out", "m"]):
+        assert "eps of BNGD counts in 1/'price'^2" in call(*command, *table)
+        assert "counts in 1/'price'^2" in call(*command, *table, "--standardize-inputs")
+        assert "counts in" not in call(*command, *table, "--standardize")
+    assert "must not be given together" in call("spectrum", *table, "--standardize", "--standardize-inputs", code=2)
+    told = json.loads(call("spectrum", *table, "--standardize", "--json"))
+    assert told["n_inputs"] == 2 and told["n_dropped_rows"] == 0 and told["target_scale"] > 1
+
+
+def process(*args, **env):
+    done = subprocess.run(
+        [sys.executable, "-m", "olsbn", *args], capture_output=True, env=os.environ | env, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def test_a_first_compilation_is_said_on_one_line(tmp_path):
+    args = ("run", *RANDOM, "--method", "gd", "--eps", "0.01", "--steps", "5", "--out", "r")
+    said = [process(*map(str, args), OLSBN_CACHE_DIR=str(tmp_path / "cache"))[1] for _ in range(2)]
+    assert said[0].count(b"\n") == 1 and b"compiling for this machine, once" in said[0] and said[1] == b""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are text")
+def test_names_that_are_no_text_and_the_backend_of_a_notebook(tmp_path):
+    odd = os.fsdecode(b"t\xe9 \xff")
+    (tmp_path / f"{odd}.csv").write_text("a,y\n1,2\n2,3\n4,9\n")
+    notebook = {"MPLBACKEND": "module://nothing_inline"}
+    grids = ("--eps", "0.1:1:3", "--eps-a", "1:1.5:2", "--steps", "5")
+    out, err = process("map", "--csv", f"{odd}.csv", "--target", "y", *grids, "--out", odd, **notebook)
+    assert b"results     t\xe9 \xff/" in out
+    assert "t\ufffd \ufffd" in xr.open_dataset(f"{odd}/map.nc").attrs["problem"]
+    out, err = process("plot", odd, "--out", f"{odd}.png", **notebook)
+    assert out == b"picture     t\xe9 \xff.png\n" and err == b""
+
+
+def test_pictures_for_a_column(result, tmp_path):
+    from PIL import Image
+
+    (tmp_path / "mine.mplstyle").write_text("font.size: 12\nsavefig.dpi: 100\n")
+    call("plot", result, "--size", "3.3x2.4", "--no-title", "--no-legend", "--out", "a.png")
+    call("plot", result, "--size", "3.3x2.4", "--style", "mine.mplstyle", "--out", "b.png")
+    call("plot", result, "--style", "ggplot", "--out", "c.pdf")
+    for name, size in (("a", (990, 720)), ("b", (330, 240))):
+        with Image.open(f"{name}.png") as image:
+            assert image.size == size
+    (tmp_path / "bad.mplstyle").write_text("no such key\n")
+    for args, words in (
+        (["--size", "3.3"], "--size must be WxH"),
+        (["--size", "0x900"], "--size must be WxH"),
+        (["--style", "none.mplstyle"], "'none.mplstyle'"),
+        (["--style", "bad.mplstyle"], "bad.mplstyle"),
+    ):
+        assert words in call("plot", result, *args, code=2)

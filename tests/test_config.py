@@ -84,6 +84,19 @@ def test_tables_are_found_beside_the_config(tmp_path):
     assert toml.load(tmp_path / "c.toml").source == OLSProblem.from_csv(tmp_path / "t.csv", "y", True)
 
 
+def test_a_store_of_unscaled_targets_says_how_to_go_on(tmp_path, capsys):
+    """Once `standardize = true` left the target alone."""
+    (tmp_path / "t.csv").write_text("x,y\n1,2\n2,3\n3,50\n")
+    config = "n_steps = 5\neps = '0.1:1:5'\n[problem]\ncsv = 't.csv'\ntarget = 'y'\nstandardize = {}"
+    for value, code in (("'inputs'", 0), ("true", 2), ("'inputs'", 0)):
+        (tmp_path / "c.toml").write_text(config.format(value))
+        with pytest.raises(SystemExit) as stop:
+            main(["sweep", str(tmp_path / "c.toml"), "--out", str(tmp_path / "s.zarr")])
+        err = capsys.readouterr().err
+        assert (stop.value.code or 0) == code
+        assert ('standardize = "inputs" goes on with it' in err) == (code == 2) and err.count("\n") <= 2
+
+
 @pytest.mark.parametrize("method", sorted(olsbn.methods()))
 def test_every_key_says_what_it_allows(method, tmp_path):
     keys = toml._keys(olsbn.methods()[method])

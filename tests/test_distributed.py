@@ -5,6 +5,7 @@ import time
 
 import crash
 import pytest
+import waiting
 from dask_cluster import Cluster
 
 from olsbn.sweeps import running
@@ -87,9 +88,8 @@ def test_kills(cluster, tmp_path):
     kept = []
     for victim in ("client", "worker", "scheduler"):
         child = cluster.command(config, path)
-        until = time.monotonic() + 60
-        while time.monotonic() < until and len(crash.finished(path) if path.exists() else []) < len(kept) + 3:
-            time.sleep(0.02)
+        enough = len(kept) + 3
+        waiting.until(lambda n=enough: len(crash.finished(path)) >= n, child)
         if victim == "client":
             child.kill()
         else:
@@ -97,7 +97,7 @@ def test_kills(cluster, tmp_path):
         if victim == "worker":  # the other one goes on, until Ctrl-C
             time.sleep(0.5)
             child.send_signal(signal.SIGINT)
-        _, err = child.communicate(timeout=60)
+        _, err = child.communicate(timeout=waiting.PATIENCE)
         code, words = {
             "client": (-signal.SIGKILL, ()),
             "worker": (130, ("interrupted; what is finished is kept",)),
@@ -120,5 +120,5 @@ def test_workers_without_olsbn(tmp_path):
     with Cluster(0, tmp_path) as cluster:
         cluster.start("worker", cluster.address, "--nthreads", "1", "--no-nanny", program=("-c", without))
         child = cluster.command(crash.slow_config(tmp_path), tmp_path / "s.zarr")
-        _, err = child.communicate(timeout=60)
+        _, err = child.communicate(timeout=waiting.PATIENCE)
     assert child.returncode == 2 and len(err.splitlines()) == 1 and "cannot run olsbn" in err

@@ -11,6 +11,7 @@ import naive
 import numpy as np
 import pytest
 import tolerances as tol
+import waiting
 from naive import bngd_run_mp, gd_run_mp
 
 import olsbn
@@ -450,10 +451,10 @@ def test_ctrl_c_gets_through(call):
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.readline()
-        time.sleep(1)
+        time.sleep(1)  # it may, but need not, have begun with the steps
         process.send_signal(signal.SIGINT)
         try:
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=waiting.PATIENCE)
         finally:
             process.kill()
     assert process.returncode == -signal.SIGINT and err.strip().endswith(b"KeyboardInterrupt")

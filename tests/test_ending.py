@@ -45,7 +45,10 @@ def check(cells, trace, run, limit, rests=True, may_return=False):
 def test_the_rule_in_words():
     """Every line of the docstring, with the numbers at its edges."""
     inf, nan = np.inf, np.nan
-    go = dict(previous=1.0, hit=-1, n_steps=9, stop_at_tol=False, floor=1e-9, limit=1e3, rests=True, may_return=False)
+    go = {
+        "previous": 1.0, "hit": -1, "n_steps": 9, "stop_at_tol": False, "floor": 1e-9, "limit": 1e3, "rests": True,
+        "may_return": False,
+    }  # fmt: skip
     table = [
         ((3, nan), {}, NON_FINITE),
         ((0, inf), {}, NON_FINITE),
@@ -91,9 +94,8 @@ def test_every_variant_ends_by_it(v):
         found, n_early = check(cells, trace, run, v.coordinates(problem).limit, not decays, heavy)
         statuses, early = statuses | found, early + n_early
     assert {CONVERGED, MAX_STEPS} <= statuses and early
-    if v.method != "gdnp":
-        # momentum moves the edge; what decays fast enough comes to rest wherever it is
-        assert DIVERGED in statuses or heavy or decays
+    # only there the edge does not move: with smoothing and weight normalization a large a makes w grow, too
+    assert DIVERGED in statuses or v.params or v.method in ("gdnp", "wngd")
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -150,7 +152,7 @@ def test_mini_batches_end_by_it():
     statuses = set()
     for run in RUNS:
         cells, trace = minibatch.METHOD.tile(x, given, run)
-        limit = x.limit if hasattr(x, "limit") else 1e30 * 2
+        limit = x.limit() if callable(x.limit) else x.limit
         statuses |= check(cells, trace, run, limit)[0]
     assert {CONVERGED, MAX_STEPS} <= statuses
 

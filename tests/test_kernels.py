@@ -12,6 +12,7 @@ import naive
 import numpy as np
 import pytest
 import tolerances as tol
+import waiting
 
 import olsbn
 from olsbn import schema
@@ -30,7 +31,12 @@ ROOT = Path(olsbn.__file__).parent
 def python(code, *, cwd=None, **env):
     """Run code in a fresh interpreter and return what it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **env}, cwd=cwd, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", code],
+        env={**os.environ, **env},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=waiting.PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -102,7 +108,7 @@ def test_two_processes_may_fill_the_cache_at_once(tmp_path):
     env = {**os.environ, "OLSBN_CACHE_DIR": str(tmp_path)}
     both = [subprocess.Popen([sys.executable, "-c", SMALL], env=env, stderr=subprocess.PIPE) for _ in range(2)]
     for process in both:
-        _, err = process.communicate(timeout=300)
+        _, err = process.communicate(timeout=waiting.PATIENCE)
         assert process.returncode == 0, err
     python(SMALL, OLSBN_CACHE_DIR=str(tmp_path))
 

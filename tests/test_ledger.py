@@ -310,6 +310,12 @@ def test_page_lists_bounds_that_nothing_comes_near():
     assert "uses" not in page([near])
 
 
+def test_page_says_what_of_the_sources_is_tried():
+    text = page([CLAIMS["kohler.sharper"].check(0, 0.1), CLAIMS["arora.lemma-B.1"].check(0, 0.1)])
+    assert "| kohler | no numbered place | kohler.sharper |" in text
+    assert "| arora | Lemma B.1 | arora.lemma-B.1 |" in text and "Not tried" in text
+
+
 def test_verify_exits_1_where_a_claim_fails(monkeypatch, tmp_path):
     false = FALSE["kohler: the bound, one power more"]
     monkeypatch.setattr(ledger, "claims", lambda source=None: (CLAIMS["kohler.sharper"], false))

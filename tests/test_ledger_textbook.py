@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import waiting
 
 from olsbn.ledger import descent, minibatches, networks, textbook
 from olsbn.ledger.base import Cube, draw_problem
@@ -155,7 +156,9 @@ def test_minibatch_paths_are_those_of_a_layer_that_normalizes_its_batch():
 @pytest.mark.parametrize("script", ["infinite_dimension", "momentum_edge", "scale_invariance"])
 def test_experiment_runs_small(script, tmp_path):
     path = Path(__file__).resolve().parents[1] / "experiments" / f"{script}.py"
-    done = subprocess.run([sys.executable, path, "--smoke"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, path, "--smoke"], cwd=tmp_path, capture_output=True, text=True, timeout=waiting.PATIENCE
+    )
     assert done.returncode == 0, done.stderr
     assert [file.name for file in tmp_path.iterdir()] == [f"{script.replace('_', '-')}.png"]
     assert len(done.stdout.splitlines()) > 3 and "nan" not in done.stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 import clipped
 import numpy as np
 import pytest
+import waiting
 import xarray as xr
 from matplotlib import pyplot
 
@@ -441,7 +442,7 @@ def test_a_method_from_outside_on_dask(outside):
         "            print(digest(ds) == digest(olsbn.sweep(p, **options)))\n"
     )
     (folder / "on_dask.py").write_text(code)
-    done = run("on_dask.py", timeout=120)
+    done = run("on_dask.py", timeout=waiting.PATIENCE)
     assert done.stdout.split() == ["True"], done.stderr
 
 

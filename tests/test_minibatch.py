@@ -265,9 +265,9 @@ def test_running_averages_and_the_gap_are_those_of_a_layer(averaging):
 
 def test_without_averages_there_are_none_and_a_drawn_batch_is_seen_at_the_end_too():
     problem = OLSProblem.from_samples(*samples(np.random.default_rng(41)))
-    params = {"eps": [0.1], "averaging": [0.0, 0.1]}
+    params = {"eps": [0.1], "averaging": [0.0, 0.1, 0.0]}
     found, _ = cells(problem, 20, params)
-    assert np.isnan(found["excess_running"]).tolist() == [True, False]
+    assert np.isnan(found["excess_running"]).tolist() == [True, False, True]
     assert found["excess"][0] == found["excess"][1] and np.isfinite(found["excess_batch"]).all()
     _, trace = cells(problem, 21, params, [20])
     np.testing.assert_array_equal(trace["excess_batch"][0], found["excess_batch"])

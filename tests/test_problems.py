@@ -727,7 +727,7 @@ def write(path, text):
     return path
 
 
-@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("standardize", [False, True, "inputs"])
 @pytest.mark.parametrize("name", ["diabetes", "wine", "breast_cancer"])
 def test_coefficients_are_those_of_lstsq(name, standardize):
     from sklearn import datasets
@@ -768,6 +768,30 @@ def test_labels_tell_raw_from_standardized(tmp_path):
     assert OLSProblem.from_csv(path, "y", standardize=True).label == "mine-standardized"
     assert OLSProblem.from_dataset("wine", standardize=True).label == "wine-standardized"
     assert OLSProblem.from_samples([[1.0], [2.0], [4.0]], [1, 2, 3], standardize=True).label == "samples-standardized"
+
+
+def test_a_standardized_target_has_no_unit():
+    """The same table in euros, thousands and millions is one problem, and its coefficients are in euros."""
+    plain, X = sampled()
+    y = plain.sample.y * 250_000.0
+    unit = OLSProblem.from_samples(X, y, standardize=True, target="price")
+    assert unit.target_scale == pytest.approx(y.std()) and unit.target_var == pytest.approx(1)
+    assert unit.target_unit is None and plain.target_unit == "y"
+    run = olsbn.run_bngd(unit, 1.0, n_steps=50)
+    for scale in (1e-3, 1e-6, 1e140):
+        other = OLSProblem.from_samples(X, y * scale, standardize=True)
+        np.testing.assert_allclose(olsbn.run_bngd(other, 1.0, n_steps=50).excess, run.excess, rtol=1e-8)
+        found = other.coefficients()
+        np.testing.assert_allclose(found.values, np.multiply(unit.coefficients().values, scale), rtol=1e-9)
+        assert found.loss == pytest.approx(unit.coefficients().loss * scale**2)
+    # in its own unit the learning rate has that of 1/y^2
+    own, more = (OLSProblem.from_samples(X, s * y, standardize="inputs", target="price") for s in (1.0, 1e3))
+    assert own.target_scale == 1 and own.target_unit == "price" and own.label == "samples-standardized-inputs"
+    one, two = (olsbn.run_bngd(p, e, n_steps=50) for p, e in ((own, 1e-11), (more, 1e-17)))
+    np.testing.assert_allclose(two.excess, one.excess, rtol=1e-6)
+    ds = olsbn.sweep(own, eps=[1e-11, 1e-10], n_steps=5)
+    assert ds.attrs["target_unit"] == "price" and "target_unit" not in olsbn.sweep(unit, eps=1.0, n_steps=5).attrs
+    assert pickle.loads(pickle.dumps(unit)).target_scale == unit.target_scale
 
 
 def test_notebooks_show_problems():

@@ -9,7 +9,7 @@ import olsbn
 
 @pytest.mark.parametrize("group", rates.GROUPS)
 def test_measured_rates_are_those_of_theory(group):
-    found = np.concatenate([rates.off(rates.rates(group, seed)) for seed in range(4 if group != "gdnp" else 12)])
+    found = np.concatenate([rates.off(rates.rates(group, seed)) for seed in range(4 if "gd" not in group[:2] else 12)])
     assert found.size >= 8
     assert (found <= rates.OFF).all(), found.max()
 
@@ -21,5 +21,5 @@ def test_the_sample_has_every_parameter_that_has_a_rate():
         tried[method] |= set(params)
     without = {"weight_decay", "eps_power", "eps_factor", "eps_a_power"}  # no limit at a constant ratio
     for name, method in olsbn.methods().items():
-        if method.theory.rate is not None:
+        if method.theory.rate is not None and not method.needs_sample:  # batches leave no ratio
             assert {param.name for param in method.params} - without <= tried[name]

@@ -35,7 +35,10 @@ class Network:
         (lambda: samples(X, ["cat", "dog"] * 6), "no classification: class labels may be coded as numbers"),
         (lambda: samples(X, np.eye(12)), "one target at a time, y[:, 0]; no one-hot classes"),
         (lambda: olsbn.OLSProblem.from_dataset("mnist"), "(other data: from_samples, from_dataframe, from_csv)"),
-        (lambda: olsbn.run_bngd(PROBLEM, lambda k: 0.1 / k), "(schedules are eps_power, eps_factor and eps_a_power)"),
+        (
+            lambda: olsbn.run_bngd(PROBLEM, lambda k: 0.1 / k),
+            "(schedules are eps_power, eps_factor, eps_a_power, schedule and eps_factors)",
+        ),
         (lambda: olsbn.run_bngd(PROBLEM, np.ones(5), n_steps=5), "use sweep for a grid; schedules are eps_power"),
         (lambda: olsbn.run_bngd(Network(), 0.1), "olsbn computes least squares, not networks"),
         (lambda: olsbn.sweep(Network(), eps=0.1, n_steps=5), "olsbn computes least squares, not networks"),

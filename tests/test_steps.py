@@ -1,4 +1,4 @@
-"""Every variant of every step: against the printed update in balls and in many digits, laws, ends, what decides bits."""
+"""Every variant of every step: the printed update in balls and in many digits, laws, ends, what decides bits."""
 
 import math
 

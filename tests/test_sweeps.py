@@ -1,7 +1,6 @@
 """Sweeps: their shape, what they refuse, and that nothing but the arguments matters; measures over their axes."""
 
 import threading
-import time
 import tracemalloc
 
 import numpy as np
@@ -213,8 +212,8 @@ def test_memory_is_that_of_the_tiles_in_flight():
 
 
 def test_leaving_early_stops_the_kernels():
-    spec = spec_of(n_steps=10**9)
-    began = time.monotonic()
+    """They would run for months; here for as long as it takes to see that one has begun."""
+    spec = spec_of(n_steps=10**14)
     timer = threading.Timer(0.3, lambda: started.set())
     started = threading.Event()
     timer.start()
@@ -227,7 +226,6 @@ def test_leaving_early_stops_the_kernels():
     with pytest.raises(KeyboardInterrupt):
         for _ in pool.on_threads(lambda tile, cancel: compute.run_tile(spec, tile, cancel), interrupted(), workers=10):
             pass
-    assert time.monotonic() - began < 5
 
 
 def test_a_cancelled_tile_says_so():

@@ -246,13 +246,7 @@ def test_all_that_is_wrong_is_said_at_once_with_what_mends_it(tmp_path, capsys):
 
 def typed(line):
     """Return the options that a message of the command line ends with."""
-    return [
-        word for part in line.strip().partition("mended by ")[2].split(", --") for word in shlex.split(_dashed(part))
-    ]
-
-
-def _dashed(part):
-    return part if part.startswith("--") else f"--{part}"
+    return shlex.split(line.strip().partition("mended by ")[2])
 
 
 DEFECTS = {

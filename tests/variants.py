@@ -1,4 +1,4 @@
-"""Every variant of every step, with parameters that no other variant serves, and problems that are hard to start from."""
+"""Every variant of every step, with parameters that no other variant serves, and problems with hard starts."""
 
 import itertools
 from typing import Any, NamedTuple

@@ -82,11 +82,12 @@ def map_command(
         check_memory("the number of cells", math.prod(sizes) * len(record), _BYTES_A_CELL)
         problem = make_problem(**rest)
         from olsbn import plotting
+        from olsbn.search.tried import default_eps
         from olsbn.sweeps.running import sweep
         from olsbn.sweeps.spec import SweepSpec
 
         if "eps" in one.settings and "eps" not in params:
-            params["eps"] = maps.default_eps(problem, record[-1], tol)
+            params["eps"] = default_eps(problem, record[-1], tol)
         how: dict[str, Any] = {"n_steps": record[-1], "tol": tol, "check_rounding": check_rounding} | (
             {"record": record} if len(record) > 1 else {}
         )

@@ -71,7 +71,7 @@ def make_problem(**named: Any) -> OLSProblem:
             values.setdefault("cond", 1.0)
     elif dim is not None and values:
         raise ValueError(f"--dim goes with --spectrum, got it with --{'csv' if 'csv' in values else 'data'}")
-    made = described.make(values, described.Dialect(_name, _missing, _one_of, _typed))
+    made = described.make(values, described.Dialect(_name, _missing, _one_of, _typed, " "))
     return made if dim is None else made(dim)  # type: ignore[return-value, operator]
 
 

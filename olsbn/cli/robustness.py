@@ -38,10 +38,13 @@ def robustness_command(result: str, rate: float, out: str | None, **named: Any) 
             picture_path(out)
         ds = open_result(Path(result))
         from olsbn import maps
+        from olsbn.dynamics.registry import METHODS
+        from olsbn.results.datasets import has_laws
         from olsbn.results.measures import bands, over_trials, robustness
 
         problem = make_problem(**named) if problem_named(named) else None
-        found = [robustness(part, problem, default=rate) for part in maps.apart(ds)]
+        parts = maps.apart(ds)
+        found = [robustness(part, problem, default=rate) for part in parts]
         if target is not None and target.suffix in (".png", ".pdf") and "dim" not in found[0].dims:
             raise ValueError("--out must be a table for a result of one dimension, got a picture")
     for one in found:
@@ -56,6 +59,11 @@ def robustness_command(result: str, rate: float, out: str | None, **named: Any) 
             click.echo(f"  {where + ': ' if where else ''}{_line(cell)}")
         if len(shown) < n:
             click.echo(f"  {len(shown)} of {n} rows are shown; --out FILE.csv has all of them")
+    for part in parts:
+        if not has_laws(part, METHODS[part.attrs["method"]]):
+            click.echo(
+                f"no theory of {part.attrs['method'].upper()} here: it is for runs without momentum, decay or schedules"
+            )
     if not any("width_theory" in one for one in found):
         click.echo("theory needs the problem, which this result does not hold: name it as for 'olsbn map'")
     if target is None:

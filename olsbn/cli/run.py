@@ -118,17 +118,15 @@ def run_command(method: str, steps: int, tol: float, out: str | None, check_roun
         if "by_rounding" in ds and ds["by_rounding"].values[-1]:
             first = int(ds["step"].values[ds["by_rounding"].values.argmax()])
             click.echo(f"{'':<11} rounding may decide from step {first} on (by_rounding): only many digits tell")
-        measured, theory = (
-            "none" if math.isnan(ds.attrs[key]) else f"{ds.attrs[key]:.15g}" for key in ("rate_sim", "rate_theory")
-        )
-        click.echo(f"{'':<11} contraction ratio a step: measured {measured}, theory {theory}")
+        measured = "none" if math.isnan(ds.attrs["rate_sim"]) else f"{ds.attrs['rate_sim']:.15g}"
+        click.echo(f"{'':<11} contraction ratio a step: measured {measured}, theory {theory_text(name, ds)}")
     click.echo(f"results     {path}/ ({', '.join(['run.png', 'run.pdf', *(f'{name}.nc' for name in names)])})")
 
 
 def default_eps(problem: OLSProblem, method: str, tol: float, steps: int, others: dict[str, Any]) -> tuple[float, str]:
     """Return the learning rate that needs the fewest steps, by simulation, or one by theory; and which it is."""
     from olsbn.dynamics.registry import METHODS
-    from olsbn.recommendation import fastest
+    from olsbn.search.recommendation import fastest
 
     eps, needed = fastest(problem, method, tol, min(steps, _LOOK), **others)
     if needed >= 0:
@@ -140,14 +138,15 @@ def default_eps(problem: OLSProblem, method: str, tol: float, steps: int, others
 def how_many(problem: OLSProblem, method: str, params: dict[str, Any], ds: xr.Dataset) -> str:
     """Return how many steps a run that ended short of its tolerance would have needed."""
     from olsbn.dynamics.registry import METHODS
+    from olsbn.search.recommendation import STANDARDIZE, is_raw
     from olsbn.sweeps.running import sweep
 
     tol, steps = float(ds.attrs["tol"]), int(ds.attrs["n_steps"])
     rate, excess = float(ds.attrs["rate_theory"]), float(ds["excess"].values[-1])
+    if is_raw(problem):
+        return STANDARDIZE.format(problem.cond)
     if not 0 < rate < 1:
-        return (
-            "no contraction ratio is predicted: more steps may not do (weight decay, mini-batches and decaying rates)"
-        )
+        return f"more steps may not do: {why_no_rate(method, params, rate)}"
     more = steps
     while METHODS[method].work(problem.dim, more) < _LONGER / 4 and more < 2**38:
         more *= 4
@@ -160,3 +159,29 @@ def how_many(problem: OLSProblem, method: str, params: dict[str, Any], ds: xr.Da
         about = steps + math.log(tol / excess) / (2 * math.log(rate))
         return f"about {about:.2g} steps would do, by theory's contraction ratio; {more} do not"
     return f"{more} steps do not do either"
+
+
+def why_no_rate(method: str, params: dict[str, Any], rate: float) -> str:
+    """Return why no contraction ratio below 1 is predicted, by what is in use."""
+    from olsbn.dynamics.registry import METHODS
+
+    if METHODS[method].needs_sample:
+        return "mini-batches keep the loss from its minimum"
+    known = METHODS[method].settings
+    fading = [name for name in ("weight_decay", "eps_power", "eps_factor", "eps_a_power") if name in params]
+    used = [f"{name} = {params[name]:g}" for name in fading if params[name] != known[name].default]
+    if used:
+        return f"with {', '.join(used)} the error does not shrink at a constant ratio"
+    if rate >= 1:
+        return "the effective learning rate is at its edge of stability or above it, where a minimum repels"
+    return "the effective learning rate has not settled"
+
+
+def theory_text(method: str, ds: xr.Dataset) -> str:
+    """Return the predicted contraction ratio of a run, or why there is none."""
+    rate = float(ds.attrs["rate_theory"])
+    if math.isnan(rate):
+        return "none"
+    if rate < 1 or ds.attrs["status"] != "converged":
+        return f"{rate:.15g}"
+    return "none, for the run ends while its effective learning rate is above the edge of stability, not yet settled"

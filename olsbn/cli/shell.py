@@ -16,7 +16,8 @@ from typing import Any, ClassVar, NoReturn
 
 import click
 
-from olsbn import __version__
+from olsbn import __version__, compiling
+from olsbn._text import as_text
 from olsbn.files import printable
 
 # Exit codes: 0 done, 1 finished with failures, 2 bad input, 128 + signal number when interrupted.
@@ -28,6 +29,10 @@ def start() -> None:
 
     They take a quarter longer to import, and to tear down at exit, with the interpreter's defaults.
     """
+    os.environ["MPLBACKEND"] = "agg"  # pictures go to files, whatever a notebook has set for what it starts
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="surrogateescape")  # names of files are bytes, of any encoding
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
     main()
@@ -169,7 +174,14 @@ def sentence(err: BaseException) -> str:
 
 def command_line() -> str:
     """Return the command as typed, for the provenance of results."""
-    return shlex.join(["olsbn", *click.get_current_context().find_root().obj])
+    return as_text(shlex.join(["olsbn", *click.get_current_context().find_root().obj]))
+
+
+class _Line(logging.Handler):
+    """Says a message on a line of standard error, over a progress bar that may be there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"{chr(13) + chr(27) + '[K' if sys.stderr.isatty() else ''}olsbn: {record.getMessage()}", err=True)
 
 
 @click.group(cls=_Group, invoke_without_command=True, context_settings={"max_content_width": 110})
@@ -190,5 +202,11 @@ def main(ctx: click.Context, verbose: int) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         logger.addHandler(handler)
         ctx.call_on_close(lambda: logger.removeHandler(handler))
+    first = logging.getLogger(compiling.__name__)
+    if not verbose:
+        first.setLevel(logging.INFO)
+        line = _Line()
+        first.addHandler(line)
+        ctx.call_on_close(lambda: first.removeHandler(line))
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn._validate import FloatArray, as_count, as_floats, as_real, one_of, shortened
+from olsbn._validate import FloatArray, as_count, as_floats, as_real, nearest, one_of, shortened
 from olsbn.dynamics.predictions import Theory
 
 if TYPE_CHECKING:
@@ -215,10 +215,12 @@ class Method:
 
     def checked_params(self, given: Mapping[str, Any]) -> dict[str, FloatArray]:
         """Check parameters by name and return all of them in the order of the axes, scalars as arrays without axes."""
-        from olsbn.dynamics.registry import neutral_elsewhere
+        from olsbn.dynamics.registry import METHODS, neutral_elsewhere
 
         unknown = [name for name in given if name not in {param.name for param in self.params}]
         for name in unknown:
+            if all(name not in method.settings for method in METHODS.values()):
+                nearest(f"parameter of method {self.name!r}:", name, [param.name for param in self.params])
             if not neutral_elsewhere(name, given[name]):
                 known = ", ".join(param.name for param in self.params) or "none"
                 raise ValueError(f"{name} must be left out for method {self.name!r}, whose parameters are: {known}")

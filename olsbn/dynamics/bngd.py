@@ -85,16 +85,20 @@ def _marks(facts: Mapping[str, Any]) -> tuple[Mark, ...]:
 def _best_rates(problem: OLSProblem) -> BestRates:
     """Return the best rate of any effective rate, and of those that are attained from this start.
 
-    The effective rate settles at what follows from eps and the start, and not above `EffectiveRateRegimes.attainable`;
-    where that is below the best effective rate, the best one is out of reach.
+    Of the modes that the start excites: the others contribute nothing.
     """
-    from olsbn.theory import bngd_contraction_ratio, effective_rate_regimes, spectral_report
+    from olsbn.theory import bngd_contraction_ratio, effective_rate_regimes
+    from olsbn.theory.spectrum import star_extremes
 
-    report, most = spectral_report(problem), effective_rate_regimes(problem).attainable
-    if math.isnan(most):
-        return BestRates(report.rate_bngd_opt)
-    attained = float(bngd_contraction_ratio(problem, min(most, report.eps_eff_opt)))
-    return BestRates(report.rate_bngd_opt, attained, f"from this start eps_hat settles at {most:.4g} or less")
+    low, high = star_extremes(problem, True)
+    if math.isnan(low):  # w is where it ends
+        return BestRates(0.0, 0.0)
+    optimal, most = 2 / (low + high), effective_rate_regimes(problem).attainable
+    best = (high - low) / (high + low)
+    if math.isnan(most) or most >= optimal:
+        return BestRates(best, math.nan if math.isnan(most) else best)
+    attained = float(bngd_contraction_ratio(problem, most, excited=True))
+    return BestRates(best, attained, f"from this start eps_hat settles at {most:.4g} or less")
 
 
 def _window(problem: OLSProblem, tol: float, n_steps: int) -> Any:
@@ -162,7 +166,9 @@ METHOD = Method(
         first_eps=first_eps,
         remarks=_remarks,
     ),
-    step="a <- a + eps_a (w'g/sigma - a),  w <- w + eps (a/sigma) (g - (w'g/sigma^2) H w),  sigma^2 = w'H w",
+    step="a <- a + eps_a (w'g/sigma - a),  w <- w + eps (a/sigma) (g - (w'g/sigma^2) H w),  sigma^2 = w'H w; "
+    "with smoothing, N = H + smoothing I, from the scale a0 nu0/sigma0:  "
+    "a <- a + eps_a w'r/nu,  w <- w + eps (a/nu) (r - (w'r/nu^2) N w),  r = g - H w a/nu,  nu^2 = w'N w",
     sources=("Cai, Li, Shen 2019", "Arora, Li, Lyu 2019"),
     beside="gd",
     reducible=("smoothing",),

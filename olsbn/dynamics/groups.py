@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from olsbn import compiling
 from olsbn.dynamics.base import Arrays, Option, Param
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ WEIGHT_DECAY = Param("weight_decay", "lambda_wd", "weight decay on w", default=0
 EPS_POWER = Param("eps_power", "alpha", "learning rate of w falls like (k+1)^-eps_power", default=0.0)
 EPS_FACTOR = Param("eps_factor", "q", "learning rate of w is multiplied by this at each step", default=1.0)
 EPS_A_POWER = Param("eps_a_power", "alpha_a", "learning rate of a falls like (k+1)^-eps_a_power", default=0.0)
-SMOOTHING = Param("smoothing", "delta", "sigma^2 = w'(H + delta I)w", default=0.0)
+SMOOTHING = Param("smoothing", "delta", "nu^2 = w'(H + delta I)w in place of sigma^2", default=0.0)
 REPLICATE = Param("replicate", "replicate", "number of the stream of random batches", default=0.0, kind="count")
 # Schedules by name, of the learning rate of w alone.
 SCHEDULES = (
@@ -76,6 +77,7 @@ def kernel(module: str, name: str) -> Callable[..., Any]:
     """Return a function of `olsbn.engine.<module>`, imported when it is first called: compilers take time to load."""
 
     def call(*args: Any, **options: Any) -> Any:
+        compiling.listen()
         return getattr(import_module(f"olsbn.engine.{module}"), name)(*args, **options)
 
     return call
@@ -107,6 +109,7 @@ def iterate(
     """Run cells with parameters in the problem's own units; `identity` is c of ``N = h H + c I``, also in them."""
     from olsbn.engine.cells import execute
 
+    compiling.listen()
     n = max([1, *(np.size(values) for values in params.values())])
     with np.errstate(all="ignore"):
         eps = params.get("eps", np.ones(n))

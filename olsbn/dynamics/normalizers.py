@@ -46,8 +46,8 @@ class Normalized(Step):
     units = {
         "eps": (2, -1), "identity": (0, 1), "beta": (1, 0), "beta_now": (1, 0), "y_beta": (1, 0), "null": (1, -0.5),
         "null_now": (1, -0.5), "y_null": (1, -0.5), "moved": (1, -0.5), "A": (0, -1), "B": (1, -1), "L": (0, 1),
-        "U2": (0, -1), "K": (0, 1), "inverse_top": (0, -1), "mu": (0, 1), "V": (2, 0), "S": (1, 1), "peak": (0, -1),
-        "norm2": (2, -1),
+        "U2": (0, -1), "K": (0, 1), "inverse_top": (0, -1), "mu": (0, 1), "V": (2, 0), "S": (1, 1), "slowest": (0, 1),
+        "fastest": (0, 1), "norm2": (2, -1),
     }  # fmt: skip
     settles = ("decay", "factor", "factor_a")
     may_return = ("momentum",)
@@ -129,12 +129,17 @@ class Normalized(Step):
             "alpha": alpha, "a": a if norm else a_next, "a_next": a_next, "y_a": y_a, "step_a": step_a,
             "rate_a": rate_a, "delta": delta, "cos": cos, "n": n, "excess": excess, "size": size(A) + size(B), **norm,
             # with momentum, and where delta and the modes are coupled, no simple rule says what cannot be amplified
-            "peak": INFINITY if heavy or norm else largest(x.peak, where(A < 0.0, INFINITY, size(A))),
+            "growth": INFINITY if heavy or norm else self._growth(x, A, rate_a),
         }  # fmt: skip
         if not is_zero(R):
             made["size"] = made["size"] + size(R)
             made["low"] = sigma2
         return made
+
+    def _growth(self, x: Any, A: Number, rate_a: Number) -> Number:
+        """Return the square of the largest factor by which the step multiplies a mode, or delta."""
+        slow, fast, scale = fma(-A, x.slowest, 1.0), fma(-A, x.fastest, 1.0), 1.0 - rate_a
+        return largest(largest(slow * slow, fast * fast), scale * scale)
 
     def chi(self, x: Any, eps: Number, alpha: Number, cos: Number, root: Number) -> Number:
         """Return eps alpha/sigma."""
@@ -189,7 +194,7 @@ def _moved(c: Any, z: Number, y: Number, gradient: Number) -> dict[str, Number]:
     """Return a mode after a step with momentum; the buffer holds eps times the gradients."""
     y = fma(c.momentum, y, gradient)
     step = where(c.nesterov > 0.5, fma(c.momentum, y, gradient), y)
-    return {"z": fma(-c.F, step, z), "y": y}
+    return {"z": z - step if is_one(c.F) else fma(-c.F, step, z), "y": y}
 
 
 class Star(Normalized):
@@ -325,6 +330,11 @@ class _BestScale(Normalized):
     def scale(self, x: Any, cos: Number, delta: Number, hat: Number) -> tuple[Number, Number]:
         """See `Normalized.scale`."""
         return cos, 0.0
+
+    def _growth(self, x: Any, A: Number, rate_a: Number) -> Number:
+        """Return the square of the largest factor by which the step multiplies a mode, or delta."""
+        slow, fast, scale = fma(-A, x.slowest, 1.0), fma(-A, x.fastest, 1.0), 1.0 - rate_a
+        return largest(largest(slow * slow, fast * fast), scale * scale)
 
     def chi(self, x: Any, eps: Number, alpha: Number, cos: Number, root: Number) -> Number:
         """See `Normalized.chi`."""

@@ -35,6 +35,8 @@ def iterate(
 
     Notes
     -----
+    Cells end by the rule of `olsbn.engine.ending`.
+
     `rate_sim` is the last ratio of the square root of the excess where it has been the same, to 1e-10, for the last
     three steps; else NaN.
     """
@@ -50,7 +52,7 @@ def iterate(
         hit[going & (hit < 0) & (excess <= run.tol)] = k
         reached = hit >= 0
         ended = {
-            Status.NON_FINITE: np.isnan(excess),
+            Status.NON_FINITE: np.isnan(excess) | (np.isinf(excess) & (k == 0)),
             Status.DIVERGED: excess > limit,
             Status.CONVERGED: reached & ((excess <= run.floor) | run.stop_at_tol | (k == run.n_steps)),
             Status.MAX_STEPS: ~reached & ((excess <= run.floor) | (k == run.n_steps)),

@@ -61,7 +61,8 @@ METHOD = Method(
     numbers=(*NUMBERS, "olsbn.dynamics.wngd"),
     # at a minimiser the effective rate is eps/beta^2 for any normaliser
     theory=Theory(rate=_rate, modules=("olsbn.theory.normalizers",), first_eps=first_eps),
-    step="a <- a + eps_a w'r/||w||,  w <- w + eps (a/||w||) (r - (w'r/||w||^2) w),  r = g - a H w/||w||",
+    step="a <- a + eps_a w'r/||w||,  w <- w + eps (a/||w||) (r - (w'r/||w||^2) w),  r = g - a H w/||w||; "
+    "from the scale a0 ||w0||/sigma0",
     sources=("Salimans, Kingma 2016",),
     color="#cc79a7",
     exact=exactly(_STAR, identity=lambda params: 1),

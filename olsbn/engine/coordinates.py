@@ -40,8 +40,6 @@ class Coordinates:
         For each group the eigenvalues of the step's linear part, as far as they are known, and what couples them.
     tracked : ndarray of int64
         Modes that may be slaved.
-    top : float
-        The largest eigenvalue.
     """
 
     numbers: Mapping[str, Numbers]
@@ -50,7 +48,6 @@ class Coordinates:
     facts: Mapping[str, float]
     mu: Mapping[str, FloatArray]
     b: Mapping[str, FloatArray]
-    top: float
     scale: float  # of `a` in the problem's own units
     limit: float  # relative excess past which a run has diverged
     norm_scale: float  # the square of a norm of w is this times what is reported, times 4**-(w_exp + exponent)

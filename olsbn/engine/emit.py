@@ -20,7 +20,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from olsbn.engine.compile import LANES, entry_address
-from olsbn.engine.describe import INFINITY, Named, Number, Value, fma, is_zero, size, where
+from olsbn.engine.describe import INFINITY, Named, Number, Value, fma, is_zero, largest, size, where
 from olsbn.engine.step import DECOUPLED, REPORTED, Kind
 from olsbn.engine.vectors import VECTOR, WIDTHS, Writer, _const
 
@@ -30,15 +30,17 @@ SEED = 2.0**-1000  # too small to change anything but what would underflow, from
 HUGE = 2.0**300  # a step this long would overflow the sums
 
 # Rows of the table that every kind has; those of a kind's own names follow.
-EXCESS, PREVIOUS, LEVEL, PEAK, MARK, SIZE, LOW, HISTORY = range(8)
-OUT = 8  # what is reported, in the order of `REPORTED`
+EXCESS, PREVIOUS, LEVEL, AGAIN, MARK, SIZE, LOW, HISTORY, NOISE = range(9)
+OUT = 9  # what is reported, in the order of `REPORTED`
 OWN = OUT + len(REPORTED)  # homogeneous parts of the tracked modes
 UNSEEN = OWN + MAX_TRACKED  # what slaved ones may have of their own
 PAST_A = UNSEEN + MAX_TRACKED
 PAST_B = PAST_A + CHECK
 NAMED = PAST_B + CHECK
 
-_FELL = 1e-10
+# A cell is to be run again where the bound on rounding, in units of one rounding, is this share of the excess or more:
+# 1e-12 in relative terms, as a square
+_NOISY = 2.0**-27
 _TERMS = 8  # of the series of a slaved mode
 _SERIES = 1e-13  # to this share the series of a slaved mode has to converge
 _SLAVED = 1e-20  # a homogeneous part below this share of the mode is no part of it
@@ -64,11 +66,9 @@ def rows(kind: Kind) -> Rows:
     """Return the rows of a kind's table, and the places of the facts; the first fact is the limit of the excess."""
     layout = kind.layout
     names = dict.fromkeys([*layout.sums, *layout.report_sums, *layout.made, *layout.params])
-    names.pop("peak", None)
     row = {name: NAMED + i for i, name in enumerate(names)}
     n_rows = NAMED + len(names)
     past_D = n_rows if "D" in row else 0
-    row["peak"] = PEAK
     return Rows(row, {name: 1 + i for i, name in enumerate(layout.facts)}, past_D, n_rows + (CHECK if past_D else 0))
 
 
@@ -174,10 +174,7 @@ class _Pass:
         made = self.kind.step.lanes(x)
         as_vector = Value(to, None).of
         before = to.load(EXCESS, v)
-        if isinstance(made["peak"], Value):
-            # an excess that falls that far in a step is what is left of a difference
-            fell = Value(to, to.less(as_vector(made["excess"]), to.mul(before, to.constant(_FELL))))
-            made["peak"] = where(fell, INFINITY, made["peak"])
+        self._noise(to, v, made)
         to.put(before, PREVIOUS, v)
         # what a run went through, for a later end may forget it; a float64's bits are about the logarithm
         to.put(to.add_bits(to.load(HISTORY, v), as_vector(made["excess"])), HISTORY, v)
@@ -200,6 +197,18 @@ class _Pass:
             to.put(low, LOW, v)
             quiet = to.both(quiet, to.both(to.less(to.constant(1 / HUGE), low), to.less(low, to.constant(HUGE))))
         return quiet
+
+    def _noise(self, to: Writer, v: int, made: dict[str, Number]) -> None:
+        """Follow a bound on what rounding has put into the error: each step rounds, and multiplies what was there.
+
+        In units of the square of one rounding, and of the excess.
+        """
+        if not isinstance(made["growth"], Value):
+            to.put(to.constant(1.0), AGAIN, v)
+            return
+        noise, excess = Value(to, to.load(NOISE, v)), Value(to, Value(to, None).of(made["excess"]))
+        to.put(where(excess < noise * _NOISY, 1.0, Value(to, to.load(AGAIN, v))).v, AGAIN, v)
+        to.put(largest(excess, noise * made["growth"]).v, NOISE, v)
 
     # ---------------------------------------------------------------- reports
 

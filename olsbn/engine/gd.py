@@ -59,7 +59,6 @@ def errors(problem: OLSProblem) -> Coordinates:
         facts={},
         mu={COUPLED: x.eigvals},
         b={COUPLED: 0 * x.eigvals},
-        top=float(x.eigvals[-1]),
         scale=math.nan,  # GD has no BN scale
         limit=x.limit(),
         norm_scale=1.0,
@@ -305,12 +304,11 @@ def gd_tile(eigvals, weight, u, start, error, eps, n_steps, tol, stop_at_tol, fl
         hit = _gd_first(table, n_bits, power, weight, n_steps, tol, True)
         over = _gd_first(table, n_bits, power, weight, n_steps, limit, False)
         low = hit if stop_at_tol else _gd_first(table, n_bits, power, weight, n_steps, floor, True)
-        if over >= 0 and not 0 <= low < over:
-            end, status = over, DIVERGED
-        else:
-            end, status = low if low >= 0 else n_steps, MAX_STEPS if hit < 0 else CONVERGED
+        diverged = over >= 0 and not 0 <= low < over
+        end = over if diverged else (low if low >= 0 else n_steps)
         if hit > end:
             hit = -1
+        status = DIVERGED if diverged else (MAX_STEPS if hit < 0 else CONVERGED)
         excess, _ = _gd_at(table, n_bits, power, weight, end)
         if not excess < np.inf and status != DIVERGED:
             status = NON_FINITE

@@ -257,7 +257,7 @@ class _Code:
     def __init__(self, step: Step, folded: tuple[str, ...]) -> None:
         self.kind = Kind(step, folded)
         self.layout = layout = self.kind.layout
-        self.made = [name for name in layout.made if name != "peak"]
+        self.made = list(layout.made)
         self.params = [name for name in layout.params if name not in _RATES]
         self.rates = tuple(name for name in layout.params if name in _RATES)
         groups = list(step.numbers)

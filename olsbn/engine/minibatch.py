@@ -48,7 +48,7 @@ SMALLEST_BATCH = 3  # two numbers, centred and scaled, are always -1 and 1: the 
 ROWS, COLUMNS = 4, 5  # of a batch, and of w, that a pass takes at once: their sums just fit 16 registers of 4 numbers
 _CHUNK = 64  # inputs of a batch that are centred at once
 _WIDE = 2.0**150  # w is rescaled where an entry leaves (1/_WIDE, _WIDE)
-_CELLS_BYTES = 2**23  # the state of the cells that run together stays within the cache that processors share
+_CELLS_BYTES = 2**22  # the state of the cells that run together stays within the cache that processors share
 _COMPARED = ("excess", "eps_eff", "a", "w_norm")
 _TOLERANCE = 1e-10  # relative difference of two runs in other units by which a cell is flagged
 _RESOLVED = 1e-26  # below this an excess is the square of some thousand roundings at most
@@ -59,11 +59,11 @@ _A, _NEXT_A, _Z0, _LARGEST, _IDLE, _MEAN, _VAR = range(7)
 _EPS, _EPS_A, _DECAY, _AVERAGING = range(7, 11)
 _EPS_K, _EPS_A_K, _MINUS_DECAY = range(11, 14)
 _S, _C, _MINUS_H, _G, _COS, _M, _INVERSE_ROOT = range(14, 21)
-_BETA, _ACROSS, _BATCH_MEAN = range(21, 24)
-_TABLE = 24
+_BETA, _ACROSS, _NORM2, _BATCH_MEAN = range(21, 25)
+_TABLE = 25
 
 # Numbers of a cell at a step.
-_EXCESS, _RESIDUAL, _EPS_EFF, _NUMBER_A, _NORM2, _EXPONENT, _RUNNING, _BATCH = range(8)
+_EXCESS, _RESIDUAL, _EPS_EFF, _NUMBER_A, _NUMBER_NORM2, _EXPONENT, _RUNNING, _BATCH = range(8)
 NUMBERS = 8
 
 
@@ -237,8 +237,7 @@ def _split(eigvals: FloatArray, u: FloatArray, w: FloatArray, a: float) -> tuple
 # -------------------------------------------------------------------- the two passes
 
 
-@intrinsic
-def _forward(_typing: Any, state: Any, x: Any, y: Any, modes: Any, z: Any, table: Any) -> Any:
+def _write_forward(_typing: Any, state: Any, x: Any, y: Any, modes: Any, z: Any, table: Any) -> Any:
     """Make the outputs of a batch, s and c, for `VECTOR` lanes: ``(state, x, y, modes, z, table) -> None``.
 
     state float64[all modes, VECTOR], x float64[panels, all modes, ROWS], y float64[panels, ROWS], z float64[panels *
@@ -270,8 +269,7 @@ def _forward(_typing: Any, state: Any, x: Any, y: Any, modes: Any, z: Any, table
     return types.void(state, x, y, types.intp, z, table), generate
 
 
-@intrinsic
-def _backward(_typing: Any, state: Any, x: Any, g: Any, first: Any, z: Any, table: Any) -> Any:
+def _write_backward(_typing: Any, state: Any, x: Any, g: Any, first: Any, z: Any, table: Any) -> Any:
     """Move `COLUMNS` modes of w from `first` on: ``(state, x, g, first, z, table) -> None``, g float64[modes]."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -297,6 +295,10 @@ def _backward(_typing: Any, state: Any, x: Any, g: Any, first: Any, z: Any, tabl
         return context.get_dummy_value()
 
     return types.void(state, x, g, types.intp, z, table), generate
+
+
+_forward: Any = intrinsic(_write_forward)
+_backward: Any = intrinsic(_write_backward)
 
 
 def _opened(context: Any, builder: Any, signature: Any, args: Any) -> tuple[Any, ...]:
@@ -439,13 +441,14 @@ CELL = np.dtype(
 
 @helper
 def _whole_sample(state, t, eigvals, u, energy, start):  # type: ignore[no-untyped-def]
-    """Make beta and ``w - beta u``'s share of sigma^2 of the whole sample, without a difference.
+    """Make beta and ``w - beta u``'s share of sigma^2 of the whole sample, without a difference, and ``||w||^2``.
 
     At the start nothing of v is along u.
     """
     for j in range(VECTOR):
         t[_BETA, j] = 0.0
         t[_ACROSS, j] = 0.0
+        t[_NORM2, j] = 0.0
     for p in range(0 if start else u.size):
         weight = eigvals[p] * u[p] / energy
         for j in range(VECTOR):
@@ -454,6 +457,8 @@ def _whole_sample(state, t, eigvals, u, energy, start):  # type: ignore[no-untyp
         for j in range(VECTOR):
             rest = state[p + 1, j] - t[_BETA, j] * u[p]
             t[_ACROSS, j] += eigvals[p] * rest * rest
+            x = state[0, j] * u[p] + state[p + 1, j]
+            t[_NORM2, j] += x * x
     for j in range(VECTOR):
         t[_BETA, j] += state[0, j]
 
@@ -479,21 +484,18 @@ def _judge(lane, k, excess, n_steps, tol, stop_at_tol, floor, limit):  # type: i
 
 
 @helper
-def _keep(state, t, j, exponent, u, energy, excess, residual, noise, square, out):  # type: ignore[no-untyped-def]
+def _keep(t, j, exponent, energy, excess, residual, noise, square, out):  # type: ignore[no-untyped-def]
     """Write the numbers of lane j."""
     root, a = math.sqrt(energy), t[_A, j]
     beta, across = t[_BETA, j], t[_ACROSS, j]
     sigma2 = beta * beta * energy + across
-    norm2 = t[_Z0, j] * t[_Z0, j]
-    for p in range(u.size):
-        w = state[0, j] * u[p] + state[p + 1, j]
-        norm2 += w * w
     out[_EXCESS] = excess
     out[_RESIDUAL] = residual
     out[_EPS_EFF] = t[_EPS_K, j] * (a / math.sqrt(sigma2)) * (beta * energy / sigma2)
     out[_NUMBER_A] = a
-    out[_NORM2] = norm2
+    out[_NUMBER_NORM2] = t[_NORM2, j] + t[_Z0, j] * t[_Z0, j]
     out[_EXPONENT] = exponent
+    out[_RUNNING] = np.nan
     if t[_AVERAGING, j] > 0.0:  # a x'w/nu with the averages: (a/nu) (w, mean) against (u, 0)
         kappa = a / math.sqrt(t[_VAR, j])
         along, mean = kappa * beta - 1.0, kappa * t[_MEAN, j] / root
@@ -605,7 +607,7 @@ def minibatch_cells(  # type: ignore[no-untyped-def]
     mean, gb = np.empty(d + 1), np.zeros(padded)
     xb, yb = np.zeros((panels, padded, ROWS)), np.zeros((panels, ROWS))
     groups = LANES // VECTOR
-    w, z = np.zeros((n_blocks * groups, padded, VECTOR)), np.zeros((panels * ROWS, VECTOR))
+    w, z = np.empty((n_blocks * groups, padded, VECTOR)), np.zeros((panels * ROWS, VECTOR))
     t = np.zeros((n_blocks, _TABLE, LANES))
     lanes = np.zeros(n_blocks * LANES, CELL)
     out = np.full(NUMBERS, np.nan)
@@ -614,11 +616,14 @@ def minibatch_cells(  # type: ignore[no-untyped-def]
         counts[c, 0] = CANCELLED
         b, j = c // LANES, c % LANES
         lanes[c].cell, lanes[c].hit, lanes[c].low = c, -1, -2
-        w[c // VECTOR, 0, c % VECTOR] = along
-        w[c // VECTOR, 1 : d + 1, c % VECTOR] = across
         t[b, _A, j], t[b, _Z0, j], t[b, _VAR, j], t[b, _AVERAGING, j] = a0, z0, var0, averaging[c]
         t[b, _EPS, j], t[b, _EPS_A, j], t[b, _DECAY, j] = eps[c], eps_a[c], eps[c] * decay[c]
         averages |= averaging[c] > 0.0
+    for state in w:
+        state[0] = along
+        for p in range(d):
+            state[p + 1] = across[p]
+        state[d + 1 :] = 0.0
     t[:, _M, :] = m
     t[:, _INVERSE_ROOT, :] = 1.0 / root
     for c in range(n_cells, n_blocks * LANES):
@@ -633,7 +638,7 @@ def minibatch_cells(  # type: ignore[no-untyped-def]
         square = np.nan
         if k < n_steps or kind != GIVEN:
             if kind == GAUSSIAN:
-                fresh_rows(stream, *drawn, fresh, targets)
+                fresh_rows(stream, drawn[0], drawn[1], drawn[2], fresh, targets)
                 square = _pack(fresh, targets, rows, x_unit, y_unit, u, raw, mean, xb, yb, gb)
             else:
                 next_rows(stream, kind, batches, k, order, place, rows)
@@ -666,7 +671,7 @@ def minibatch_cells(  # type: ignore[no-untyped-def]
                         if end == GOES_ON and group[_S, j] == 0.0:
                             end = DEGENERATE  # of the batch: no step is defined
                         if recorded or end != GOES_ON:
-                            _keep(state, group, j, lane.exponent, u, energy, excess, math.sqrt(n), noise, square, out)
+                            _keep(group, j, lane.exponent, energy, excess, math.sqrt(n), noise, square, out)
                         if recorded:
                             trace[r, lane.cell, :] = out
                         if end != GOES_ON:
@@ -737,7 +742,7 @@ def tile(x: SampleStart, params: dict[str, FloatArray], run: Run) -> tuple[dict[
 def _run_cells(x: SampleStart, params: dict[str, FloatArray], run: Run) -> tuple[np.ndarray, FloatArray, FloatArray]:
     """Return counts, numbers and trace of `minibatch_cells` for all cells, in the units of x."""
     n = params["eps"].size
-    zero, one = np.zeros(n), np.ones(n)
+    zero = np.zeros(n)
     power, power_a = params.get("eps_power", zero), params.get("eps_a_power", zero)
     decay, averaging = params.get("weight_decay", zero), params.get("averaging", zero)
     sizes, replicates = params["batch_size"].astype(np.int64), params["replicate"].astype(np.int64)
@@ -763,20 +768,22 @@ def _run_cells(x: SampleStart, params: dict[str, FloatArray], run: Run) -> tuple
     with np.errstate(all="ignore"):
         eps = np.ldexp(params["eps"], x.eps_exp) * x.eps_unit
         decay = np.ldexp(decay, -x.eps_exp) / x.eps_unit
-        table, which = tables(run.n_steps + 1, np.concatenate([power, power_a]), np.concatenate([one, one]))
-        groups = np.unique(np.stack([replicates, sizes]), axis=1, return_inverse=True)
-        for (replicate, m), members in zip(groups[0].T, _members(groups[1].ravel(), groups[0].shape[1]), strict=True):
-            key = stream_key(x.seed, int(replicate), int(m))
+        powers, where = np.unique(np.concatenate([power, power_a]), return_inverse=True)
+        table, which = tables(run.n_steps + 1, powers, np.ones_like(powers))
+        which = which[where]
+        for members in _sharing(replicates, sizes):
+            m = int(sizes[members[0]])
+            key = stream_key(x.seed, int(replicates[members[0]]), m)
             for first in range(0, members.size, most):
                 cells = members[first : first + most]
                 if not x.moves:
                     counts[cells], numbers[cells] = (DEGENERATE, -1, 0), np.nan
-                    numbers[cells, _NUMBER_A], numbers[cells, _NORM2] = x.a0, x.z0**2
+                    numbers[cells, _NUMBER_A], numbers[cells, _NUMBER_NORM2] = x.a0, x.z0**2
                     trace[:, cells] = numbers[cells]
                     continue
                 own = counts[cells], numbers[cells], trace[:, cells]  # copies
                 minibatch_cells(
-                    *start, x.x_unit, x.y_unit, kind, rows, (drawn.eigvals, drawn.u, drawn.noise), int(m), key,
+                    *start, x.x_unit, x.y_unit, kind, rows, (drawn.eigvals, drawn.u, drawn.noise), m, key,
                     eps[cells], params["eps_a"][cells], decay[cells], averaging[cells],
                     table, which[:n][cells], which[n:][cells],
                     run.n_steps, run.tol, run.stop_at_tol, run.floor, x.limit(), run.cancel,
@@ -821,9 +828,13 @@ def _apart(found: dict[str, Any], others: dict[str, Any]) -> np.ndarray:
     return apart
 
 
-def _members(group: np.ndarray, n_groups: int) -> list[np.ndarray]:
-    order = np.argsort(group, kind="stable")
-    return np.split(order, np.searchsorted(group[order], np.arange(1, n_groups)))
+def _sharing(replicates: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+    """Return the numbers of the cells that share batches, ascending, for each kind of batches."""
+    if not sizes.size:
+        return []
+    order = np.lexsort((sizes, replicates))  # stable
+    first = np.any([np.diff(values[order]) != 0 for values in (replicates, sizes)], axis=0)
+    return np.split(order, np.flatnonzero(first) + 1)
 
 
 def _columns(x: SampleStart, numbers: FloatArray) -> dict[str, Any]:
@@ -833,7 +844,7 @@ def _columns(x: SampleStart, numbers: FloatArray) -> dict[str, Any]:
         "excess": numbers[..., _EXCESS],
         "residual": numbers[..., _RESIDUAL],
         "a": np.ldexp(numbers[..., _NUMBER_A], -(x.u_exp + x.eigval_exp // 2)) / x.y_unit,
-        "w_norm": np.ldexp(np.sqrt(numbers[..., _NORM2]), -(x.w_exp + exponent)) / x.w_unit,
+        "w_norm": np.ldexp(np.sqrt(numbers[..., _NUMBER_NORM2]), -(x.w_exp + exponent)) / x.w_unit,
         "eps_eff": np.ldexp(numbers[..., _EPS_EFF], x.eigval_exp) * (x.x_unit * x.x_unit),
         "excess_running": numbers[..., _RUNNING],
         "excess_batch": numbers[..., _BATCH],

@@ -77,12 +77,13 @@ class Step:
         raise NotImplementedError
 
     def lanes(self, x: Any) -> dict[str, Number]:
-        """Return what is next by name: what `modes` reads, what the next step reads, `excess`, `size` and `peak`.
+        """Return what is next by name: what `modes` reads, what the next step reads, `excess`, `size` and `growth`.
 
         `x` has the sums, what was made a step before (before step 0 what `Coordinates.begin` says, 0 by default), the
         parameters, and the facts of the problem. `size` is how far w moves: above 2^300 it asks for a
-        rescaling, and so does `low` (optional), a square of the size of w, below 2^-300. A cell with `peak` times the
-        largest eigenvalue above 2 is one whose rounding may be amplified.
+        rescaling, and so does `low` (optional), a square of the size of w, below 2^-300. `growth` is the square of
+        the largest factor by which the step multiplies a part of the error, and what rounding puts into it; infinite
+        where no simple rule tells.
         """
         raise NotImplementedError
 
@@ -110,7 +111,7 @@ class Layout:
     row: dict[str, int] = field(default_factory=dict)
 
 
-_ENDS = "excess", "size", "low", "peak"  # read by the loop, constant or not
+_ENDS = "excess", "size", "low", "growth"  # read by the loop, constant or not
 
 
 class Kind:
@@ -154,7 +155,7 @@ class Kind:
             reported[group] = {name: uses(x) | uses(y) for name, (x, y) in told.items()}
         report_of = frozenset[str]().union(*(uses(x) for x in step.report(self.known(to.named)).values()))
 
-        needed = set(report_of).union(*(made_of[name] for name in ("excess", "size", "peak", "low") if name in made_of))
+        needed = set(report_of).union(*(made_of[name] for name in _ENDS if name in made_of))
         while True:
             more = set(needed)
             for group in step.numbers:
@@ -185,9 +186,7 @@ class Kind:
             state=state,
             sums=sums,
             report_sums=tuple(sorted(told_sums & report_of)),
-            made=tuple(
-                name for name in made if name in {*needed, "peak"} and name not in {*_ENDS[:3], *self.constants}
-            ),
+            made=tuple(name for name in made if name in needed and name not in {*_ENDS, *self.constants}),
             params=tuple(name for name in step.params if name in needed and name not in self.constants),
             facts=tuple(sorted(x for x in needed if x not in known and " " not in x)),
         )

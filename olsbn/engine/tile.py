@@ -15,6 +15,7 @@ from numba.extending import intrinsic
 
 from olsbn.engine.compile import LANES, entry, helper
 from olsbn.engine.emit import (
+    AGAIN,
     CHECK,
     EXCESS,
     HISTORY,
@@ -24,7 +25,6 @@ from olsbn.engine.emit import (
     MARK,
     OUT,
     OWN,
-    PEAK,
     PREVIOUS,
 )
 from olsbn.engine.ending import CANCELLED, GOES_ON, ending
@@ -45,7 +45,7 @@ LANE = np.dtype(
 )
 
 # What is kept of a cell at a step, besides what is reported.
-N_EXCESS, N_EXPONENT, N_MARK, N_PEAK, N_RATE, N_HISTORY = range(6)
+N_EXCESS, N_EXPONENT, N_MARK, N_AGAIN, N_RATE, N_HISTORY = range(6)
 N_REPORTED = 6
 N_NUMBERS = N_REPORTED + len(REPORTED)
 _TURN, _TURN_A, _COUPLE, _MOMENTUM, _NESTEROV, _DELTA = (
@@ -282,7 +282,7 @@ def _keep(table, lanes, j, numbers):  # type: ignore[no-untyped-def]
     numbers[N_EXCESS] = table[EXCESS * LANES + j]
     numbers[N_EXPONENT] = lanes[j].exponent
     numbers[N_MARK] = table[MARK * LANES + j]
-    numbers[N_PEAK] = table[PEAK * LANES + j]
+    numbers[N_AGAIN] = table[AGAIN * LANES + j]
     numbers[N_HISTORY] = table[HISTORY * LANES + j]
     for i in range(N_NUMBERS - N_REPORTED):
         numbers[N_REPORTED + i] = table[(OUT + i) * LANES + j]
@@ -383,7 +383,7 @@ def run_tile(code, modes, others, how, cells, tracked, asked, written):  # type:
                     continue
                 k, excess = now - lanes[j].began, table[EXCESS * LANES + j]
                 if k == 0:
-                    table[PEAK * LANES + j] = 0.0  # the length of the first step is given
+                    table[AGAIN * LANES + j] = 0.0
                     table[PREVIOUS * LANES + j] = np.inf
                 if excess <= tol and lanes[j].hit < 0:
                     lanes[j].hit = k

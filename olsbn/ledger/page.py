@@ -36,6 +36,7 @@ def page(results: Iterable[Result]) -> str:
         _overview(results),
         _found_wrong(results, known),
         _wide(results),
+        _coverage(results, known),
     ]
     for source in SOURCES:
         own = [result for result in results if result.source == source]
@@ -69,6 +70,33 @@ def _found_wrong(results: tuple[Result, ...], known: dict[str, Claim]) -> str:
         verdict = "" if result.holds else " (this claim of the ledger does not hold)"
         lines.append(f"  Found (`{result.id}`){verdict}: {_plain(claim.statement)} {_numbers(result)}")
     return "\n".join([lines[0], "", *lines[1:]])
+
+
+# What the sources have beyond the claims, or in more generality than these.
+_NOT_TRIED = (
+    "[Cai] convergence for almost every start is measured, not proved; their figures are in `figures` and benchmarks.",
+    "[Arora] m > 1 blocks have closed-form constants for one block only: with more, Lemma 2.2 to Theorem 2.5, eqs. 11 "
+    "and 15 to 17 are tried on a network, Lemmas 3.2, A.1, A.2, B.2 to B.4 and Theorems 3.1, 4.2, C.3 on one block.",
+    "[Arora] the same learning rate for weights and scale, decay on the scale, and WNGrad with its own G_0 are not "
+    "tried; the exponents of Theorem 4.2 are measured for d = 2.",
+    "[Hoffer] decay mimicked by a learning rate is tried on full batches only; no convolution.",
+    "[Santurkar] smoothness along whole runs as a series, and GD beside BNGD at equal effective scale, are not tried.",
+    "[Kohler] GDNP on half-spaces and on networks is not tried, least squares is.",
+)
+
+
+def _coverage(results: tuple[Result, ...], known: dict[str, Claim]) -> str:
+    """Which claims try what place of a source, and what is not tried."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        claim = known.get(result.id)
+        if claim is not None and claim.source != "olsbn":
+            places.setdefault((claim.source, claim.where or "no numbered place"), []).append(result.id)
+    lines = ["## What of the sources is tried", "", "| source | place | claims |", "|---|---|---|"]
+    for (source, where), ids in places.items():
+        place = _plain(where).replace("|", r"\|")
+        lines.append(f"| {source} | {place} | {', '.join(ids)} |")
+    return "\n".join([*lines, "", "Not tried, or narrower than the source:", "", *(f"- {text}" for text in _NOT_TRIED)])
 
 
 def used(result: Result) -> float:

@@ -12,6 +12,8 @@ from olsbn._validate import FloatArray
 from olsbn.ledger.base import Cube, Skip, draw_problem
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.schema import Status
+from olsbn.search.measured import window
+from olsbn.search.tried import Tried
 from olsbn.sweeps.running import sweep
 from olsbn.theory import effective_rate_regimes, eps_window
 
@@ -85,18 +87,14 @@ def measured_window(
 ) -> FloatArray:
     """Return the ends of the range of eps that reach `tol` within `n_steps`, found by simulation.
 
-    A coarse grid over `span`, then the cell of the grid at each end once more; the error is 1 % of a decade at most.
-    What lies between may have holes (`holes`).
+    The error is 1 % of a decade at most. What lies between may have holes (`holes`).
     """
-    grid = np.geomspace(*span, 96)
-    for _ in range(2):
-        good = sweep(problem, method=method, eps=grid, n_steps=n_steps, tol=tol, stop="tol", progress=False)
-        reached = np.flatnonzero(good.steps_to_tol.values >= 0)
-        if not reached.size or reached[0] == 0 or reached[-1] == grid.size - 1:
-            raise Skip
-        ends = [(grid[reached[0] - 1], grid[reached[0]]), (grid[reached[-1]], grid[reached[-1] + 1])]
-        grid = np.unique(np.concatenate([np.geomspace(*end, 24) for end in ends]))
-    return np.array([math.sqrt(math.prod(end)) for end in ends])
+    found = window(
+        Tried([problem], method, tol, n_steps), *span, accuracy=0.01, a_decade=95 / math.log10(span[1] / span[0])
+    )
+    if not 0 < found.below < found.above < math.inf:
+        raise Skip
+    return np.array([math.sqrt(found.below * found.lower), math.sqrt(found.upper * found.above)])
 
 
 def holes(problem: OLSProblem, tol: float, n_steps: int, method: str, ends: Any, n: int = 400) -> float:

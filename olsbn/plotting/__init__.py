@@ -6,9 +6,9 @@ Nothing is computed here: every number drawn is in the Dataset, the theory in it
 
 from olsbn.plotting.cells import QUANTITIES
 from olsbn.plotting.comparison import plot_comparison
-from olsbn.plotting.files import in_style, save, save_axes
+from olsbn.plotting.files import in_style, save, save_axes, style_sheet
 from olsbn.plotting.lines import plot_robustness, plot_run, run_figure
-from olsbn.plotting.look import style, style_sheet
+from olsbn.plotting.look import style
 from olsbn.plotting.maps import map_figure, maps_figure, plot_map
 
 __all__ = [

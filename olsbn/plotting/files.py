@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
+import matplotlib.style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -30,8 +32,7 @@ def save(figure: Figure, path: Path, ds: xr.Dataset) -> None:
         ".png": {"Title": title, "Description": about, "Software": creator},
         ".pdf": {"Title": title, "Subject": about, "Creator": creator, "CreationDate": None},
     }[path.suffix]
-    with style((figure.get_size_inches()[0], figure.get_size_inches()[1])):
-        figure.set_dpi(matplotlib.rcParams["savefig.dpi"])
+    with style():
         # without savefig, which draws twice: once to see how large it gets
         if path.suffix == ".png":
             FigureCanvasAgg(figure).print_png(path, metadata=metadata)
@@ -51,11 +52,31 @@ def in_style(
     """
     with style(size, style_of):
         made = draw(*args, **how)
-    figure = made if isinstance(made, Figure) else made.figure
-    assert isinstance(figure, Figure)
+        figure = made if isinstance(made, Figure) else made.figure
+        assert isinstance(figure, Figure)
+        dpi = matplotlib.rcParams["savefig.dpi"]
+        if dpi != "figure":
+            figure.set_dpi(dpi)
     return figure
 
 
 def save_axes(draw: Callable[..., Any], ds: xr.Dataset, path: Path, **how: Any) -> None:
     """Draw with one of the functions of this package, in its own style, and write it."""
     save(in_style(draw, ds, **how), path, ds)
+
+
+def style_sheet(text: str | None) -> Any:
+    """Return a style of matplotlib by name, or what a style sheet sets, refusing what matplotlib cannot read."""
+    if text is None or text in matplotlib.style.available:
+        return text or ()
+    if not Path(text).is_file():
+        raise ValueError(f"style must be a file or one of matplotlib's styles, got {text!r}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = dict(matplotlib.rc_params_from_file(text, use_default_template=False))
+    except (ValueError, UnicodeError, UserWarning) as err:
+        raise ValueError(f"style must be a style sheet of matplotlib, got {text}: {err}") from None
+    if not found:
+        raise ValueError(f"style must be a style sheet of matplotlib, got {text}, which sets nothing")
+    return found

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
 import matplotlib.style
 import numpy as np
-from matplotlib import rc_params_from_file
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.patheffects import withStroke
@@ -35,7 +33,7 @@ STYLE: dict[str, Any] = {
     "axes.labelsize": 10,
     "legend.fontsize": 8,
     "axes.linewidth": 0.8,
-    "figure.dpi": 100,
+    "figure.dpi": 200,
     "savefig.dpi": 200,
     "hatch.linewidth": 0.6,
     "path.simplify": True,
@@ -54,6 +52,7 @@ SMALL_STYLE: dict[str, Any] = {
     "ytick.major.size": 2.5,
     "xtick.minor.size": 1.5,
     "ytick.minor.size": 1.5,
+    "figure.dpi": 300,
     "savefig.dpi": 300,
     "figure.constrained_layout.w_pad": 0.02,
     "figure.constrained_layout.h_pad": 0.02,
@@ -264,17 +263,3 @@ def distinct(values: list[float]) -> list[str]:
         if len(set(texts)) == len(set(values)):
             break
     return [f"${text.removeprefix('1 ').removeprefix(chr(92) + 'times ')}$" for text in texts]
-
-
-def style_sheet(text: str | None) -> Any:
-    """Return what a style sheet sets, a file or one of matplotlib's by name; refuse what matplotlib cannot read."""
-    if text is None:
-        return ()
-    if text in matplotlib.style.available:
-        return text
-    if not Path(text).is_file():
-        raise ValueError(f"--style must be a file or one of matplotlib's styles, got {text!r}")
-    try:
-        return dict(rc_params_from_file(text, use_default_template=False))
-    except (ValueError, UnicodeError) as err:
-        raise ValueError(f"--style must be a style sheet of matplotlib, got {text}: {err}") from None

@@ -29,12 +29,15 @@ class Dialect:
         Returns the message that exactly one of `KINDS` must be given, from those that were.
     remedy : callable
         Returns an argument of `OLSProblem.from_csv`, by its name and value, as it is typed.
+    between : str
+        What stands between two of these.
     """
 
     name: Callable[[str], str]
     missing: Callable[[Field], str]
     one_of: Callable[[list[str]], str]
     remedy: Callable[[str, Any], str]
+    between: str
 
 
 def make(values: Mapping[str, Any], dialect: Dialect, folder: Path | None = None) -> OLSProblem | ProblemFamily:
@@ -64,4 +67,4 @@ def make(values: Mapping[str, Any], dialect: Dialect, folder: Path | None = None
     try:
         return OLSProblem.from_csv(source if folder is None else folder / source, **rest)
     except TableError as err:
-        raise ValueError(err.spelled(dialect.remedy)) from None
+        raise ValueError(err.spelled(dialect.remedy, dialect.between)) from None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from olsbn import fields
+from olsbn._text import as_text
 from olsbn._validate import FloatArray, as_count, as_flag, as_floats, as_real, as_vector, one_of, shortened
 from olsbn.linalg import MACHEPS, on_one_thread
 from olsbn.problems import data, reduction, spectra, tables, textfile
@@ -43,7 +44,9 @@ class OLSProblem:
     w0 : array_like, shape (d,), optional
         Start of the weights. Default: uniform on the unit sphere, from seed 0.
     a0 : float, optional
-        Start of the BN scale. Default: the optimal one, ``w0'g / sigma0`` (0 where sigma0 = 0).
+        Start of the BN scale. Default: the optimal one, ``w0'g / sigma0`` (0 where sigma0 = 0). Where w is divided by
+        another nu than sigma (smoothing, weight normalization) the scale starts at ``a0 nu0/sigma0``: the same
+        prediction.
     target_var : float, optional
         ``c = E[y^2]``, at least ``E = u'Hu``. Default: ``E``, a target without noise.
     w0_null_norm : float, optional
@@ -185,7 +188,8 @@ class OLSProblem:
         units, n = self.sample.units, self.sample.n
         found = list(units.notes) if units else []
         if self.n_dropped_rows:
-            found.append(f"{self.n_dropped_rows} of {n + self.n_dropped_rows} rows with gaps are left out")
+            are = "is" if self.n_dropped_rows == 1 else "are"
+            found.append(f"{self.n_dropped_rows} of {n + self.n_dropped_rows} rows with gaps {are} left out")
         lost = self.sample.lost_inputs()
         if lost and n - 1 < self.n_inputs and self.rank == n - 1:
             found.append(f"rank {self.rank} of {self.n_inputs} inputs: {n} rows have no more")
@@ -594,7 +598,7 @@ class OLSProblem:
             as_flag("dropna", dropna),
             categories,
         )
-        return cls._from_table(found, standardize, Path(path).name.split(".")[0] or Path(path).stem)
+        return cls._from_table(found, standardize, as_text(Path(path).name.split(".")[0] or Path(path).stem))
 
     @classmethod
     def from_dataframe(

@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,14 +62,14 @@ class TableError(ValueError):
 
     def __init__(self, where: str, complaints: Sequence[str], remedies: dict[str, Any], hopeless: bool) -> None:
         self._where, self._complaints, self.remedies, self.hopeless = where, list(complaints), remedies, hopeless
-        super().__init__(self.spelled(lambda name, value: f"{name}={value!r}"))
+        super().__init__(self.spelled(lambda name, value: f"{name}={value!r}", ", "))
 
-    def spelled(self, spell: Callable[[str, Any], str]) -> str:
+    def spelled(self, spell: Callable[[str, Any], str], between: str) -> str:
         """Return the message with its remedies as `spell` writes an argument."""
         parts = [*self._complaints]
         if self.remedies:
             first = "mended in part by" if self.hopeless else "mended by"
-            parts.append(f"{first} {', '.join(spell(name, value) for name, value in self.remedies.items())}")
+            parts.append(f"{first} {between.join(spell(name, value) for name, value in self.remedies.items())}")
         return f"{self._where}: {'; '.join(parts)}"
 
 
@@ -123,10 +124,14 @@ def csv_table(
     where = {name: k for k, name in reversed(list(enumerate(cells.names)))}
     wanted = _wanted(cells.names, target, columns, drop, wrong, twice)
     raw = {name: cells.columns[where[name]] for name in wanted}
-    marks = _marks(raw, how, wrong)
-    found, notes = [], list(cells.notes)
     na = list(how.na_values)
+    plain = {name: _plain(column, how) for name, column in raw.items()}
+    marks = _marks(raw, [name for name in raw if plain[name] is None], how, wrong)
+    found, notes = [], list(cells.notes)
     for name, column in raw.items():
+        if (values := plain[name]) is not None:
+            found.append(Column(name, values))
+            continue
         one, note, strays = _numbers(name, column, marks, set(na))
         if strays:
             wrong.add(
@@ -197,8 +202,22 @@ def _line(column: Any, lines: Any, cell: str) -> int:
     return int(lines[next(k for k, c in enumerate(column) if c.strip() == cell)])
 
 
-def _marks(raw: dict[Any, Any], how: textfile.Reading, wrong: _Wrong) -> tuple[str, str | None]:
-    """Return decimal mark and separator of thousands: those given, or the likeliest that read all that looks so."""
+def _plain(column: Any, how: textfile.Reading) -> Any:
+    """Return a column of plain numbers as such, as most are; None for any other."""
+    if how.na_values or (how.decimal, how.thousands) != (".", None):
+        return None
+    try:
+        values = column.astype(np.float64)
+    except ValueError:
+        return None
+    return values if np.isfinite(values).all() and not any("_" in cell for cell in column) else None
+
+
+def _marks(raw: dict[Any, Any], odd: list[Any], how: textfile.Reading, wrong: _Wrong) -> tuple[str, str | None]:
+    """Return decimal mark and separator of thousands: those given, or the likeliest that read all that looks so.
+
+    `odd` are the columns that are not plain.
+    """
     given = how.decimal, how.thousands
     gaps = _GAPS | {text.lower() for text in how.na_values}
 
@@ -208,9 +227,11 @@ def _marks(raw: dict[Any, Any], how: textfile.Reading, wrong: _Wrong) -> tuple[s
         like = [cell for cell in cells if re.fullmatch(r"[-+]?[0-9.,' \u00a0\u202f]*[0-9.](?:[eE][-+]?\d+)?", cell)]
         return list(dict.fromkeys(like)) if 2 * len(like) > len(cells) else []
 
+    unread = [cell for name in odd for cell in numeric(raw[name]) if not _reads(cell, *given)]
+    if not unread:
+        return given
     cells = [cell for column in raw.values() for cell in numeric(column)]
-    unread = [cell for cell in cells if not _reads(cell, *given)]
-    best = next((m for m in _MARKS if unread and all(_reads(cell, *m) for cell in cells)), None)
+    best = next((m for m in _MARKS if all(_reads(cell, *m) for cell in cells)), None)
     if best is None:
         return given
     others = [m for m in _MARKS if m not in (best, given) and all(_reads(cell, *m) for cell in cells)]
@@ -224,9 +245,15 @@ def _marks(raw: dict[Any, Any], how: textfile.Reading, wrong: _Wrong) -> tuple[s
 
 
 def _reads(cell: str, decimal: str, thousands: str | None) -> bool:
+    return _pattern(decimal, thousands).fullmatch(cell) is not None
+
+
+@cache
+def _pattern(decimal: str, thousands: str | None) -> re.Pattern[str]:
+    """Return the pattern of a number with these marks."""
     point = re.escape(decimal)
     whole = r"\d+" if thousands is None else rf"(?:\d+|\d{{1,3}}(?:{_class(thousands)}\d{{3}})+)"
-    return re.fullmatch(rf"[-+]?(?:{whole}(?:{point}\d*)?|{point}\d+)(?:[eE][-+]?\d+)?", cell) is not None
+    return re.compile(rf"[-+]?(?:{whole}(?:{point}\d*)?|{point}\d+)(?:[eE][-+]?\d+)?")
 
 
 def _class(thousands: str) -> str:
@@ -240,28 +267,25 @@ def _value(cell: str, decimal: str, thousands: str | None) -> float:
 
 
 def _without_unit(cell: str) -> str:
+    if textfile.is_number(cell):
+        return cell
     found = _UNITS.fullmatch(cell)
     return found[1] + found[3] if found and (found[2] or found[4]) else cell
 
 
 def _numbers(name: Any, column: Any, marks: tuple[str, str | None], na: set[str]) -> tuple[Column, str, list[str]]:
     """Return a column as numbers, or as text; a word on it; and the few words in it that are none."""
-    if marks == (".", None) and not na:
-        try:  # most columns are plain
-            plain = column.astype(np.float64)
-            if np.isfinite(plain).all() and not any("_" in cell for cell in column):
-                return Column(name, plain), "", []
-        except ValueError:
-            pass
     cells = [cell.strip() for cell in column]
     kept = [cell for cell in cells if cell.lower() not in _GAPS and cell not in na]
     note = ""
     if kept and all(cell.lower() in ("true", "false") for cell in kept):
         cells = [{"true": "1", "false": "0"}.get(cell.lower(), cell) for cell in cells]
-    units = {(found[2], found[4]) for cell in kept for found in [_UNITS.fullmatch(cell)] if found}
-    if len(units) == 1 and units != {("", "")} and all(_UNITS.fullmatch(cell) for cell in kept):
-        note = f"{name!r} is read without its {''.join(units.pop())!r}"
-        cells = [_without_unit(cell) for cell in cells]
+    if kept and any(sign in kept[0] for sign in "%$€£¥₹"):
+        parts = [_UNITS.fullmatch(cell) for cell in kept]
+        units = {(found[2], found[4]) if found else None for found in parts}
+        if len(units) == 1 and (unit := units.pop()) is not None:
+            note = f"{name!r} is read without its {''.join(unit)!r}"
+            cells = [_without_unit(cell) for cell in cells]
     values, words = np.full(len(cells), np.nan), Counter[str]()
     for k, cell in enumerate(cells):
         if cell.lower() in _GAPS or cell in na:
@@ -334,7 +358,9 @@ def _checked(
     lost = np.any([gaps[name] for name in holed], axis=0) if holed else np.zeros(n, bool)
     if holed and not dropna:
         first = place.of(int(np.flatnonzero(lost)[0]))
-        wrong.add(f"{lost.sum()} of {n} rows have gaps, in {_listed(holed, False)} (first: {first})", dropna=True)
+        wrong.add(
+            f"{lost.sum()} of {n} rows {_have(lost)} gaps, in {_listed(holed, False)} (first: {first})", dropna=True
+        )
     found = [one._replace(values=one.values[~lost]) for one in found]
     kept = n - int(lost.sum())
     infinite = [one.name for one in found if np.isinf(one.values).any()]
@@ -434,6 +460,10 @@ def _distinct(found: list[Column], target: Any, columns: Any, drop: Any, wrong: 
     if gone:
         _without([one.source or one.name for one in found if one.name in gone], columns, drop, wrong)
     return [one for one in found if one.name not in gone]
+
+
+def _have(rows: Any) -> str:
+    return "has" if rows.sum() == 1 else "have"
 
 
 def _listed(names: list[Any], word: bool = True) -> str:

@@ -210,7 +210,7 @@ def _values(param: Param, value: Any) -> Any:
 def _source(table: Mapping[str, Any], folder: Path) -> OLSProblem | ProblemFamily:
     from olsbn.problems import described
 
-    return described.make(table, described.Dialect(_dotted, _missing, _one_of, _typed), folder)
+    return described.make(table, described.Dialect(_dotted, _missing, _one_of, _typed, ", "), folder)
 
 
 def _dotted(name: str) -> str:

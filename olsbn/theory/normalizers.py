@@ -363,20 +363,27 @@ def _coupled_extremes(
     return low, high
 
 
+def _sum_over(poles: FloatArray, p: FloatArray, x: FloatArray) -> FloatArray:
+    """Return ``sum_i p_i/(lambda_i - x)`` for each x."""
+    inverse = poles - x[:, None]
+    np.reciprocal(inverse, out=inverse)
+    return np.einsum("ij,j->i", inverse, p)
+
+
 def _rank_one_count(poles: FloatArray, p: FloatArray, mean: float, x: FloatArray, cells: FloatArray) -> Any:
     s, F = cells.T
-    g = 1 + s * np.sum(p / (poles - x[:, None]), axis=1) / F
+    g = 1 + s * _sum_over(poles, p, x) / F
     negative = np.where(s > 0, (g > 0) * 1 - 1, np.where(s < 0, (g < 0) * 1, 0))
-    return np.sum(poles < x[:, None], axis=1) + negative
+    return np.searchsorted(poles, x) + negative
 
 
 def _rank_two_count(poles: FloatArray, p: FloatArray, mean: float, x: FloatArray, cells: FloatArray) -> Any:
     corner, F, c = cells.T
-    s0 = np.sum(p / (poles - x[:, None]), axis=1)
+    s0 = _sum_over(poles, p, x)
     s1 = 1 + x * s0  # sum p lambda/(lambda - x)
     s2 = mean + x * s1
     off = 1 - (s1 + c * s0) / F
     last = corner - (s2 + 2 * c * s1 + c * c * s0) / (F * F)
     det = -s0 * last - off * off
     negative = np.where(det < 0, 1, np.where(last < 0, 2, 0))
-    return np.sum(poles < x[:, None], axis=1) + negative - 1
+    return np.searchsorted(poles, x) + negative - 1

@@ -12,7 +12,7 @@ from olsbn._validate import as_real
 from olsbn.problems import OLSProblem, as_problem
 from olsbn.problems.sample import html_table
 from olsbn.theory.labels import by_labels, labelled, rates
-from olsbn.theory.spectrum import spectral_report
+from olsbn.theory.spectrum import spectral_report, star_extremes
 from olsbn.theory.start import GENERIC_CORR, Start, ratio, times_two_to
 
 
@@ -35,6 +35,8 @@ class EffectiveRateRegimes:
         To first order the asymptotes are too high by the relative amounts ``eps/small_scale`` and ``large_scale/eps``.
     large_corr : float
         Correlation, in [0, 1], of prediction and target after one infinitely large step; 0 is next to the saddles.
+    attainable : float
+        The effective rate settles at no more than this, over all learning rates; see Notes of `effective_rate_regimes`.
     note : str
         Why the large-eps law does not hold for this start; empty for a generic start.
     """
@@ -47,6 +49,7 @@ class EffectiveRateRegimes:
     small_scale: float
     large_scale: float
     large_corr: float
+    attainable: float
     note: str
 
     def _repr_html_(self) -> str:
@@ -81,18 +84,6 @@ class EffectiveRateRegimes:
     def crossing(self) -> float:
         """Where the two asymptotes meet, ``||w0||/C``: the first step is then as long as the start."""
         return math.sqrt(self.eps_1) * math.sqrt(self.eps_2)
-
-    @property
-    def attainable(self) -> float:
-        """Upper bound of what `eps_eff` settles at, over all learning rates of w and of the scale; below the plateau.
-
-        A step of w is orthogonal to it, so its norm never shrinks, and the first step makes it
-        ``||w0||^2 (1 + (eps/crossing)^2)``: the final rate ``eps ||u||^2/||w||^2`` is at most ``small_slope eps`` over
-        ``1 + (eps/crossing)^2``, whose largest value is ``small_slope crossing/2``. Exact, for every start.
-        """
-        if not self.large_product < math.inf:
-            return self.plateau
-        return min(math.sqrt(self.small_slope) * math.sqrt(self.large_product) / 2, self.plateau)
 
     def small_until(self, rel: float) -> float:
         """Return the eps, at most eps_1, below which each error of the small-eps law is at most `rel`.
@@ -138,7 +129,15 @@ def effective_rate_regimes(problem: OLSProblem) -> EffectiveRateRegimes:
       near the saddles.
     - in between eps_eff tunes itself to the edge of stability, just below ``2/lambda*_d``: observed, not proved.
 
-    If a0 = 0 the first step does not move w, and a0 stands for its value after that step, ``w0'g/sigma0``. Cost: O(d).
+    If a0 = 0 the first step does not move w, and a0 stands for its value after that step, ``w0'g/sigma0``.
+
+    `attainable`: a step of w is orthogonal to it, so its norm never shrinks, and the first step makes it
+    ``||w0||^2 (1 + (eps/crossing)^2)``. The limit ``eps ||u||^2/||w||^2`` is then at most ``small_slope eps`` over
+    ``1 + (eps/crossing)^2``, which is ``small_slope crossing/2`` or less: exact, for every eps_a, without momentum and
+    decay. For a0 = 0 the first step that moves w is eps_a times as long, of any length then, and the bound is not
+    there. A limit at a minimiser is not above ``2/lambda*`` of the fastest mode that the start excites either (which is
+    `plateau` where it excites all of them): above it a minimiser repels. `attainable` is the smaller of both.
+    Cost: O(d), more with modes that u does not reach.
 
     Examples
     --------
@@ -151,7 +150,16 @@ def effective_rate_regimes(problem: OLSProblem) -> EffectiveRateRegimes:
     if start.sigma2 == 0:
         nan = math.nan
         return EffectiveRateRegimes(
-            nan, plateau, nan, nan, nan, nan, nan, nan, "sigma0 = 0 (or it underflows): BN is undefined at this start"
+            nan,
+            plateau,
+            nan,
+            nan,
+            nan,
+            nan,
+            nan,
+            nan,
+            nan,
+            "sigma0 = 0 (or it underflows): BN is undefined at this start",
         )
 
     u2, w2, C2 = start.u2, start.w2, start.first_step2
@@ -172,6 +180,11 @@ def effective_rate_regimes(problem: OLSProblem) -> EffectiveRateRegimes:
         if corr < GENERIC_CORR:
             note = "g'He0 = 0 (as for w0 proportional to g): a large first step lands next to the saddles"
     e2 = start.energy * start.excess
+    fastest = star_extremes(problem, True)[1]
+    attainable = math.inf if math.isnan(fastest) else 2 / fastest
+    if C2 > 0 and problem.a0 != 0:
+        by_norm = math.sqrt(small_slope) * math.sqrt(large_product) / 2
+        attainable = min(times_two_to(by_norm, start.exp_eff), attainable)
     return EffectiveRateRegimes(
         small_slope=times_two_to(small_slope, start.exp_eff - start.exp_eps),
         plateau=plateau,
@@ -181,5 +194,6 @@ def effective_rate_regimes(problem: OLSProblem) -> EffectiveRateRegimes:
         small_scale=times_two_to(2 * w2 / e2 if e2 > 0 else math.inf, start.exp_eps),
         large_scale=times_two_to(large_scale, start.exp_eps),
         large_corr=corr,
+        attainable=attainable,
         note=note,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import optimize
@@ -37,10 +38,11 @@ class EpsWindow:
     lower_slowest, upper_slowest : float
         The rough estimate that counts the slowest mode only, as if all the excess were in it.
     reliable : bool
-        Whether the prediction is to be trusted to 0.06 decades at both ends, and the window to have no holes of more
-        than a tenth of it. Always True for GD, an identity. For BNGD: both ends lie a factor 10 or more outside the
-        plateau and away from where the two laws meet (a first step as long as the start), there are 60 or more steps,
-        and the start has an excess above 0.1 (and above `tol`). Measured, not proved: see `eps_window`.
+        Whether both ends are to be trusted to 0.06 decades. It says nothing of holes between them: on the plateau runs
+        of few modes or few steps may not get there in time, and `olsbn.measured_window` counts the holes. Always True
+        for GD, an identity, whose window has none. For BNGD: both ends lie a factor 10 or more outside the plateau and
+        away from where the two laws meet (a first step as long as the start), there are 60 or more steps, and the start
+        has an excess above 0.1 (and above `tol`). Measured, not proved: see `eps_window`.
         `olsbn.measured_window` finds the ends by simulation.
     """
 
@@ -69,7 +71,7 @@ class EpsWindow:
         return _decades(self.lower_slowest, self.upper_slowest)
 
 
-def eps_window(problem: OLSProblem, tol: float, n_steps: int, method: str = "bngd") -> EpsWindow:
+def eps_window(problem: OLSProblem, tol: float, n_steps: int, method: str = "bngd", **params: Any) -> EpsWindow:
     r"""Predict the window of learning rates that reach a tolerance in a number of steps.
 
     Parameters
@@ -82,6 +84,8 @@ def eps_window(problem: OLSProblem, tol: float, n_steps: int, method: str = "bng
         Number of steps, >= 1.
     method : {"bngd", "gd"}
         The dynamics; BNGD with eps_a = 1.
+    **params
+        Refused, in a sentence: with momentum, decay or a schedule there is no prediction.
 
     Returns
     -------
@@ -123,6 +127,12 @@ def eps_window(problem: OLSProblem, tol: float, n_steps: int, method: str = "bng
     True
     """
     one_of("method", method, METHODS)
+    if params:
+        raise ValueError(
+            f"eps_window must be asked without further parameters, got {', '.join(params)}: it follows the gradient "
+            "flow (GD: powers of 1 - eps lambda), which runs with momentum, decay or schedules do not; measured_window "
+            "simulates them"
+        )
     tol = as_real("tol", tol)
     if not 0 < tol < 1:
         raise ValueError(f"tol must be in (0, 1), got {tol!r}")

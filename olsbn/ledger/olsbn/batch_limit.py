@@ -95,10 +95,11 @@ chapter = Chapter()
 
 @chapter.claim("olsbn.batch-limit", "tight", _gaussian, n_random=6, n_search=4)
 def _(i: SimpleNamespace) -> Comparison:
-    """Mini-batch BN on fresh Gaussian rows ends at a scale too small for the population, whatever the learning rates.
+    """Mini-batch BN on fresh Gaussian rows ends at a scale too small for the population.
     Formula: mean of a/sqrt(E) -> b(m) = sqrt(2/m) Gamma(m/2)/Gamma((m - 1)/2)  [to six standard errors]; there
     excess = (1 - a/sqrt(E))^2
-    Problems: d in 2..4, cond in 1..4, batches of 4..32, no noise; 32 replicates, 40 times 50 steps apart
+    Problems: d in 2..4, cond in 1..4, batches of 4..32, no noise, eps_a = 0.05; 32 replicates, 40 times 50
+    steps apart
     """
     return [gaussian_limit(i.m), 0.0], [i.found, i.apart], [6 * i.error, 1e-9]
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from olsbn._validate import FloatArray
-from olsbn.ledger.base import PROBLEMS, Chapter, Comparison, Cube, Skip, draw_problem
+from olsbn.ledger.base import PROBLEMS, RATE, Chapter, Comparison, Cube, Skip, draw_problem
+from olsbn.ledger.olsbn.heavy_ball import factors
 from olsbn.ledger.olsbn.witness import moved_start
 from olsbn.ledger.textbook import batch_norm, exact, many_digits
 from olsbn.problems import OLSProblem
@@ -237,6 +238,56 @@ def ran_on_batches(cube: Cube, wrong: _Changed = lambda p: p, whole: bool = Fals
     return i
 
 
+# -------------------------------------------------------------------- rates
+
+
+def _rates(cube: Cube, remembered: float = 1.0, normalizer: str | None = None) -> SimpleNamespace:
+    """Measured contraction ratios of a method, and the factors of its linearisation at the effective rate it ends at.
+
+    In theory the momentum counts `remembered` times, and the normalizer may be another one: both for false variants.
+    """
+    method = ("gd", "bngd", "wngd", "gdnp")[cube.integer(0, 3)]
+    problem, m = draw_problem(cube, dim=(2, 6), cond=(1.5, 20)), cube.uniform(0, 0.9)
+    h, top = problem.eigvals, float(problem.eigvals[-1])
+    delta, eps_a = max(0.0, cube.uniform(-1, 1)) * top, cube.uniform(0.1, 1.5)
+    unit = 1 / top if method == "gd" else float(problem.w0 @ problem.w0 / (problem.u @ problem.u)) / top
+    p: Params = {} if method == "gdnp" else {"eps": unit * 10 ** cube.rng().uniform(-1, 0.2, 4)}
+    m = m if method in ("gd", "bngd") else 0.0
+    if method in ("gd", "bngd"):
+        p["momentum"] = m
+    if method == "bngd":
+        p |= {"eps_a": eps_a, "smoothing": delta}
+    if method == "wngd":
+        p["eps_a"] = eps_a = min(eps_a, 0.5) / top
+    ds = sweep(problem, method=method, n_steps=10_000, progress=False, **p)
+    found, eps_eff = np.atleast_1d(ds.rate_sim.values), np.atleast_1d(ds.eps_eff.values)
+    settled = np.isfinite(found)
+    if not settled.any():
+        raise Skip
+    N = {"H": h, "smoothed": h + delta, "I": np.ones(problem.dim)}[
+        normalizer or {"wngd": "I", "gdnp": "H"}.get(method, "smoothed")
+    ]
+    theory = [
+        _largest_factor(
+            problem, N, rate, None if method == "gd" else 1.0 if method == "gdnp" else eps_a, remembered * m
+        )
+        for rate in eps_eff[settled]
+    ]
+    return SimpleNamespace(theory=np.array(theory), found=found[settled])
+
+
+def _largest_factor(problem: OLSProblem, N: FloatArray, rate: float, eps_a: float | None, m: float) -> float:
+    """Return the largest factor a step near a minimiser: of GD without `eps_a`, else with the normalizer diag(N)."""
+    h, u, half = problem.eigvals, problem.u, np.sqrt(problem.eigvals)
+    if eps_a is None:
+        mu = np.asarray(rate * h)
+    else:
+        uu, t = np.outer(u, u), N * u / (u @ (N * u))
+        inner = rate * (np.eye(u.size) - np.outer(u, t) - np.outer(t, u) + (t @ t) * uu) + eps_a * uu / (u @ (N * u))
+        mu = np.asarray(np.linalg.eigvalsh(half[:, None] * inner * half), np.float64)
+    return float(np.abs(factors(mu, m)).max())
+
+
 _RUNS = (
     f"{PROBLEMS}, d <= 5, cond <= 100; {_N_EPS} eps, 1 to {_MOST} steps, all of them compared where the same run in "
     "other units agrees to 1e-10; parameters neutral in half of the problems each; moved: the largest change in "
@@ -299,6 +350,17 @@ def _printed_with(method: str, changed: _Changed) -> Callable[[Cube], SimpleName
     return lambda cube: ran(cube, method, lambda p: p | changed(p))
 
 
+@chapter.claim("olsbn.engine-rates", "tight", _rates, n_random=12, n_search=8)
+def _(i: SimpleNamespace) -> Comparison:
+    """The engine of every method converges at the rate of its linearisation: GD and BNGD with momentum, smoothed BN,
+    weight normalization and GDNP.
+    Formula: rate -> max |z|,  z^2 - (1 + m - mu) z + m = 0,  mu of eps H (GD) or as in olsbn.normalizer-rate at the
+    effective rate that the run ends at
+    Problems: {PROBLEMS}, d <= 6, cond <= 20; m in 0..0.9, delta up to lambda_max, 4 eps over 1.2 decades, 10000 steps
+    """
+    return i.theory, i.found, RATE * i.found
+
+
 _false = chapter.variants
 FALSE = {
     "momentum is forgotten": _false("olsbn.engine-bngd", instance=_printed_with("bngd", lambda p: {"momentum": 0.0})),
@@ -309,6 +371,10 @@ FALSE = {
     ),
     "the scale's schedule is that of the weights": _false(
         "olsbn.engine-bngd", instance=_printed_with("bngd", lambda p: {"eps_a_power": p["eps_power"]})
+    ),
+    "rates without momentum": _false("olsbn.engine-rates", instance=lambda cube: _rates(cube, remembered=0.0)),
+    "rates by H* for every normalizer": _false(
+        "olsbn.engine-rates", instance=lambda cube: _rates(cube, normalizer="H")
     ),
     "GD's decay is halved": _false(
         "olsbn.engine-gd", instance=_printed_with("gd", lambda p: {"weight_decay": p["weight_decay"] / 2})

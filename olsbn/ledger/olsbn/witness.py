@@ -1,4 +1,4 @@
-"""Two kernels that share no coordinates, each a witness of the other."""
+"""Two kernels that share no coordinates, each an independent check of the other."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def two_kernels(cube: Cube, shift: float = 0.0) -> SimpleNamespace:
     """Run a problem by both kernels, and by each from moved starts; the second one at learning rates off by `shift`.
 
     `error` and `moved` are differences of the logarithm of excess, ``||w||`` and eps_eff and of a/sqrt(E), at every
-    recorded step of every cell that is not marked, as long as its excess is above what underflows.
+    recorded step of every cell that is not flagged, as long as its excess is above what underflows.
     """
     problem = any_problem(cube)
     scale = math.sqrt(problem.explained_var)
@@ -92,7 +92,7 @@ chapter = Chapter(_ANY=_ANY)
 
 @chapter.claim("olsbn.two-kernels", "upper", two_kernels)
 def _(i: SimpleNamespace) -> Comparison:
-    """The eigenbasis of H* and deflated coordinates, which share no number, give the same run, where it is not marked:
+    """The eigenbasis of H* and deflated coordinates, which share no number, give the same run, where it is not flagged:
     they differ by no more than 100 times what a start moved by 1e-15 and a rounding a step make.
     Formula: |Delta log excess|, |Delta log ||w|||, |Delta log eps_hat|,
     |Delta a|/sqrt(E) <= 100 (moved + (k + d) 2^-52)
@@ -103,7 +103,7 @@ def _(i: SimpleNamespace) -> Comparison:
 
 @chapter.claim("olsbn.two-kernels-status", "identity", two_kernels)
 def _(i: SimpleNamespace) -> Comparison:
-    """Both kernels say the same of every cell that is not marked: converged or not, or how it ended.
+    """Both kernels say the same of every cell that is not flagged: converged or not, or how it ended.
     Formula: cells with different status = 0
     Problems: {_ANY}; 400 steps, tol = 1e-10
     """

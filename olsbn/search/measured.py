@@ -1,4 +1,4 @@
-"""The window of learning rates that reach a tolerance in a number of steps, found by simulation."""
+"""The window of learning rates that reach a tolerance in a number of steps, measured by simulation."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from olsbn._validate import FloatArray, as_count, as_real, as_vector
+from olsbn._validate import as_count, as_real, as_vector
 from olsbn.dynamics.registry import DEFAULT
-from olsbn.maps import default_eps
 from olsbn.problems import OLSProblem, as_problem
 from olsbn.problems.sample import html_table
-from olsbn.sweeps.running import sweep
+from olsbn.search.tried import Tried, default_eps, grid
 
-# Learning rates a decade of the grid, those between two neighbours at an end, and where the search ends: at both ends.
-_A_DECADE, _BETWEEN, _LIMITS = 50, np.arange(1, 12) / 12, (1e-290, 1e290)
+# Learning rates a decade of the grid, and where the search ends: at both ends.
+_A_DECADE, _LIMITS = 50, (1e-290, 1e290)
 
 
 @dataclass(frozen=True)
@@ -132,55 +131,41 @@ def measured_window(
     low, high = default_eps(problem, n_steps, tol)[[0, -1]] if span is None else as_vector("span", span, size=2)
     if not _LIMITS[0] <= low < high <= _LIMITS[1]:
         raise ValueError(f"span must be LO < HI in [{_LIMITS[0]:g}, {_LIMITS[1]:g}], got {low:g} and {high:g}")
-    eps, reached, rounded = np.empty(0), np.empty(0, bool), np.empty(0, bool)
+    tried = Tried([problem], method, tol, n_steps, params, workers)
+    return window(tried, low, high, accuracy)
 
-    def look(more: FloatArray) -> None:
-        nonlocal eps, reached, rounded
-        more = np.setdiff1d(more, eps)
-        if not more.size:
-            return
-        ds = sweep(
-            problem, method=method, eps=more, n_steps=n_steps, tol=tol, stop="tol", workers=workers, progress=False,
-            **params,
-        )  # fmt: skip
-        marks = ds["by_rounding"].values if "by_rounding" in ds else np.zeros(more.size, bool)
-        eps = np.concatenate([eps, more])
-        order = np.argsort(eps)
-        eps, reached, rounded = (
-            eps[order],
-            np.concatenate([reached, ds["steps_to_tol"].values >= 0])[order],
-            np.concatenate([rounded, marks])[order],
-        )
 
-    look(_grid(low, high))
+def window(tried: Tried, low: float, high: float, accuracy: float, a_decade: float = _A_DECADE) -> MeasuredWindow:
+    """Measure the window of one start: from `low` to `high` and beyond at first, so many learning rates a decade."""
+    tried.look(grid(low, high, a_decade))
     further = 2.0  # decades
-    while (reached[0] and eps[0] > _LIMITS[0]) or (reached[-1] and eps[-1] < _LIMITS[1]):
-        if reached[0]:
-            look(_grid(max(eps[0] / 10**further, _LIMITS[0]), eps[0]))
-        if reached[-1]:
-            look(_grid(eps[-1], min(eps[-1], _LIMITS[1] / 10**further) * 10**further))
+    while True:
+        reached, eps = np.isfinite(tried.steps[0]), tried.eps
+        down, up = reached[0] and eps[0] > _LIMITS[0], reached[-1] and eps[-1] < _LIMITS[1]
+        if not (down or up):
+            break
+        if down:
+            tried.look(grid(max(eps[0] / 10**further, _LIMITS[0]), eps[0], a_decade))
+        if up:
+            tried.look(grid(eps[-1], min(eps[-1], _LIMITS[1] / 10**further) * 10**further, a_decade))
         further = min(2 * further, 256.0)
+    named = (tried.method, tried.tol, tried.n_steps)
     if not reached.any():
-        return MeasuredWindow(method, tol, n_steps, math.nan, math.nan, math.nan, math.nan, 0.0, 0.0, eps.size)
-    for at, way in ((0, -1), (-1, 1)):
+        return MeasuredWindow(*named, math.nan, math.nan, math.nan, math.nan, 0.0, 0.0, tried.eps.size)
+    for at in (0, -1):
         while True:
-            end = int(np.flatnonzero(reached)[at])
-            beyond = end + way
-            if not 0 <= beyond < eps.size:
+            end = int(np.flatnonzero(np.isfinite(tried.steps[0]))[at])
+            left = end - 1 if at == 0 else end
+            if not 0 <= left < tried.eps.size - 1 or math.log10(tried.eps[left + 1] / tried.eps[left]) <= accuracy:
                 break
-            inside, outside = np.log(eps[end]), np.log(eps[beyond])
-            if abs(outside - inside) <= accuracy * math.log(10):
-                break
-            look(np.exp(inside + (outside - inside) * _BETWEEN))
+            tried.look(tried.between(left, accuracy))
+    eps, reached = tried.eps, np.isfinite(tried.steps[0])
     first, last = np.flatnonzero(reached)[[0, -1]]
     middle = np.log10(eps[first : last + 1])
     width = np.diff(np.concatenate([middle[:1], (middle[1:] + middle[:-1]) / 2, middle[-1:]]))
     return MeasuredWindow(
-        method, tol, n_steps, float(eps[first]), float(eps[last]),
+        *named, float(eps[first]), float(eps[last]),
         float(eps[first - 1]) if first else 0.0, float(eps[last + 1]) if last + 1 < eps.size else math.inf,
-        float(width[~reached[first : last + 1]].sum()), float(width[rounded[first : last + 1]].sum()), eps.size,
+        holes=float(width[~reached[first : last + 1]].sum()),
+        rounding=float(width[tried.flagged[0, first : last + 1]].sum()), n_tried=eps.size,
     )  # fmt: skip
-
-
-def _grid(low: float, high: float) -> FloatArray:
-    return np.geomspace(low, high, math.ceil(_A_DECADE * math.log10(high / low)) + 1)

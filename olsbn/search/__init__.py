@@ -1,0 +1,1 @@
+"""Which learning rate: one search by simulation, and the answers that follow from it."""
