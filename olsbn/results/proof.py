@@ -15,7 +15,7 @@ from olsbn.problems.reduction import reduce_for
 from olsbn.results.datasets import check_no_medians, check_variables, source_of
 from olsbn.schema import Status
 from olsbn.sweeps.progress import Progress, meter
-from olsbn.sweeps.store import Store
+from olsbn.sweeps.store import Store, is_store
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -139,7 +139,7 @@ def _source(ds: Any, problem: Any) -> OLSProblem | ProblemFamily:
         problem = _as_swept(problem, ds)
     source = source_of(ds, problem)
     opened = Path(ds.encoding.get("source", ""))
-    if source is None and opened.name and (opened / "inputs").is_dir():
+    if source is None and opened.name and ((opened / "inputs").is_dir() or is_store(opened)):
         source = source_of(ds, Store(opened).spec.source)
     if source is None:
         raise ValueError("problem must be given, for of a single problem a Dataset holds only the fingerprint")

@@ -55,6 +55,7 @@ class SweepSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     tile: tuple[int, ...] | None = None
     reduce: bool | str | int = False
+    origin: str | None = None
 
     @classmethod
     def checked(
@@ -90,6 +91,11 @@ class SweepSpec:
             check_reduce(reduce)
             if isinstance(problem, OLSProblem):
                 problem = reduce_for(problem, n_steps, reduce)
+        for name, grid in grids.items():
+            if np.unique(grid).size != grid.size:
+                raise ValueError(
+                    f"{name} must not repeat a value, got {Counter(grid.tolist()).most_common(1)[0][0]!r} twice"
+                )
         axes += [name for name, grid in grids.items() if grid.ndim]
         return cls(
             source=problem,
