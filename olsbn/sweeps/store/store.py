@@ -18,6 +18,7 @@ import numpy as np
 from olsbn import schema
 from olsbn.dynamics.base import Arrays
 from olsbn.files import PARTIAL, UnsafeFile, check_folder, printable, read_bytes, remove, write_whole
+from olsbn.problems import OLSProblem
 from olsbn.schema import VARIABLES
 from olsbn.sweeps.compute import theory_of_tile
 from olsbn.sweeps.spec import SweepSpec, engine, theory
