@@ -129,6 +129,7 @@ def sweep(
     spec = SweepSpec.checked(
         problem, method, params, n_steps=n_steps, dim=dim, trial=trial, tol=tol, stop=stop, record=record, reduce=reduce
     )
+    spec.refuse_repeats()
     if client is not None and not hasattr(client, "submit"):
         raise TypeError(f"client must be a distributed.Client, got {type(client).__name__}")
     if client is not None and workers is not None:
