@@ -143,6 +143,7 @@ def sweep(
         reduce=reduce,
         check_rounding=check_rounding,
     )
+    spec.refuse_repeats()
     if client is not None and not hasattr(client, "submit"):
         raise TypeError(f"client must be a distributed.Client, got {type(client).__name__}")
     if client is not None and workers is not None:

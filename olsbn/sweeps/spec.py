@@ -93,11 +93,6 @@ class SweepSpec:
             check_reduce(reduce)
             if isinstance(problem, OLSProblem):
                 problem = reduce_for(problem, n_steps, reduce)
-        for name, grid in grids.items():
-            if np.unique(grid).size != grid.size:
-                raise ValueError(
-                    f"{name} must not repeat a value, got {Counter(grid.tolist()).most_common(1)[0][0]!r} twice"
-                )
         axes += [name for name, grid in grids.items() if grid.ndim]
         return cls(
             source=problem,
@@ -115,6 +110,14 @@ class SweepSpec:
             reduce=reduce,
             check_rounding=as_flag("check_rounding", check_rounding),
         )
+
+    def refuse_repeats(self) -> None:
+        """Refuse an axis with the same value twice, which no label could tell apart."""
+        for name in self.axes:
+            values = self.params[name].tolist() if name in self.params else []
+            if len({*values}) != len(values):
+                twice = Counter(values).most_common(1)[0][0]
+                raise ValueError(f"{name} must not repeat a value, got {twice!r} twice")
 
     @property
     def method(self) -> Method:

@@ -179,6 +179,7 @@ def _spec(raw: Mapping[str, Any], folder: Path) -> SweepSpec:
     params |= {option.name: raw[option.name] for option in method.options if option.name in raw}
     rest = {key: raw[key] for key in ("tol", "stop", "record", "reduce", "check_rounding") if key in raw}
     spec = SweepSpec.checked(source, name, params, dim=dim, trial=trials, n_steps=raw["n_steps"], **rest)
+    spec.refuse_repeats()
     return spec if family else dataclasses.replace(spec, origin=_origin(raw["problem"], folder))
 
 
