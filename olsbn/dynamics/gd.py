@@ -27,7 +27,7 @@ from olsbn.dynamics.groups import (
     without_a_limit,
 )
 from olsbn.dynamics.predictions import BestRates, Ending, Mark, Theory
-from olsbn.engine.describe import INFINITY, fma, is_zero, where
+from olsbn.engine.describe import INFINITY, fma, is_one, is_zero, where
 from olsbn.engine.step import COUPLED, Step
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Steps(Step):
     state = ("e", "y")
     sums = ("X",)
     params = {"eps": None, "momentum": 0.0, "nesterov": 0.0, "decay": 0.0, "factor": 1.0}
-    folds = ("momentum", "nesterov"), ("factor",)
+    folds = ("momentum", "nesterov"), ("nesterov",), ("factor", "decay")
     units = {
         "lam": (0, 1), "share": (-2, 0), "u": (1, 0), "e": (1, 0), "eps": (0, -1), "norm2": (2, 0),
     }  # fmt: skip
@@ -59,12 +59,12 @@ class Steps(Step):
 
     def modes(self, group: str, p: Any, x: Any, c: Any) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
         """See `olsbn.engine.step.Step.modes`."""
-        gradient = fma(fma(c.A, p.lam, c.R), x.e, c.R * p.u)
+        gradient = fma(fma(c.A, p.lam, c.R), x.e, 0.0 if is_zero(c.R) else c.R * p.u)
         y = step = gradient
         if not is_zero(c.momentum):
             y = fma(c.momentum, x.y, gradient)
             step = where(c.nesterov > 0.5, fma(c.momentum, y, gradient), y)
-        e = fma(-c.F, step, x.e)
+        e = x.e - step if is_one(c.F) else fma(-c.F, step, x.e)
         return {"e": e, "y": y}, {"X": (p.share * e, e)}
 
     def lanes(self, x: Any) -> dict[str, Any]:

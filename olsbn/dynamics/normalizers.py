@@ -194,7 +194,7 @@ def _moved(c: Any, z: Number, y: Number, gradient: Number) -> dict[str, Number]:
     """Return a mode after a step with momentum; the buffer holds eps times the gradients."""
     y = fma(c.momentum, y, gradient)
     step = where(c.nesterov > 0.5, fma(c.momentum, y, gradient), y)
-    return {"z": fma(-c.F, step, z), "y": y}
+    return {"z": z - step if is_one(c.F) else fma(-c.F, step, z), "y": y}
 
 
 class Star(Normalized):
