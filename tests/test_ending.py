@@ -106,7 +106,8 @@ def test_gd_in_closed_form_ends_by_it(run):
     eps = np.append(np.linspace(0.1, 1.33, 20), [1.34, 1.6, 2.5, 1e4, 1e200])
     cells, trace = closed_form.tile(x, {"eps": eps}, run)
     statuses, early = check(cells, trace, run, x.limit())
-    assert {CONVERGED, DIVERGED} <= statuses and early
+    # below the floor a tolerance is never reached
+    assert {CONVERGED if run.tol > FLOOR else MAX_STEPS, DIVERGED} <= statuses and early
 
 
 def test_methods_in_numpy_end_by_it():
