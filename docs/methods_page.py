@@ -28,8 +28,8 @@ def text():
         "smoothing are neutral: with them the bits are those of the method without.\n",
         "As in PyTorch's SGD, with the gradient G of w at step k and momentum m, decay and schedule act as\n",
         "    G <- G + weight_decay w,  M <- m M + G,  w <- w - eps_k M,  eps_k = eps (k+1)^-eps_power eps_factor^k,\n",
-        "and with Nesterov's momentum w <- w - eps_k (G + m M). Momentum and `eps_a_power` act in the same way on a, which",
-        "has no decay.\n",
+        "and with Nesterov's momentum w <- w - eps_k (G + m M). Momentum and `eps_a_power` act in the same way on",
+        "a, which has no decay.\n",
     ]
     for method in olsbn.methods().values():
         parts += [
