@@ -20,7 +20,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from olsbn.engine.compile import LANES, entry_address
-from olsbn.engine.describe import INFINITY, Named, Number, Value, fma, is_zero, largest, size, where
+from olsbn.engine.describe import Named, Number, Value, fma, is_zero, largest, size, where
 from olsbn.engine.step import DECOUPLED, REPORTED, Kind
 from olsbn.engine.vectors import VECTOR, WIDTHS, Writer, _const, anywhere, not_everywhere
 
