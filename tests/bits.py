@@ -81,7 +81,7 @@ def of_variant(v):
     return hashlib.sha256(b"".join(found[name].tobytes() for name in sorted(found))).hexdigest()
 
 
-# Another target means that every variant is compiled again, some seconds each: these are one of each kind of code.
+# Another target means that every variant is compiled again, some seconds each: here is one of each kind of code.
 FEW = "bngd", "bngd-large", "gd", "wngd", "gdnp", "minibatch"
 FEW_VARIANTS = tuple(v for v in variants.ALL if v.name == "star" and {"momentum", "weight_decay"} <= v.params.keys())[
     :1
