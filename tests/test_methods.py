@@ -465,7 +465,7 @@ def test_the_page_of_methods_is_that_of_the_registry():
 def test_an_update_is_stated_once():
     """What README and docstrings say of a step is `Method.step`, in other letters."""
     for run in (olsbn.run_gd, olsbn.run_bngd):
-        for part in olsbn.methods()[run.__name__.removeprefix("run_")].step.split(",  "):
+        for part in olsbn.methods()[run.__name__.removeprefix("run_")].step.split("; ")[0].split(",  "):
             assert f"``{part}``" in run.__doc__
     text = "          ".join(olsbn.methods()["bngd"].step.split(",  ")[:2])
     letters = {"<-": "←", "eps": "ε", "sigma": "σ", "'": "ᵀ", "^2": "²", " - ": " − "}
