@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -219,8 +220,9 @@ class Method:
 
         unknown = [name for name in given if name not in {param.name for param in self.params}]
         for name in unknown:
-            if all(name not in method.settings for method in METHODS.values()):
-                nearest(f"parameter of method {self.name!r}:", name, [param.name for param in self.params])
+            known_elsewhere = any(name in method.settings for method in METHODS.values())
+            if not known_elsewhere and difflib.get_close_matches(name, [*self.settings], n=1, cutoff=0.8):
+                nearest(f"parameter of method {self.name!r}:", name, [*self.settings])
             if not neutral_elsewhere(name, given[name]):
                 known = ", ".join(param.name for param in self.params) or "none"
                 raise ValueError(f"{name} must be left out for method {self.name!r}, whose parameters are: {known}")
