@@ -76,7 +76,7 @@ def test_a_grid_may_have_any_order_but_no_value_twice():
     ds = olsbn.sweep(PROBLEM, eps=[1.0, 0.01], n_steps=20)
     apart = [olsbn.sweep(PROBLEM, eps=[eps], n_steps=20).excess.item() for eps in (1.0, 0.01)]
     assert ds.excess.values.tolist() == apart
-    with pytest.raises(ValueError, match="eps must not repeat a value, got 1.0 twice"):
+    with pytest.raises(ValueError, match=r"eps must not repeat a value, got 1\.0 twice"):
         olsbn.sweep(PROBLEM, eps=[1.0, 0.01, 1.0], n_steps=20)
 
 

@@ -1,8 +1,6 @@
-"""Compilation of the kernels and the cache of compiled code."""
+"""Compilation of the kernels; `olsbn.cache` keeps the compiled code."""
 
-import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,8 @@ import numba
 import numpy as np
 from numba import njit
 
+from olsbn.cache import attach, folder_of, holds_code
+
 # Cells a block advances at once: four 512-bit vectors, so that their sums and coefficients just fit the register file.
 # (Tests set the variable to show that results do not depend on it.)
 LANES = int(os.environ.get("OLSBN_LANES", "32"))
@@ -20,25 +20,12 @@ _HERE = Path(__file__).parent
 
 
 def _cache_dir(source: Path) -> Path | None:
-    """Return a writable directory that only this code, compiled by this numba, uses; None if there is none.
+    """Return the folder of the code of a function in the file `source`; None if it cannot be kept.
 
-    numba notices an edited file by time and size only, looks at no file but the function's own, and writes next to the
-    source. Keying by the content of all kernels, for they call each other, makes stale code impossible and lets
-    read-only installations work. `source` is the file of the function, which may lie in another package.
+    All kernels take part in its name, for they call each other; so does the file, which may lie in another package.
     """
-    key = hashlib.sha256()
-    for path in [*sorted(_HERE.glob("*.py")), *([source] if source.parent != _HERE else [])]:
-        text = path.read_bytes()
-        key.update(f"{path.name} {len(text)} ".encode() + text)
-    key.update(f"{numba.__version__} {llvmlite.__version__} {np.__version__} {LANES}".encode())
-    base = os.environ.get("OLSBN_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "olsbn" / key.hexdigest()[:20]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        return None
+    sources = [*sorted(_HERE.glob("*.py")), *([source] if source.parent != _HERE else [])]
+    return folder_of(sources, f"{numba.__version__} {llvmlite.__version__} {np.__version__} {LANES}")
 
 
 def cache_folder() -> Path | None:
@@ -49,23 +36,15 @@ def cache_folder() -> Path | None:
 def is_cached() -> bool:
     """Whether some kernel of this version was compiled before on this machine."""
     folder = cache_folder()
-    return folder is not None and any(folder.rglob("*.nbc"))
-
-
-_config: Any = numba.config
+    return folder is not None and holds_code(folder)
 
 
 def entry(func: Callable[..., Any]) -> Any:
     """Compile on first call, without the GIL, and reuse the machine code of earlier processes where possible."""
     dispatcher = njit(nogil=True, error_model="numpy")(func)
-    folder = None if _config.DISABLE_JIT else _cache_dir(Path(func.__code__.co_filename))
-    if folder is not None:
-        before = _config.CACHE_DIR
-        _config.CACHE_DIR = str(folder)
-        try:
-            dispatcher.enable_caching()
-        finally:
-            _config.CACHE_DIR = before
+    config: Any = numba.config
+    if not config.DISABLE_JIT:
+        attach(dispatcher, func, _cache_dir(Path(func.__code__.co_filename)))
     return dispatcher
 
 
