@@ -6,6 +6,7 @@ import importlib.util
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import click
 
@@ -34,17 +35,25 @@ def doctor_command() -> None:
     from olsbn.sweeps.pool import processors
 
     click.echo(f"processors  {processors()} for this process, {platform.machine()}; as many threads unless --workers")
-    folder = compiled.cache_folder()
-    if folder is None:
-        click.echo("cache       none: no writable directory, every process compiles again (set OLSBN_CACHE_DIR)")
-    else:
-        state = "compiled code is there" if compiled.is_cached() else "empty: the next run compiles, some seconds"
-        click.echo(f"cache       {folder} ({state})")
+    click.echo(f"cache       {_cache(compiled.cache_folder())}")
     for extra, parts in _EXTRAS.items():
         have = [f"{name} {_version(name)}" for module, name in parts if importlib.util.find_spec(module)]
         lack = [name for module, name in parts if not importlib.util.find_spec(module)]
         text = ", ".join(have) + ("; " if have and lack else "") + (f"missing: {', '.join(lack)}" if lack else "")
         click.echo(f"extra       {extra}: {text}")
+
+
+def _cache(folder: Path | None) -> str:
+    """Return what the cache of compiled code is like."""
+    from olsbn import cache
+
+    state = cache.state(folder)
+    if folder is None or state.startswith("none"):
+        return f"{state}; every process compiles again (set OLSBN_CACHE_DIR to a folder of your own)"
+    words = "compiled code is there" if cache.holds_code(folder) else "empty: the next run compiles, some seconds"
+    if damaged := cache.damaged(folder):
+        words = f"{len(damaged)} damaged files, first {damaged[0].name}: they are compiled again when they are needed"
+    return f"{folder} ({state}; {words})"
 
 
 def _version(name: str) -> str:
