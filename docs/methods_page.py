@@ -6,6 +6,12 @@ from pathlib import Path
 import olsbn
 
 PAGE = Path(__file__).with_name("methods.md")
+# What an option without choices may be, by its kind.
+ALLOWED = {
+    "count": "a whole number",
+    "share": "a number in [0, 1]",
+    "steps": "a number >= 0 for each step and one for the last",
+}
 
 
 def upper(value):
@@ -22,7 +28,8 @@ def text():
         "smoothing are neutral: with them the bits are those of the method without.\n",
         "As in PyTorch's SGD, with the gradient G of w at step k and momentum m, decay and schedule act as\n",
         "    G <- G + weight_decay w,  M <- m M + G,  w <- w - eps_k M,  eps_k = eps (k+1)^-eps_power eps_factor^k,\n",
-        "and momentum and `eps_a_power` in the same way on a, which has no decay.\n",
+        "and with Nesterov's momentum w <- w - eps_k (G + m M). Momentum and `eps_a_power` act in the same way on",
+        "a, which has no decay.\n",
     ]
     for method in olsbn.methods().values():
         parts += [
@@ -37,7 +44,7 @@ def text():
             kind = ", whole" if p.kind == "count" else ""
             parts.append(f"| `{p.name}` | {p.symbol} | {p.meaning} | {neutral} | [{p.low:g}, {upper(p.high)}{kind} |")
         for option in method.options:
-            allowed = ", ".join(option.choices) or "a whole number"
+            allowed = ", ".join(option.choices) or ALLOWED[option.kind]
             parts.append(f"| `{option.name}` | | {option.meaning} | {option.default} | {allowed} |")
         parts += ["", f"A cell has {', '.join(f'`{name}`' for name in method.columns)}."]
         parts += [f"Sources: {'; '.join(method.sources)}.\n" if method.sources else ""]

@@ -1,4 +1,4 @@
-"""100 configs and command lines that must be refused with one line, exit code 2 and nothing made."""
+"""102 configs and command lines that must be refused with one line, exit code 2 and nothing made."""
 
 GOOD = """\
 n_steps = 20
@@ -96,6 +96,7 @@ CONFIGS = [
     (_changed("trials = 2", "trials = []"), "trial must be"),
     (_changed("trials = 2", "trials = [5000000000]"), "trial must be <= 4294967295"),
     (_changed("[0.5, 1.0]", "[]"), "eps_a must have at least one value"),
+    (_changed("[0.5, 1.0]", "[0.5, 1, 1.0]"), "eps_a must not repeat a value, got 1.0 twice"),
     (_changed("[0.5, 1.0]", "[0.5, -1.0]"), "eps_a must be >= 0, got -1.0"),
     (_changed("[0.5, 1.0]", "[0.5, nan]"), "eps_a must be finite, got eps_a[1] = nan"),
     (_changed("[0.5, 1.0]", "inf"), "eps_a must be finite"),
@@ -136,7 +137,8 @@ CONFIGS = [
 COMMANDS = [
     (["sweep"], "CONFIG.toml"),
     (["sweep", "{config}"], "--out"),
-    (["sweep", "{config}", "--out", "{out}", "--workers", "0"], "--workers must be >= 1"),
+    (["sweep", "{config}", "--out", "{out}", "--workers", "0"], "--workers must be in [1, 4096], got 0"),
+    (["plan", "{config}", "--workers", "9" * 20], "--workers must be in [1, 4096]"),
     (["sweep", "{config}", "--out", "{out}", "--shard", "3/2"], "--shard must be I/N"),
     (["sweep", "{config}", "--out", "{out}", "--scheduler", "tcp://127.0.0.1:1"], "cannot reach a Dask scheduler"),
     (["sweep", "{config}", "--out", "{out}/no/such/folder"], "a directory that exists"),

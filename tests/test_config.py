@@ -22,7 +22,7 @@ def refused(capsys, *args):
 
 
 def test_there_are_a_hundred():
-    assert len(CONFIGS) + len(COMMANDS) == 100
+    assert len(CONFIGS) + len(COMMANDS) >= 100
 
 
 @pytest.mark.parametrize(("text", "message"), CONFIGS)

@@ -105,9 +105,15 @@ def test_the_printed_twin_knows_it(method, plain, changed):
 @pytest.mark.parametrize(("method", "plain", "changed"), list(changes(exact=True)))
 def test_the_flag_scales_it_with_the_units(monkeypatch, method, plain, changed):
     """The run in other units is the same run: a parameter without its unit would flag every cell."""
-    runs = []
-    made = cells._runs
-    monkeypatch.setattr(cells, "_AMPLIFIES", -1.0)  # every cell is run again
+    from olsbn.engine.tile import N_AGAIN
+
+    runs, made, flag = [], cells._runs, cells._flag
+
+    def every_cell(step, x, params, run, schedules, found):
+        found.numbers[:, N_AGAIN] = 1
+        flag(step, x, params, run, schedules, found)
+
+    monkeypatch.setattr(cells, "_flag", every_cell)
     monkeypatch.setattr(cells, "_runs", lambda *args: runs.append(args) or made(*args))
     run = olsbn.run(PROBLEM, method, n_steps=N, **changed)
     assert not run.by_rounding.any()

@@ -71,11 +71,12 @@ def test_dims_variables_and_labels(options, dims):
     assert ds.attrs["n_steps"] == 5 and len(ds.attrs["sweep_fingerprint"]) == 64
 
 
-def test_the_start_of_an_unsorted_grid_with_repeats():
-    """A grid is positions: it may have any order, and may name a value twice."""
-    ds = olsbn.sweep(PROBLEM, eps=[1.0, 0.01, 1.0], n_steps=20)
+def test_a_grid_may_have_any_order_but_no_value_twice():
+    ds = olsbn.sweep(PROBLEM, eps=[1.0, 0.01], n_steps=20)
     apart = [olsbn.sweep(PROBLEM, eps=[eps], n_steps=20).excess.item() for eps in (1.0, 0.01)]
-    assert ds.excess.values.tolist() == [apart[0], apart[1], apart[0]]
+    assert ds.excess.values.tolist() == apart
+    with pytest.raises(ValueError, match=r"eps must not repeat a value, got 1\.0 twice"):
+        olsbn.sweep(PROBLEM, eps=[1.0, 0.01, 1.0], n_steps=20)
 
 
 def test_every_problem_of_a_family_is_the_single_one():

@@ -20,9 +20,9 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from olsbn.engine.compile import LANES, entry_address
-from olsbn.engine.describe import INFINITY, Named, Number, Value, fma, is_zero, largest, size, where
+from olsbn.engine.describe import Named, Number, Value, fma, is_zero, largest, size, where
 from olsbn.engine.step import DECOUPLED, REPORTED, Kind
-from olsbn.engine.vectors import VECTOR, WIDTHS, Writer, _const
+from olsbn.engine.vectors import VECTOR, WIDTHS, Writer, _const, anywhere, not_everywhere
 
 CHECK = 16  # steps between two checks of the modes near the top, and values of A, B and D that are remembered
 MAX_TRACKED = 8  # of these modes
@@ -166,7 +166,8 @@ class _Pass:
     def lanes(self, n_lanes: int, place: Any) -> Any:
         """Make what is next of the first lanes; return whether any of them has to be looked at."""
         to = self.writer(None, None, n_lanes)
-        return _anywhere(self.builder, [self._lanes(to, v, place) for v in to.groups])
+        look = not_everywhere(self.builder, [self._lanes(to, v, place) for v in to.groups])
+        return self.builder.zext(look, _INT)
 
     def _lanes(self, to: Writer, v: int, place: Any) -> Any:
         rows, builder = self.rows, self.builder
@@ -252,7 +253,7 @@ class _Pass:
         to = self.writer(self.builder.select(coupled, *self.states), None, n_lanes)
         for v in to.groups:
             slaved = self._track(to, v, i, t, Value(to, to.everywhere(mu)), Value(to, to.everywhere(b)))
-            some = self.builder.and_(coupled, _any(self.builder, slaved.v))
+            some = self.builder.and_(coupled, anywhere(self.builder, slaved.v))
             with self.builder.if_then(some):
                 self._slave(to, v, i, Value(to, to.everywhere(mu)), Value(to, to.everywhere(b)), slaved)
 
@@ -345,19 +346,6 @@ def _mode(to: Writer, read: dict[str, Any], **known: Number) -> Named:
     return Named(lambda name: Value(to, to.constant(0.0)), **known, **{name: Value(to, x) for name, x in read.items()})
 
 
-def _any(builder: Any, where: Any) -> Any:
-    """Return whether a condition holds in any lane."""
-    bits = builder.bitcast(where, ir.IntType(VECTOR))
-    return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(VECTOR), 0))
-
-
-def _anywhere(builder: Any, quiet: list[Any]) -> Any:
-    """Return, as an integer, whether any lane of any group is not quiet."""
-    while len(quiet) > 1:
-        quiet = [builder.and_(*quiet[:2]), *quiet[2:]]
-    return builder.zext(_any(builder, builder.not_(quiet[0])), _INT)
-
-
 # -------------------------------------------------------------------- compiled functions
 
 KINDS: dict[int, Kind] = {}
@@ -444,6 +432,3 @@ def compiled(kind: Kind) -> Compiled:
         entry_address(report, two, sources),
         entry_address(track, six, sources) if kind.slaves else 0,
     )
-
-
-__all__ = ["INFINITY", "Compiled", "Rows", "compiled", "rows"]

@@ -106,10 +106,6 @@ class Writer:
             self.builder.store(value, slot)
         return found
 
-    def increase(self, slot: Any, term: Any) -> None:
-        """Add to a running sum."""
-        self.builder.store(self.builder.fadd(self.builder.load(slot), term), slot)
-
     def increase_by_product(self, slot: Any, x: Any, y: Any) -> None:
         """Add a product to a running sum, fused."""
         self.builder.store(self.fma(x, y, self.builder.load(slot)), slot)
@@ -203,39 +199,21 @@ def lane_pass(write: Callable[..., Any], n_lanes: int) -> Any:
             data = context.make_array(signature.args[0])(context, builder, args[0]).data
             writer = Writer(builder, None, None, data, n_lanes)
             x, y = writer.everywhere(args[2]), writer.everywhere(args[3])
-            return _anywhere(builder, [write(writer, v, args[1], x, y) for v in writer.groups])
+            return not_everywhere(builder, [write(writer, v, args[1], x, y) for v in writer.groups])
 
         return types.boolean(table, types.int64, types.float64, types.float64), generate
 
     return compiled
 
 
-def one_mode_pass(write: Callable[..., Any], n_lanes: int) -> Any:
-    """Return an intrinsic ``(table, state, mode, place, x, y) -> bool`` for one mode in the first `n_lanes`.
-
-    As `lane_pass`; ``write(writer, v, mode, place, x, y)``.
-    """
-
-    @intrinsic
-    def compiled(_typing: Any, table: Any, state: Any, mode: Any, place: Any, x: Any, y: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            data, states = (
-                context.make_array(t)(context, builder, a).data
-                for t, a in zip(signature.args[:2], args[:2], strict=True)
-            )
-            writer = Writer(builder, states, None, data, n_lanes)
-            x, y = writer.everywhere(args[4]), writer.everywhere(args[5])
-            return _anywhere(builder, [write(writer, v, args[2], args[3], x, y) for v in writer.groups])
-
-        numbers = types.int64, types.int64, types.float64, types.float64
-        return types.boolean(table, state, *numbers), generate
-
-    return compiled
+def anywhere(builder: Any, where: Any) -> Any:
+    """Return whether a condition holds in any lane of a vector."""
+    bits = builder.bitcast(where, ir.IntType(VECTOR))
+    return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(VECTOR), 0))
 
 
-def _anywhere(builder: Any, quiet: list[Any]) -> Any:
-    """Return whether any lane of any group is not quiet."""
+def not_everywhere(builder: Any, quiet: list[Any]) -> Any:
+    """Return whether a condition fails in any lane of any vector."""
     while len(quiet) > 1:
         quiet = [builder.and_(*quiet[:2]), *quiet[2:]]
-    bits = builder.bitcast(quiet[0], ir.IntType(VECTOR))
-    return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(VECTOR), 2**VECTOR - 1))
+    return anywhere(builder, builder.not_(quiet[0]))

@@ -19,8 +19,8 @@ from olsbn.balls import Ball, Exact, Undecided, precision
 from olsbn.certification import at_step, check_method, exact_cell, settings
 from olsbn.files import open_own
 from olsbn.problems import OLSProblem, ProblemFamily
+from olsbn.results import opening
 from olsbn.results.datasets import check_variables
-from olsbn.results.opening import open_result
 from olsbn.results.processes import on_processes
 from olsbn.results.proof import place_of, problem_of, source_to_prove
 from olsbn.schema import Status
@@ -105,7 +105,7 @@ def resolve(
     cells = np.flatnonzero(flagged)[: None if max_cells is None else as_count("max_cells", max_cells)].tolist()
     with _journal(store, ds) as journal:
         if journal.finished and journal.path is not None:
-            return open_result(journal.path).load()
+            return opening.open(journal.path).load()
         _prove(ds, source, axes, [cell for cell in cells if cell not in journal.proved], journal, workers, progress)
         proved = {cell: row for cell in cells if (row := journal.proved[cell]) is not None}
         found = _replaced(ds, source, axes, proved)
@@ -266,7 +266,7 @@ class _Journal:
         if path.exists() and not path.is_dir():
             raise ValueError(f"store must be a directory, got the file {path}")
         if (path / "zarr.json").exists():
-            if open_result(path).attrs.get("resolved_from") != key["digest"]:
+            if opening.open(path).attrs.get("resolved_from") != key["digest"]:
                 raise ValueError(refusal)
             self.finished = True
             return

@@ -56,6 +56,7 @@ class SweepSpec:
     tile: tuple[int, ...] | None = None
     reduce: bool | str | int = False
     check_rounding: bool = True
+    origin: str | None = None
 
     @classmethod
     def checked(
@@ -109,6 +110,14 @@ class SweepSpec:
             reduce=reduce,
             check_rounding=as_flag("check_rounding", check_rounding),
         )
+
+    def refuse_repeats(self) -> None:
+        """Refuse an axis with the same value twice, which no label could tell apart."""
+        for name in self.axes:
+            values = self.params[name].tolist() if name in self.params else []
+            if len({*values}) != len(values):
+                twice = Counter(values).most_common(1)[0][0]
+                raise ValueError(f"{name} must not repeat a value, got {twice!r} twice")
 
     @property
     def method(self) -> Method:

@@ -1,0 +1,5 @@
+"""Conformance suites for what other packages add; they need pytest."""
+
+from olsbn.testing.sinks import SinkTests
+
+__all__ = ["SinkTests"]
