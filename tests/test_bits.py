@@ -17,7 +17,7 @@ from olsbn.sweeps.spec import SweepSpec
 
 CASES = {case.name: case for case in bits.CASES}
 
-# The same source compiled for other processors and other numbers of lanes (32 is the default). Without "+fma" a fused
+# The same source compiled for other processors and other numbers of lanes than 32. Without "+fma" a fused
 # multiply-add is the C library's.
 TARGETS = {
     "no-fma-16-lanes": {"OLSBN_LANES": "16", "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
@@ -39,7 +39,7 @@ def printed(**env):
 
 @pytest.fixture(scope="module")
 def digests():
-    return printed()
+    return printed(OLSBN_LANES="32")
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the instruction sets are those of x86-64")
