@@ -25,6 +25,7 @@ _PUBLIC = {
     "excited_modes": "theory",
     "methods": "dynamics.registry",
     "sweep": "sweeps.running",
+    "open": "results.opening",
     "compare": "results.comparison",
     "recommend": "search.recommendation",
     "measured_window": "search.measured",

@@ -259,7 +259,7 @@ def by_steps(
 def _run(cell: Cell, x: Balls, factors: list[list[Ball]], ask: Ask, rests: bool, may_return: bool, bits: int) -> Exact:
     tol, floor, limit = ball(ask.tol), ball(schema.EXCESS_FLOOR), x.limit
     n_steps, record = ask.n_steps, frozenset(ask.record)
-    level = max(ask.tol, schema.EXCESS_FLOOR)  # nothing happens to an excess between this and the limit
+    level = ball(max(ask.tol, schema.EXCESS_FLOOR))  # nothing happens to an excess between this and the limit
     trace: dict[int, Any] = {}
     ctx = load_flint().ctx
     hit, previous, before = -1, ball(float("inf")), 0
@@ -270,10 +270,10 @@ def _run(cell: Cell, x: Balls, factors: list[list[Ball]], ask: Ask, rests: bool,
             ctx.prec = min(ctx.prec, _TRIM_BITS + max(known, default=ctx.prec))
         excess = cell.excess
         ended = GOES_ON
-        if not (level < excess < limit and k < n_steps):
+        if not (excess > level and excess < limit and k < n_steps):
             now = _Certain(excess, k)
             if hit < 0 and now <= tol:
-                hit, level = k, schema.EXCESS_FLOOR
+                hit, level = k, floor
             ended = ending(
                 k, now, _Certain(previous, before), hit, n_steps, ask.stop_at_tol, floor, limit, rests, may_return
             )

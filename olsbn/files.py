@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +100,15 @@ def tree(root: Path) -> Iterator[Path]:
                     yield Path(entry.path)
                 else:
                     raise UnsafeFile(f"{entry.path} must be a file or a folder, got {_kind(mode)}")
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it, if it is there; links are not followed."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(path.lstat().st_mode):
+            shutil.rmtree(path, ignore_errors=True)
+        else:  # rmtree would wait for the writer of a pipe
+            path.unlink()
 
 
 def printable(value: Any) -> Any:

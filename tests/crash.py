@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
 import signal
 import tempfile
 import time
@@ -19,10 +20,11 @@ from pathlib import Path
 import numpy as np
 import zarr.storage._local as zarr_files
 
-from olsbn import OLSProblem, ProblemFamily
+from olsbn import OLSProblem, ProblemFamily, files
 from olsbn.sweeps import running, toml
-from olsbn.sweeps import store as stores
 from olsbn.sweeps.spec import SweepSpec
+from olsbn.sweeps.store import Store, StoreError, lock, packed, tiles
+from olsbn.sweeps.store import store as stores
 
 
 def small_sweep(tile=(1, 2, 7)):
@@ -93,10 +95,20 @@ def computed(log):
 
 def finished(path):
     """Return the keys of the tiles that are committed, as the store itself counts them."""
-    if not path.exists() or stores.damaged_metadata(path):
+    try:
+        store = Store(path)
+        return [key(store.tiling[number]) for number in sorted(store.done())]
+    except StoreError:
         return []
-    store = stores.Store(path)
-    return [key(tile) for tile in store.tiling if store.is_done(tile)]
+
+
+def take_back(path, *numbers):
+    """Make a packed store one that is being written, and lacks these tiles."""
+    store = Store(path)
+    if store.is_packed:
+        store.unpack()
+    for number in numbers:
+        (path / "olsbn" / "tiles" / f"{number:06d}").unlink(missing_ok=True)
 
 
 class Points:
@@ -108,7 +120,10 @@ class Points:
     def install(self):
         self._wrap_method(pathlib.Path, "rename")
         self._wrap_method(pathlib.Path, "replace")
-        self._wrap_method(stores, "_write_lock")
+        self._wrap_method(lock, "_tell")
+        self._wrap_method(shutil, "rmtree")
+        for module in (stores, tiles, packed):
+            module.write_whole = self._in_parts(module.write_whole)
         self._wrap_method(pathlib.Path, "unlink")
         flock, put, tile = fcntl.flock, zarr_files._put, running.run_tile
 
@@ -139,11 +154,26 @@ class Points:
 
         fcntl.flock, zarr_files._put, running.run_tile = wrapped_flock, wrapped_put, wrapped_tile
 
+    def _in_parts(self, write):
+        def wrapped(path, data):
+            name = self._name(path)
+            self.reached(f"write {name}: before")
+            partial = path.with_name(f".{path.name}.0{files.PARTIAL}")
+            partial.write_bytes(data[: len(data) // 2])
+            self.reached(f"write {name}: half")
+            partial.write_bytes(data)
+            self.reached(f"write {name}: not yet renamed")
+            os.unlink(partial)
+            write(path, data)
+            self.reached(f"write {name}: after")
+
+        return wrapped
+
     def _wrap_method(self, owner, method):
         original = getattr(owner, method)
 
         def wrapped(path, *args, **kwargs):
-            inside = str(self.root) in str(path) or str(path.parent) == str(self.root.parent)
+            inside = str(self.root) in str(path) or str(Path(path).parent) == str(self.root.parent)
             if inside:
                 self.reached(f"{method} {self._name(path)}: before")
             result = original(path, *args, **kwargs)
@@ -157,7 +187,8 @@ class Points:
         """Return the path inside the store without what differs from chunk to chunk and from run to run."""
         parts = Path(path).relative_to(self.root.parent).parts
         inner = [part for part in parts[1:] if not part.isdigit()]
-        if inner and inner[-1].endswith(".partial") and not inner[-1].startswith("metadata"):
+        inner = [".packing" if part.startswith(".packing.") else part for part in inner]
+        if inner and inner[-1].endswith(".partial"):
             inner[-1] = "*.partial"
         made = "new " if parts[0].endswith(".partial") else ""
         return made + ("/".join(inner) or "store")
@@ -203,7 +234,7 @@ def resumed(spec, path, log):
 
     def action():
         store, _ = fill(spec, path, log)
-        assert store.is_complete() and not store.partial_files()
+        assert store.is_complete() and store.is_packed and not store.leftovers()
         answer.write_text(running.digest(store.dataset()))
 
     Path(log).unlink(missing_ok=True)

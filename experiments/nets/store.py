@@ -13,11 +13,17 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from nets.plan import fingerprint
 from nets.tiles import run_starts
-from olsbn.sweeps.store import StoreError, writing
+from olsbn.sweeps.store import StoreError
+from olsbn.sweeps.store.lock import writing as holding
 
 __all__ = ["Store", "StoreError", "writing"]
 
 CODECS = [ZstdCodec(level=3), Crc32cCodec()]
+
+
+def writing(path):
+    """Hold the right to write to the store at `path`."""
+    return holding(path / "status" / "lock")
 
 
 class Store:

@@ -14,11 +14,12 @@ from olsbn.cli.text import bytes_text, duration_text
 def plan_command(config: str, workers: int | None) -> None:
     """Say what a sweep will cost: cells, tiles, bytes, and seconds from a short calibration."""
     with bad_input():
-        if workers is not None and workers < 1:
-            raise ValueError(f"--workers must be >= 1, got {workers}")
         from olsbn.sweeps import plan as plans
+        from olsbn.sweeps.pool import WORKERS, processors
+
+        if workers is not None and not 1 <= workers <= WORKERS:
+            raise ValueError(f"--workers must be in [1, {WORKERS}], got {workers}")
         from olsbn.sweeps import toml
-        from olsbn.sweeps.pool import processors
 
         spec = toml.load(config)
     plan = plans.plan(spec)

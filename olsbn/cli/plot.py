@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,8 +116,10 @@ def _picked(ds: xr.Dataset, whole: dict[str, int | None], select: tuple[str, ...
         name, _, number = text.partition("=")
         try:
             wanted = float(number)
+            if not math.isfinite(wanted):
+                raise ValueError
         except ValueError:
-            raise ValueError(f"--select must be AXIS=VALUE, got {text!r}") from None
+            raise ValueError(f"--select must be AXIS=VALUE with a finite number, got {text!r}") from None
         if name not in ds.dims:
             raise ValueError(f"--select must name one of the axes {', '.join(map(str, ds.dims))}, got {name!r}")
         near = ds[name].sel({name: wanted}, method="nearest").item()

@@ -99,4 +99,4 @@ def open_result(path: Path) -> xr.Dataset:
     """Open any result, whoever made it: see `olsbn.results.opening`."""
     from olsbn.results import opening
 
-    return opening.open_result(path)
+    return opening.open(path, check=True)

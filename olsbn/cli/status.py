@@ -21,20 +21,20 @@ def status_command(store: str) -> None:
         from olsbn.sweeps.store import Store
 
         found = Store(Path(store))
-        inputs = found.damaged_inputs()
-    done = [tile for tile in found.tiling if found.is_done(tile)]
-    damaged = [str(found.path / name) for name in inputs]
-    damaged += [str(file) for tile in done for file in found.damaged_files(tile)]
-    n_bytes = sum(file.stat().st_size for file in found.path.rglob("*") if file.is_file())
+        done = found.done()
+        damaged = [str(file) for _, file in found.damaged(sorted(done))]
+        counts = {} if damaged else found.status_counts()
+        writers, partial = found.writers(), len(found.leftovers())
+    n_bytes = sum(file.lstat().st_size for file in found.path.rglob("*"))
     click.echo(f"sweep       {found.attrs['title']}: {grid_text(found)}")
     click.echo(
         f"made        {found.attrs['created']} by olsbn {found.attrs['olsbn_version']}: {found.attrs['command']}"
     )
-    click.echo(f"tiles       {len(done)} of {len(found.tiling)} done, {bytes_text(n_bytes)} in all")
-    if not damaged:
-        counts = [f"{n} {status.label.replace('_', ' ')}" for status, n in found.status_counts().items() if n]
-        click.echo(f"cells       {', '.join(counts)}")
-    writers, partial = found.writers(), len(found.partial_files())
+    packed = ", packed" if found.is_packed else ""
+    click.echo(f"tiles       {len(done)} of {len(found.tiling)} done, {bytes_text(n_bytes)} in all{packed}")
+    if counts:
+        texts = [f"{n} {status.label.replace('_', ' ')}" for status, n in counts.items() if n]
+        click.echo(f"cells       {', '.join(texts)}")
     for writer in writers:
         click.echo(f"writer      {writer}")
     if partial and not writers:

@@ -37,8 +37,10 @@ def sweep_command(config: str, out: str, workers: int | None, scheduler: str | N
     path = Path(out)
     with bad_input():
         part = _shard(shard)
-        if workers is not None and workers < 1:
-            raise ValueError(f"--workers must be >= 1, got {workers}")
+        from olsbn.sweeps.pool import WORKERS
+
+        if workers is not None and not 1 <= workers <= WORKERS:
+            raise ValueError(f"--workers must be in [1, {WORKERS}], got {workers}")
         if scheduler is not None and (workers is not None or shard is not None):
             raise ValueError("--scheduler goes without --workers and --shard")
         from olsbn.sweeps import toml
@@ -46,7 +48,7 @@ def sweep_command(config: str, out: str, workers: int | None, scheduler: str | N
         spec = toml.load(config)
         if not path.parent.is_dir():
             raise ValueError(f"--out must be in a directory that exists, got {out}")
-        if not path.exists():
+        if not (path.exists() or path.is_symlink()):
             toml.check_disk(spec, path.parent)
         from olsbn.files import UnsafeFile
         from olsbn.sweeps.running import fill
@@ -71,9 +73,8 @@ def sweep_command(config: str, out: str, workers: int | None, scheduler: str | N
         finally:
             if client is not None:
                 client.close(timeout=1)
-    left = sum(not store.is_done(tile) for tile in store.tiling)
     click.echo(f"sweep       {store.attrs['title']}: {grid_text(store)}")
-    click.echo(f"tiles       {n_run} run now, {len(store.tiling) - left} of {len(store.tiling)} done")
+    click.echo(f"tiles       {n_run} run now, {len(store.done())} of {len(store.tiling)} done")
     click.echo(f"results     {out}")
 
 

@@ -65,8 +65,14 @@ class Cell:
         self._made = [convert(start.begin.get(name, 0)) for name in code.made]
         self._params = [convert(start.params[name]) for name in code.params]
         self._facts = [convert(start.facts[name]) for name in layout.facts]
+        self._passes = [(i, run) for i, run in enumerate(code.passes) if self._size(i)]
+        self._reported = [(i, run) for i, run in enumerate(code.reported) if self._size(i)]
         self._zero, self._rates = zero, [convert(1)] * len(code.rates)
         self.excess = zero
+
+    def _size(self, group: int) -> int:
+        """Return the number of modes of a group."""
+        return len(next(iter(self._state[group]), ()))
 
     @property
     def rates(self) -> tuple[str, ...]:
@@ -76,7 +82,7 @@ class Cell:
     def advance(self, factors: Sequence[Number]) -> None:
         """Go to the next step, at first to step 0: `factors` are the schedules' at the step that is reached."""
         code, made, sums = self._code, self._made, [self._zero] * len(self._code.layout.sums)
-        for i, run in enumerate(code.passes):
+        for i, run in self._passes:
             self._state[i], sums = run(self._numbers[i], self._state[i], made, self._params, self._rates, sums)
         self._rates = list(factors)
         self._sums = sums
@@ -93,7 +99,7 @@ class Cell:
         """Return `residual2`, `a`, `eps_eff`, `norm2` and `null`, in the units of the coordinates."""
         code = self._code
         sums = [self._zero] * len(code.layout.report_sums)
-        for i, run in enumerate(code.reported):
+        for i, run in self._reported:
             sums = run(self._told[i], self._state[i], self._made, self._params, self._rates, sums)
         told = code.report(self._sums, self._made, self._params, self._rates, self._facts, sums)
         return dict(zip(_TOLD, told, strict=True))

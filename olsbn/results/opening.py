@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-def open_result(path: str | os.PathLike[str]) -> xr.Dataset:
+def open(path: str | os.PathLike[str], *, check: bool = False) -> xr.Dataset:
     """Open a result: the store of a sweep, finished or not, a NetCDF file, or a folder of `olsbn map`.
 
     Parameters
     ----------
     path : path-like
         The result. A folder that is not a store itself may hold one with a name that ends in ``.zarr``.
+    check : bool, optional
+        Look at the checksums of a whole store first. Those of what is read are looked at in any case.
 
     Returns
     -------
@@ -42,17 +44,16 @@ def open_result(path: str | os.PathLike[str]) -> xr.Dataset:
     path = Path(path)
     if path.is_file():
         return _netcdf(path)
-    if path.is_dir() and not (path / "zarr.json").exists() and len(inside := sorted(path.glob("*.zarr"))) == 1:
-        path = check_folder(path, inside[0].name)
-    if (path / "zarr.json").exists() and not (path / "inputs").exists():  # of a map, or made by xarray
-        check_zarr(path)
-        return _readable(path, lambda: xr.open_zarr(path, chunks=None, consolidated=False, zarr_format=3))
-    from olsbn.sweeps.store import Store
+    from olsbn.sweeps.store import Store, is_store
 
+    if path.is_dir() and not is_store(path) and not (path / "zarr.json").exists():
+        inside = sorted(path.glob("*.zarr"))
+        path = check_folder(path, inside[0].name) if len(inside) == 1 else path
+    if (path / "zarr.json").exists() and not is_store(path) and not (path / "inputs").exists():
+        check_zarr(path)  # of a map, or made by xarray
+        return _readable(path, lambda: xr.open_zarr(path, chunks=None, consolidated=False, zarr_format=3))
     store = Store(path)
-    damaged = [store.path / name for name in store.damaged_inputs()]
-    damaged += [file for tile in store.tiling if store.is_done(tile) for file in store.damaged_files(tile)]
-    if damaged:
+    if check and (damaged := [file for _, file in store.damaged(sorted(store.done()))]):
         raise ValueError(
             f"{damaged[0]} is damaged (of {len(damaged)} files); the command that made the store restores it"
         )

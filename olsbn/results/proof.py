@@ -16,7 +16,7 @@ from olsbn.problems.reduction import reduce_for
 from olsbn.results.datasets import check_no_medians, check_variables, source_of
 from olsbn.schema import Status
 from olsbn.sweeps.progress import Progress, meter
-from olsbn.sweeps.store import Store
+from olsbn.sweeps.store import Store, is_store
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -140,7 +140,7 @@ def source_to_prove(ds: Any, problem: Any) -> OLSProblem | ProblemFamily:
         problem = _as_swept(problem, ds.attrs)
     source = source_of(ds, problem)
     opened = Path(ds.encoding.get("source", ""))
-    if source is None and opened.name and (opened / "inputs").is_dir():
+    if source is None and opened.name and ((opened / "inputs").is_dir() or is_store(opened)):
         source = source_of(ds, Store(opened).spec.source)
     if source is None:
         raise ValueError("problem must be given, for of a single problem a Dataset holds only the fingerprint")

@@ -15,12 +15,12 @@ import numpy as np
 
 from olsbn import __version__, schema
 from olsbn._validate import as_count
-from olsbn.balls import Undecided
+from olsbn.balls import Ball, Exact, Undecided, precision
 from olsbn.certification import at_step, check_method, exact_cell, settings
 from olsbn.files import open_own
 from olsbn.problems import OLSProblem, ProblemFamily
+from olsbn.results import opening
 from olsbn.results.datasets import check_variables
-from olsbn.results.opening import open_result
 from olsbn.results.processes import on_processes
 from olsbn.results.proof import place_of, problem_of, source_to_prove
 from olsbn.schema import Status
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _AT_ONCE = 4  # neighbouring cells that a process proves one after the other: they need about the same precision
 _NUMBERS = ("excess", "eps_eff", "a", "w_norm")
 _JOURNAL = "proved.jsonl"
+_SPARE_BITS = 160  # beyond those that the cell before has lost: 64 are wanted
+_begin = [128]  # precision that a cell of this process begins with
 
 
 def resolve(
@@ -103,7 +105,7 @@ def resolve(
     cells = np.flatnonzero(flagged)[: None if max_cells is None else as_count("max_cells", max_cells)].tolist()
     with _journal(store, ds) as journal:
         if journal.finished and journal.path is not None:
-            return open_result(journal.path).load()
+            return opening.open(journal.path).load()
         _prove(ds, source, axes, [cell for cell in cells if cell not in journal.proved], journal, workers, progress)
         proved = {cell: row for cell in cells if (row := journal.proved[cell]) is not None}
         found = _replaced(ds, source, axes, proved)
@@ -133,8 +135,6 @@ def _prove(
 ) -> None:
     """Prove cells on processes and write each into the journal."""
     if cells:
-        from olsbn.balls import precision
-
         with precision(64):
             pass  # python-flint is there, or says so here
     groups = [cells[i : i + _AT_ONCE] for i in range(0, len(cells), _AT_ONCE)]
@@ -163,24 +163,40 @@ def _task(cell: xr.Dataset) -> dict[str, Any]:
 
 
 def prove(common: Any, tasks: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
-    """Return the numbers of cells, None for what is undecided; each cell begins with the precision of the last one."""
+    """Return the numbers of cells, None for what is undecided.
+
+    A cell begins with the precision that the last one in this process needed. No digit depends on it: numbers are
+    rounded correctly.
+    """
     source, attrs, steps = common
     found: list[dict[str, Any] | None] = []
-    bits = None
     for task in tasks:
         ask = int(attrs["n_steps"]), float(attrs["tol"]), attrs.get("stop", "steps")
         try:
             problem = problem_of(source, attrs, task["place"])
-            exact = exact_cell(problem, attrs["method"], task["params"], *ask, record=steps or (), bits=bits)
+            exact = exact_cell(problem, attrs["method"], task["params"], *ask, record=steps or (), bits=_begin[0])
+            if not all(_rounds(x) for row in _rows(exact, steps) for x in row):  # once in some hundred cells
+                more = 2 * exact.bits
+                exact = exact_cell(problem, attrs["method"], task["params"], *ask, record=steps or (), bits=more)
         except Undecided:
             found.append(None)
             continue
-        bits = exact.bits
-        rows = [exact[3:7]] if steps is None else [at_step(exact, k) for k in steps]
+        _begin[0] = exact.bits_lost + _SPARE_BITS
+        rows = _rows(exact, steps)
         numbers = {name: [float(row[i].mid()) for row in rows] for i, name in enumerate(_NUMBERS)}
         ends = {"status": int(exact.status), "steps_to_tol": exact.steps_to_tol, "n_steps_run": exact.n_steps_run}
         found.append(ends | numbers)
     return found
+
+
+def _rows(exact: Exact, steps: list[int] | None) -> list[tuple[Ball, ...]]:
+    return [exact[3:7]] if steps is None else [at_step(exact, k) for k in steps]
+
+
+def _rounds(x: Ball) -> bool:
+    """Whether all numbers in a ball are the same in float64."""
+    with precision(2 * _SPARE_BITS):  # which the ends are rounded to
+        return bool(x.is_nan()) or float(x.lower()) == float(x.upper())
 
 
 # -------------------------------------------------------------------- replacing
@@ -250,7 +266,7 @@ class _Journal:
         if path.exists() and not path.is_dir():
             raise ValueError(f"store must be a directory, got the file {path}")
         if (path / "zarr.json").exists():
-            if open_result(path).attrs.get("resolved_from") != key["digest"]:
+            if opening.open(path).attrs.get("resolved_from") != key["digest"]:
                 raise ValueError(refusal)
             self.finished = True
             return

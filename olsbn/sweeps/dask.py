@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from olsbn.sweeps.compute import run_tile
+from olsbn.sweeps.sinks import Sink
 from olsbn.sweeps.spec import engine
 from olsbn.sweeps.store import Store, StoreError
 from olsbn.sweeps.tiling import Tile
@@ -44,7 +45,7 @@ def connect(address: str, *, quiet: bool = False) -> Any:
         raise ValueError(f"cannot reach a Dask scheduler at {address!r} ({type(err).__name__})") from err
 
 
-def check_writers(client: Any, store: Store) -> None:
+def check_writers(client: Any, store: Sink) -> None:
     """Make sure that every worker of `client` can write to a store, or say which one cannot and why."""
     _await_workers(client)
     with _scheduler_needed(client):
@@ -58,13 +59,14 @@ def check_writers(client: Any, store: Store) -> None:
             raise StoreError(f"the worker {worker} {complaint}")
 
 
-def writer(store: Store) -> Callable[[Tile], None]:
+def writer(store: Sink) -> Callable[[Tile], None]:
     """Return what a worker does with a tile: compute it and write it to the store."""
     return partial(_write_tile, *_place(store))
 
 
-def _place(store: Store) -> tuple[str, str, str]:
-    return str(store.path.resolve()), store.attrs["sweep_fingerprint"], engine(store.spec.method)
+def _place(store: Sink) -> tuple[str, str, str]:
+    assert store.path is not None
+    return str(store.path.resolve()), store.spec.fingerprint, engine(store.spec.method)
 
 
 # -------------------------------------------------------------------- on the worker

@@ -11,6 +11,8 @@ import numpy as np
 
 from olsbn._validate import as_count
 
+WORKERS = 4096  # threads at most: a system gives no more to a process by default
+
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
@@ -24,7 +26,7 @@ def on_threads(
     such as KeyboardInterrupt, sets `cancel`, which stops the kernels within milliseconds; the tiles in flight are
     dropped.
     """
-    workers = processors() if workers is None else as_count("workers", workers, minimum=1)
+    workers = processors() if workers is None else as_count("workers", workers, minimum=1, maximum=WORKERS)
     cancel = np.zeros(1, np.uint8)
     waiting: dict[Future[Result], Item] = {}
     queue = iter(tiles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -18,6 +19,7 @@ from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.sweeps.compute import run_tile
 from olsbn.sweeps.pool import on_threads
 from olsbn.sweeps.progress import Progress, meter
+from olsbn.sweeps.sinks import Memory, Sink
 from olsbn.sweeps.spec import SweepSpec
 from olsbn.sweeps.tiling import Tile
 
@@ -149,42 +151,56 @@ def sweep(
         raise TypeError(f"store must be a path, got {store!r}")
     if store is not None:
         return fill(spec, store, workers=workers, client=client, progress=progress)[0].dataset()
-    arrays = spec.empty()
-    for tile, result in results(spec, spec.tiles(), workers=workers, client=client, progress=progress):
-        for name, values in result.items():
-            arrays[name][spec.full_index(name, tile)] = values
-    return spec.dataset(arrays)
+    memory = Memory(spec)
+    run(memory, range(len(memory.tiling)), workers=workers, client=client, progress=progress)
+    return memory.dataset()
+
+
+def run(
+    sink: Sink,
+    numbers: Sequence[int],
+    *,
+    workers: int | None = None,
+    client: Any = None,
+    progress: Progress = None,
+) -> None:
+    """Compute tiles into a sink, each as it is done and in no fixed order.
+
+    Workers of `client` write to a sink that other processes find; else the tiles come back and are written here.
+    """
+    tiles = [sink.tiling[number] for number in numbers]
+    for tile, result in results(sink.spec, tiles, sink=sink, workers=workers, client=client, progress=progress):
+        if result is not None:
+            sink.write(tile, result)
 
 
 def results(
     spec: SweepSpec,
     tiles: Sequence[Tile],
     *,
-    store: Store | None = None,
+    sink: Sink | None = None,
     workers: int | None = None,
     client: Any = None,
     progress: Progress = None,
 ) -> Iterator[tuple[Tile, Any]]:
-    """Compute tiles, on threads or on the workers of `client`, and yield each as it is done, in no fixed order.
+    """Compute tiles, on threads or on the workers of `client`, and yield each with its result, in no fixed order.
 
-    With a store each is written to it, else it is yielded with its arrays.
+    The result is None where it was written to the sink already.
     """
     job: Any
     if client is None:
-        job = partial(run_tile, spec) if store is None else partial(_write_tile, spec, store)
+        job = partial(run_tile, spec) if sink is None else partial(_compute, spec, sink)
         pool = on_threads(job, tiles, workers)
     else:
         from olsbn.sweeps import dask
 
-        job = partial(run_tile, spec) if store is None else dask.writer(store)
-        if store is not None and tiles:
-            dask.check_writers(client, store)
+        job = partial(run_tile, spec)
+        if sink is not None and sink.path is not None and tiles:
+            job = dask.writer(sink)
+            dask.check_writers(client, sink)
         pool = dask.on_workers(client, job, tiles) if tiles else iter(())
-    whole, n_cells, began = (
-        sum(spec.work(tile) for tile in tiles),
-        sum(tile.n_cells for tile in tiles),
-        time.monotonic(),
-    )
+    n_cells, began = sum(tile.n_cells for tile in tiles), time.monotonic()
+    whole = sum(spec.work(tile) for tile in tiles)
     if tiles and _log.isEnabledFor(logging.INFO):
         from olsbn.engine.compile import is_cached
 
@@ -198,10 +214,10 @@ def results(
     _log.info("%s: %d cells in %d tiles, %.3g s", spec.method_name, n_cells, len(tiles), time.monotonic() - began)
 
 
-def _write_tile(spec: SweepSpec, store: Store, tile: Tile, cancel: np.ndarray) -> None:
+def _compute(spec: SweepSpec, sink: Sink, tile: Tile, cancel: np.ndarray) -> None:
     result = run_tile(spec, tile, cancel)
     if not cancel[0]:
-        store.write(tile, result)
+        sink.write(tile, result)
 
 
 def fill(
@@ -219,52 +235,63 @@ def fill(
 
     Returns the store and how many tiles were run. `say` is told in a sentence what is mended, and so is the log.
     """
-    from olsbn.sweeps import store as stores
+    from olsbn.sweeps.store import Store
+
+    path = Path(path)
+    if not (path.exists() or path.is_symlink()):
+        Store.create(path, spec, command)
+        _log.info("store %s made", path)
+    store = Store(path)
+    store.must_match(spec)
+    if store.is_read_only and store.is_complete():
+        return store, 0
+    return store, fill_sink(store, shard, workers=workers, client=client, progress=progress, say=say)
+
+
+def fill_sink(
+    sink: Sink, shard: tuple[int, int], *, workers: int | None, client: Any, progress: Progress,
+    say: Callable[[str], None],
+) -> int:  # fmt: skip
+    """Run the tiles of a shard that a sink lacks, and bring the result into its last form; return how many were run."""
 
     def mended(what: str) -> None:
         _log.warning(what)
         say(what)
 
-    path = Path(path)
-    if not path.exists():
-        stores.Store.create(path, spec, command)
-        _log.info("store %s made", path)
-    elif not stores.damaged_metadata(path):
-        found = stores.Store(path)
-        found.must_match(spec)
-        if not os.access(path / "status", os.W_OK) and found.is_complete():
-            return found, 0
-    with stores.writing(path, shard) as right:
+    own, total = range(shard[0] - 1, len(sink.tiling), shard[1]), len(sink.tiling)
+    with sink.writing(shard) as right:
         if right.alone:
-            for what in stores.mend(path, spec):
+            for what in sink.mend():
                 mended(what)
-        found = stores.Store(path)
-        found.must_match(spec)
-        todo = []
-        for number in range(shard[0] - 1, len(found.tiling), shard[1]):
-            tile = found.tiling[number]
-            if found.is_done(tile):
-                damaged = found.damaged_files(tile)
-                if not damaged:
-                    continue
-                mended(f"{damaged[0]} is damaged: its tile is computed again")
-                found.remove(tile)
-            todo.append(number)
-        if right.alone:
-            for what in found.renew_theory():
-                mended(what)
+        done = sink.done()
+        for number, file in sink.damaged([number for number in own if number in done]):
+            if number is not None:
+                mended(f"{file} is damaged: its tile is computed again")
+                done.discard(number)
         right.share()
-        _log.info("store %s opened: %d of %d tiles are done, %d to run", path, sum(map(found.is_done, found.tiling)),
-                  len(found.tiling), len(todo))  # fmt: skip
+        todo = [number for number in own if number not in done]
+        _log.info("store %s opened: %d of %d tiles are done, %d to run", sink.path, len(done), total, len(todo))
         try:
-            tiles = [found.tiling[number] for number in todo]
-            for _ in results(spec, tiles, store=found, workers=workers, client=client, progress=progress):
-                pass
+            run(sink, todo, workers=workers, client=client, progress=progress)
+            if left := set(own) - sink.done():
+                raise OSError(errno.EIO, f"{len(left)} tiles that were written are not there")
         except OSError as err:
-            done, total = sum(map(found.is_done, found.tiling)), len(found.tiling)
-            kept = f"{done} of {total} tiles are kept, and the same command goes on from there"
-            raise OSError(err.errno, f"{err.strerror or err}; {kept}", str(path)) from err
-    return found, len(todo)
+            raise _kept(sink, err) from err
+    try:
+        sink.finish()
+    except OSError as err:
+        raise _kept(sink, err) from err
+    return len(todo)
+
+
+def _kept(sink: Sink, err: OSError) -> OSError:
+    """Return an error that says as well what is kept."""
+    if sink.path is not None and not sink.path.exists():
+        kept = "the store was moved or removed while it was written"
+    else:
+        n = len(sink.done())
+        kept = f"{n} of {len(sink.tiling)} tiles are kept, and the same command goes on from there"
+    return OSError(err.errno, f"{err.strerror or err}; {kept}", str(sink.path))
 
 
 def digest(ds: xr.Dataset) -> str:

@@ -56,6 +56,7 @@ class SweepSpec:
     tile: tuple[int, ...] | None = None
     reduce: bool | str | int = False
     check_rounding: bool = True
+    origin: str | None = None
 
     @classmethod
     def checked(
@@ -92,6 +93,11 @@ class SweepSpec:
             check_reduce(reduce)
             if isinstance(problem, OLSProblem):
                 problem = reduce_for(problem, n_steps, reduce)
+        for name, grid in grids.items():
+            if np.unique(grid).size != grid.size:
+                raise ValueError(
+                    f"{name} must not repeat a value, got {Counter(grid.tolist()).most_common(1)[0][0]!r} twice"
+                )
         axes += [name for name, grid in grids.items() if grid.ndim]
         return cls(
             source=problem,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -83,6 +84,18 @@ class Tiling(Sequence[Tile]):
         """Return where a tile stands among the tiles, along each axis."""
         return tuple(first // size for (first, _), size in zip(tile.ranges, self.tile, strict=True))
 
+    def number(self, block: Sequence[int]) -> int:
+        """Return the number of the tile that stands at `block`."""
+        found = 0
+        for i, count in zip(block, self.counts, strict=True):
+            found = found * count + i
+        return found
+
+    def overlapping(self, region: Sequence[tuple[int, int]]) -> Iterator[int]:
+        """Yield the numbers of the tiles that have cells in a region, which is given like the ranges of a tile."""
+        blocks = [range(lo // size, -(-hi // size)) for (lo, hi), size in zip(region, self.tile, strict=True)]
+        return (self.number(block) for block in itertools.product(*blocks))
+
     def _block(self, number: int) -> tuple[int, ...]:
         found = []
         for count in reversed(self.counts):
@@ -106,6 +119,18 @@ def tile_shape(grid: tuple[int, ...], work: float) -> tuple[int, ...]:
         sizes.append(size)
         cells //= size
     return 1, *reversed(sizes)
+
+
+def blocks_of(tiling: Tiling, most: int) -> tuple[int, ...]:
+    """Return the sizes of blocks of whole tiles with at most `most` cells, the last axes whole first."""
+    sizes, room = list(tiling.tile), max(1, most // math.prod(tiling.tile))
+    for axis in reversed(range(len(sizes))):
+        n = _even(tiling.counts[axis], room)
+        sizes[axis] *= n
+        room //= n
+        if n < tiling.counts[axis]:
+            break
+    return tuple(sizes)
 
 
 def _even(n: int, most: int) -> int:

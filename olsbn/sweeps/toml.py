@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -176,7 +178,20 @@ def _spec(raw: Mapping[str, Any], folder: Path) -> SweepSpec:
     params = {key: _values(elsewhere[key], raw[key]) for key in raw if key in elsewhere}
     params |= {option.name: raw[option.name] for option in method.options if option.name in raw}
     rest = {key: raw[key] for key in ("tol", "stop", "record", "reduce", "check_rounding") if key in raw}
-    return SweepSpec.checked(source, name, params, dim=dim, trial=trials, n_steps=raw["n_steps"], **rest)
+    spec = SweepSpec.checked(source, name, params, dim=dim, trial=trials, n_steps=raw["n_steps"], **rest)
+    return spec if family else dataclasses.replace(spec, origin=_origin(raw["problem"], folder))
+
+
+def _origin(table: Mapping[str, Any], folder: Path) -> str:
+    """Return a hash of what a problem is made from: how the table is described, and its bytes.
+
+    The numbers of a problem from data depend on the processor, by their last bits: that is not another problem.
+    """
+    described = {name: value for name, value in table.items() if name != "csv"}
+    sha = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    if "csv" in table:
+        sha.update((folder / table["csv"]).read_bytes())
+    return sha.hexdigest()
 
 
 def _check(
