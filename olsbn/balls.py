@@ -38,7 +38,7 @@ from olsbn.schema import Status
 
 _FIRST_BITS = 128  # precision a cell is begun with
 _MOST_BITS = 2**16  # and given up at
-_WANTED_BITS = 64  # of every number that is handed out: more than float64 can hold
+WANTED_BITS = 64  # of every number that is handed out: more than float64 can hold
 _TRIM, _TRIM_BITS = 32, 48  # every so many steps digits that the balls do not know are dropped, but for some
 _GUARD_BITS = 64  # more for set-up, where differences of the inputs are taken
 
@@ -71,7 +71,7 @@ class Rates(NamedTuple):
 
 
 class Exact(NamedTuple):
-    """How a cell ends, proved. The numbers are balls with more than `_WANTED_BITS` good bits, or 0."""
+    """How a cell ends, proved. The numbers are balls with more than `WANTED_BITS` good bits, or 0."""
 
     status: Status
     steps_to_tol: int
@@ -115,12 +115,12 @@ def decided(run: Callable[[int], Exact], ask: Ask) -> Exact:
         try:
             with precision(bits):
                 found = run(bits)
-            short = _WANTED_BITS - found.bits + found.bits_lost
+            short = WANTED_BITS - found.bits + found.bits_lost
             if short <= 0:
                 return found
             if bits >= _MOST_BITS:
                 raise Undecided(found.n_steps_run)
-            more = short + _WANTED_BITS
+            more = short + WANTED_BITS
         except Undecided as err:
             if bits >= _MOST_BITS:
                 raise
@@ -403,6 +403,7 @@ def star(problem: OLSProblem, bits: int) -> Balls:
             facts={
                 "L": L,
                 "U2": sum(u_squared, zero) / E,
+                "energy": E,
                 "K": sum((x * x / root for x, root in zip(b, mu, strict=True)), zero),
                 "inverse_top": 1 / arb(float(problem.eigvals[-1])),
                 # these two tell nothing but where rounding may be amplified

@@ -105,7 +105,7 @@ class _Locator(UserProvidedCacheLocator):
 
 
 class _Impl(CompileResultCacheImpl):
-    _locator_classes = [_Locator]  # noqa: RUF012
+    _locator_classes = [_Locator]
 
 
 class _Cache(FunctionCache):

@@ -62,6 +62,8 @@ CASES = [
     Case("gd-all", MIXED, "gd", {"eps": np.geomspace(1e-5, 1e-2, 40), **_HEAVY, "weight_decay": [0.0, 1e-3],
                                  "eps_power": [0.0, 0.5]}, _LONG),
     Case("wngd", MIXED, "wngd", {"eps": EPS, "eps_a": [0.003, 0.1]}, _LONG),
+    Case("sphere", MIXED, "sphere", _BN, _LONG),
+    Case("wngrad", MIXED, "wngrad", _BN, _LONG),
     Case("gdnp", MIXED, "gdnp", {}, _LONG),
     Case("minibatch", SAMPLE, "minibatch", {"eps": EPS, "batch_size": 8, "weight_decay": [0.0, 1e-3]},
          {"n_steps": 200, "tol": 1e-6}),

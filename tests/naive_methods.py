@@ -100,6 +100,35 @@ def normalized_run(
     return Run(*map(list, zip(*rows, strict=True)))
 
 
+def sphere_run(problem, eps, eps_a, n, method="sphere", digits=60):
+    """GD on a x'w/sigma: "sphere" has w scaled to norm 1 at the start and after each step; "wngrad" at the start alone.
+
+    WNGrad divides eps by G, which begins as ||w0||^2 and grows by (eps^2/G) ||grad||^2.
+    """
+    with mpmath.workdps(digits):
+        h, u, w, c = _vectors(problem)
+        E, g, norm, a = _dot(h, u, u), [x * y for x, y in zip(h, u, strict=True)], mpmath.sqrt(_dot(w, w)), problem.a0
+        w, a, G = [x / norm for x in w], mpf(a), mpf(1) if method == "sphere" else norm**2
+        rows = []
+        for _ in range(n + 1):
+            wg, sigma, size = _dot(w, g), mpmath.sqrt(_dot(h, w, w)), mpmath.sqrt(_dot(w, w))
+            error = [a * x / sigma - y for x, y in zip(w, u, strict=True)]
+            residual = [y - wg / sigma**2 * x for x, y in zip(w, u, strict=True)]
+            excess, rate, loss = _dot(h, error, error) / E, mpf(eps) / G, (c - 2 * a * wg / sigma + a**2) / 2
+            rows.append((
+                excess, mpmath.sqrt(_dot(h, residual, residual) / E), a, size, rate * a / sigma * wg / sigma**2, loss,
+            ))  # fmt: skip
+            grad = [-(a / sigma) * (x - wg / sigma**2 * hi * y) for x, hi, y in zip(g, h, w, strict=True)]
+            a += mpf(eps_a) * (wg / sigma - a)
+            w = [x - rate * y for x, y in zip(w, grad, strict=True)]
+            if method == "sphere":
+                norm = mpmath.sqrt(_dot(w, w))
+                w = [x / norm for x in w]
+            else:
+                G += mpf(eps) ** 2 / G * _dot(grad, grad)
+    return Run(*map(list, zip(*rows, strict=True)))
+
+
 def gdnp_run(problem, n, digits=60):
     """GDNP [Kohler] on OLS: BNGD in direction with a optimal and eps_eff = 1/lambda_max at every step."""
     with mpmath.workdps(digits):

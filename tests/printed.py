@@ -7,6 +7,9 @@ theta = w. One step, with r = g - H theta and the learning rates of step k:
     gradient of a:  -w'r/nu
     b <- momentum b + gradient,   x <- x - eps_k (gradient + momentum b if nesterov else b)        for x = w and x = a
 
+"sphere" scales w to norm 1 at the start and after each step. "wngrad" does so at the start, divides eps by G, which
+begins as ||w0||^2, and adds (eps^2/G) ||gradient of w||^2 to it.
+
 The eigenvectors of H are the coordinates; nothing else is used of olsbn but the floats of an `OLSProblem`. A ball is a
 number with a bound on its error, so the numbers are proved. The printed update loses up to about 4 bits a step: the
 precision is raised until the numbers are enclosed, and lowered along a run as the balls grow.
@@ -95,7 +98,10 @@ def _run(problem, method, p, n_steps, tol, record, bits):
     decay, m, nesterov = arb(p["weight_decay"]), arb(p["momentum"]), bool(p["nesterov"]) and p["momentum"] != 0
     eps = _rates(p["eps"], p["eps_power"], p["eps_factor"], n_steps, bits)
     eps_a = _rates(p["eps_a"], p["eps_a_power"], 1.0, n_steps, bits)
-    a = arb(problem.a0)
+    a, G = arb(problem.a0), one
+    if method in ("sphere", "wngrad"):
+        norm2 = sum(map(mul, w, w), zero)
+        w, G = [x / norm2.sqrt() for x in w], norm2 if method == "wngrad" else one
     b, b_a = [zero] * len(w), zero
     kappa, limit, sure = one, None, None
     level, floor_level = arb(tol) * E, arb(EXCESS_FLOOR) * E
@@ -151,7 +157,7 @@ def _run(problem, method, p, n_steps, tol, record, bits):
             raise _Short(k, bits // 4)
         if k in record:
             null = sum(map(mul, w, w), zero)
-            row = loss / E, eps[k] * kappa * wg / wHw, a, null.sqrt()
+            row = loss / E, eps[k] / G * kappa * wg / wHw, a, null.sqrt()
             if not normalized:
                 row = loss / E, eps[k], arb("nan"), null.sqrt()
             if method == "gdnp":
@@ -176,7 +182,15 @@ def _run(problem, method, p, n_steps, tol, record, bits):
             a = a - eps_a[k] * (grad_a + m * b_a if nesterov else b_a)
         else:
             on_g, on_hw, on_w = -one, one, decay
-        if p["momentum"]:
+        if method in ("sphere", "wngrad"):
+            grad = _sum3(on_g, g, on_hw, hw, zero, w)
+            w = [x - eps[k] / G * y for x, y in zip(w, grad, strict=True)]
+            if method == "sphere":
+                norm = sum(map(mul, w, w), zero).sqrt()
+                w = [x / norm for x in w]
+            else:
+                G = G + eps[k] * eps[k] / G * sum(map(mul, grad, grad), zero)
+        elif p["momentum"]:
             grad = _sum3(on_g, g, on_hw, hw, on_w, w)
             b = [m * x + y for x, y in zip(b, grad, strict=True)]
             step = [y + m * x for x, y in zip(b, grad, strict=True)] if nesterov else b

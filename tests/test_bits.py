@@ -111,7 +111,7 @@ def test_the_cases_run_by_every_variant_of_the_methods(monkeypatch):
     expected = {
         cells.Kind(v.step, v.folded).name
         for v in bits.variants.ALL
-        if v.name in ("star", "gd", "gdnp-star") or (v.name == "wn-star" and not v.params)
+        if v.name in ("star", "gd", "gdnp-star", "sphere-star", "wngrad-star") or (v.name == "wn-star" and not v.params)
     }
     missing = expected - served
     assert not missing

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from naive_methods import gd_run, gdnp_run, normalized_run
+from naive_methods import gd_run, gdnp_run, normalized_run, sphere_run
 from printed import EXCESS_FLOOR, EXCESS_LIMIT, run
 
 from olsbn import OLSProblem
@@ -13,6 +13,8 @@ TWINS = {
     "bngd": normalized_run,
     "wngd": lambda problem, eps, eps_a, n, digits: normalized_run(problem, eps, eps_a, n, "wn", digits=digits),
     "gdnp": gdnp_run,
+    "sphere": sphere_run,
+    "wngrad": lambda problem, **params: sphere_run(problem, method="wngrad", **params),
     "gd": gd_run,
 }
 BNGD = [
@@ -27,6 +29,8 @@ CELLS = [
     *(("bngd", {"eps": 0.3, "eps_a": 0.7, **more}) for more in BNGD),
     ("wngd", {"eps": 0.2, "eps_a": 0.05}),
     ("gdnp", {}),
+    ("sphere", {"eps": 0.3, "eps_a": 0.7}),
+    ("wngrad", {"eps": 0.3, "eps_a": 0.7}),
     *(("gd", {"eps": 0.01, **BNGD[i], **more}) for i, more in ((0, {}), (1, {}), (2, {"eps_factor": 0.97}))),
 ]
 

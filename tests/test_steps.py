@@ -258,13 +258,13 @@ def test_units_change_no_bit(v):
             t * problem.eigvals, problem.u / math.sqrt(t), r * problem.w0, problem.a0,
             w0_null_norm=r * problem.w0_null_norm,
         )  # fmt: skip
-        w_unit = r
+        w_unit = 1.0 if v.method in ("sphere", "wngrad") else r
         if v.method == "gd":
             w_unit = 1 / math.sqrt(t)
             other = OLSProblem(other.eigvals, other.u, problem.w0 * w_unit, w0_null_norm=problem.w0_null_norm * w_unit)
         moved = dict(rates)
         if "eps" in rates:
-            moved["eps"] = rates["eps"] * (r * r if v.method != "gd" else 1 / t)
+            moved["eps"] = rates["eps"] * {"gd": 1 / t, "sphere": 1.0}.get(v.method, r * r)
         if v.method == "wngd":
             moved["eps_a"] = rates["eps_a"] / t
         if "weight_decay" in rates:

@@ -94,7 +94,11 @@ def test_every_problem_of_a_family_is_the_single_one():
     ("options", "error", "message"),
     [
         ({"problem": 3}, TypeError, "problem must be an OLSProblem or a ProblemFamily, got int"),
-        ({"method": "adam"}, ValueError, "method must be one of bngd, gd, gdnp, wngd, minibatch, got 'adam'"),
+        (
+            {"method": "adam"},
+            ValueError,
+            "method must be one of bngd, gd, gdnp, wngd, sphere, wngrad, minibatch, got 'adam'",
+        ),
         ({"eps": []}, ValueError, "eps must have at least one value, got an empty grid"),
         ({"eps": [[1.0]]}, ValueError, r"eps must be a number or a vector, got an array of shape \(1, 1\)"),
         ({"eps": -1.0}, ValueError, "eps must be >= 0, got -1.0"),

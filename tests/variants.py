@@ -1,6 +1,7 @@
 """Every variant of every step, with parameters that no other variant serves, and problems with hard starts."""
 
 import itertools
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import naive_methods as twins
@@ -10,6 +11,7 @@ import printed
 from olsbn import OLSProblem
 from olsbn.dynamics import gd, normalizers
 from olsbn.dynamics.groups import iterate
+from olsbn.dynamics.registry import METHODS
 from olsbn.engine import split
 from olsbn.engine.gd import errors
 from olsbn.engine.run import Run
@@ -25,8 +27,15 @@ STEPS = {
     "wn-deflated": (normalizers.WeightNormalizedDeflated(), DEFLATED, "wngd"),
     "gdnp-star": (normalizers.BestScaleStar(), STAR, "gdnp"),
     "gdnp-deflated": (normalizers.BestScaleDeflated(), DEFLATED, "gdnp"),
+    "sphere-star": (normalizers.OnSphereStar(), STAR, "sphere"),
+    "sphere-deflated": (normalizers.OnSphereDeflated(), DEFLATED, "sphere"),
+    "wngrad-star": (normalizers.WNGradStar(), STAR, "wngrad"),
+    "wngrad-deflated": (normalizers.WNGradDeflated(), DEFLATED, "wngrad"),
     "gd": (gd.Steps(), errors, "gd"),
 }
+
+# Methods that have no further parameters.
+PLAIN = "gdnp", "sphere", "wngrad"
 
 # Values that are not neutral, in the words of the methods, for each parameter of the steps; `identity` is smoothing.
 GIVEN = {
@@ -61,8 +70,10 @@ class Variant(NamedTuple):
         u2 = float(problem.u @ problem.u)
         found = {"eps": size / float(problem.eigvals[-1])}
         if self.method != "gd":
-            found["eps"] *= float(problem.w0 @ problem.w0 + problem.w0_null_norm**2) / u2
-            found["eps_a"] = 0.7 if self.method == "bngd" else 0.7 * u2 / problem.explained_var
+            found["eps"] *= (
+                1 if self.method == "sphere" else float(problem.w0 @ problem.w0 + problem.w0_null_norm**2)
+            ) / u2
+            found["eps_a"] = 0.7 if self.method != "wngd" else 0.7 * u2 / problem.explained_var
         if "weight_decay" in self.params:
             found["weight_decay"] = self.params["weight_decay"] / found["eps"]
         return found
@@ -73,6 +84,9 @@ class Variant(NamedTuple):
         given = {name: np.atleast_1d(np.asarray(value, float)) for name, value in params.items()}
         n = max([1, *(values.size for values in given.values())])
         given = {name: np.broadcast_to(values, n).copy() for name, values in given.items()}
+        if self.method in ("sphere", "wngrad"):  # whose norm of w is not that of the w that is iterated
+            x = SimpleNamespace(step=self.step, coordinates=self.coordinates(problem))
+            return METHODS[self.method].tile(x, given, run)
         identity = np.ones(n) if self.method == "wngd" else given.pop("smoothing", None)
         return iterate(self.step, self.coordinates(problem), given, run, identity=identity)
 
@@ -88,6 +102,8 @@ class Variant(NamedTuple):
         if self.method == "gdnp":
             return twins.gdnp_run(problem, n_steps, digits=digits)
         params = self.params | rates
+        if self.method in ("sphere", "wngrad"):
+            return twins.sphere_run(problem, n=n_steps, method=self.method, **params, digits=digits)
         if self.method == "gd":
             return twins.gd_run(problem, n=n_steps, **params, digits=digits)
         kind = "wn" if self.method == "wngd" else "bn"
@@ -117,7 +133,7 @@ def _variants():
             # a set folds where all of it is neutral
             folded = tuple(dict.fromkeys(p for names in step.folds if set(names) <= asked for p in names))
             others = [p for p, value in step.params.items() if value is not None and p not in folded]
-            if folded in seen or (method == "gdnp" and others):
+            if folded in seen or (method in PLAIN and others):
                 continue
             seen.add(folded)
             if method == "wngd":

@@ -113,7 +113,9 @@ def iterate(
     n = max([1, *(np.size(values) for values in params.values())])
     with np.errstate(all="ignore"):
         eps = params.get("eps", np.ones(n))
-        own = {"eps": np.ldexp(eps, x.eps_exp), "eps_a": params.get("eps_a", np.ones(n))}
+        # on the sphere w has a unit of its own
+        eps_exp = x.eps_exp - 2 * x.w_exp if step.on_sphere else x.eps_exp
+        own = {"eps": np.ldexp(eps, eps_exp), "eps_a": params.get("eps_a", np.ones(n))}
         if "weight_decay" in params:
             # a product, since a run that rescales w would take its factors out of range
             own["decay"] = eps * params["weight_decay"]
@@ -171,6 +173,12 @@ def exactly(
         return balls.by_steps(step, getattr(balls, coordinates), problem, own, schedules, ask)
 
     return exact
+
+
+def with_norm(found: Exact, norm: Callable[[Any], Any]) -> Exact:
+    """Return a proved cell with the norm of w that the method tells, from that of the w that is iterated."""
+    trace = {k: (excess, eps_eff, a, norm(w)) for k, (excess, eps_eff, a, w) in found.trace.items()}
+    return found._replace(w_norm=norm(found.w_norm), trace=trace)
 
 
 def is_neutral(params: Mapping[str, Any], further: Sequence[Param]) -> Any:

@@ -189,6 +189,10 @@ class Normalized(Step):
         """Return the square of the norm of w on the range of H."""
         raise NotImplementedError
 
+    def norm2_ahead(self, x: Any) -> Number:
+        """Return the same in `lanes`, from the sums of the pass, as a sum of squares."""
+        raise NotImplementedError
+
 
 def _moved(c: Any, z: Number, y: Number, gradient: Number) -> dict[str, Number]:
     """Return a mode after a step with momentum; the buffer holds eps times the gradients."""
@@ -207,7 +211,7 @@ class Star(Normalized):
 
     numbers = {COUPLED: ("mu", "b", "b_over_mu", "one_over_mu"), DECOUPLED: ("mu", "one_over_mu")}
     state = ("z", "y")
-    sums = ("V", "S", "P", "Q")
+    sums: tuple[str, ...] = ("V", "S", "P", "Q")
     idle = {"beta": 1.0, "D": 1.0, "n": 0.0, "cos": 1.0, "tau": 1.0}
     units = Normalized.units | {
         "b": (0, 1), "b_over_mu": (0, 0), "one_over_mu": (0, -1), "z": (1, 0), "y": (1, 0), "P": (1, 0), "Q": (2, -1),
@@ -243,6 +247,11 @@ class Star(Normalized):
         along = x.beta_now - x.P_now
         return fma(x.U2 * along, along, x.Q_now)
 
+    def norm2_ahead(self, x: Any) -> Number:
+        """See `Normalized.norm2_ahead`."""
+        along = x.beta - x.P
+        return fma(x.U2 * along, along, x.Q)
+
 
 class Deflated(Normalized):
     """In the eigenbasis of H, along u and across it: ``w_i = u_i (beta + s_i)``, ``sum_i p_i s_i = 0``.
@@ -253,11 +262,11 @@ class Deflated(Normalized):
 
     numbers = {COUPLED: ("lam", "p", "u2"), DECOUPLED: ("mu", "one_over_mu")}
     state = ("s", "y")
-    sums = ("V", "S", "P", "G", "Q")
+    sums: tuple[str, ...] = ("V", "S", "P", "G", "Q", "W")
     idle = Star.idle
     units = Normalized.units | {
         "lam": (0, 1), "p": (0, 0), "u2": (0, -1), "one_over_mu": (0, -1), "s": (1, 0), "y": (1, 0), "P": (1, 0),
-        "G": (1, -1), "Q": (2, -1), "C": (1, 0), "drift": (1, 0), "B_": (1, -1),
+        "G": (1, -1), "Q": (2, -1), "W": (2, -1), "C": (1, 0), "drift": (1, 0), "B_": (1, -1),
     }  # fmt: skip
 
     def lanes(self, x: Any) -> dict[str, Number]:
@@ -284,15 +293,15 @@ class Deflated(Normalized):
             else:
                 new = {"z": fma(fma(-p.mu, c.A, c.D), x.s, p.seed)}
             z = new["z"]
-            terms = {"V": (z, z), "Q": (p.one_over_mu * z, z)}
+            terms = {"V": (z, z), "Q": (p.one_over_mu * z, z), "W": (p.one_over_mu * z, z)}
         else:
             if heavy:
                 new = _moved(c, x.s - c.drift, x.y, fma(fma(p.lam, c.A, c.R), x.s, fma(-p.lam, c.B_, -c.C)))
             else:
                 new = {"z": fma(fma(-p.lam, c.A, c.D), x.s, fma(p.lam, c.B_, c.C))}
             z = new["z"]
-            m, t = p.p * z, p.u2 * z
-            terms = {"V": (m, z), "S": (p.lam, m), "P": (p.p, z), "G": (p.u2, z), "Q": (t, z)}
+            m, t, w = p.p * z, p.u2 * z, z + c.beta
+            terms = {"V": (m, z), "S": (p.lam, m), "P": (p.p, z), "G": (p.u2, z), "Q": (t, z), "W": (p.u2 * w, w)}
         return {"s": z, "y": new.get("y", 0.0)}, terms
 
     def norms(self, x: Any) -> tuple[Number, Number]:
@@ -310,6 +319,10 @@ class Deflated(Normalized):
     def norm2(self, x: Any) -> Number:
         """See `Normalized.norm2`."""
         return x.Q_now
+
+    def norm2_ahead(self, x: Any) -> Number:
+        """See `Normalized.norm2_ahead`."""
+        return x.W
 
 
 class WeightNormalizedStar(Star):
@@ -346,3 +359,103 @@ class BestScaleStar(_BestScale, Star):
 
 class BestScaleDeflated(_BestScale, Deflated):
     """GDNP in the eigenbasis of H."""
+
+
+class _OnSphere(Normalized):
+    """BNGD whose w is projected to the unit sphere before every step.
+
+    BN does not depend on the scale of w, so that is a step on the unprojected w with ``eps_k = eps ||w_k||^2``.
+    """
+
+    on_sphere = True
+
+    def chi(self, x: Any, eps: Number, alpha: Number, cos: Number, root: Number) -> Number:
+        """See `Normalized.chi`."""
+        return eps * (alpha * root * (x.energy * fma(x.null, x.null, self.norm2_ahead(x))))
+
+
+_ON_SPHERE = {"eps": (0, 0)}
+
+
+class OnSphereStar(_OnSphere, Star):
+    """BNGD on the unit sphere in the eigenbasis of H*."""
+
+    units = Star.units | _ON_SPHERE
+
+
+class OnSphereDeflated(_OnSphere, Deflated):
+    """BNGD on the unit sphere in the eigenbasis of H."""
+
+    units = Deflated.units | _ON_SPHERE
+
+
+class _WNGrad(Normalized):
+    """WNGrad [Wu, Ward, Bottou] on the loss of BN: ``v <- v - (eps/G) grad``, ``G <- G + (eps^2/G) ||grad||^2``.
+
+    It begins with ``v_0 = w_0/||w_0||`` and ``G_0 = ||w_0||^2``. For ``w = ||w_0|| v`` it is a step of BNGD with
+    ``eps_k = eps G_0/G_k``, and a step by dw multiplies G by ``1 + ||dw||^2/||w_0||^2``. That could be had from the
+    norm of w, to which dw is orthogonal, but not where w is large beside dw.
+    """
+
+    def moved2(self, x: Any) -> Number:
+        """Return ``||dw||^2`` of the step before, from the sums of the pass."""
+        raise NotImplementedError
+
+    def chi(self, x: Any, eps: Number, alpha: Number, cos: Number, root: Number) -> Number:
+        """See `Normalized.chi`."""
+        return (eps * self._grown(x)["shrunk"]) * alpha * root
+
+    def scalars(self, x: Any, beta: Number, V: Number, S: Number) -> dict[str, Number]:
+        """See `Normalized.scalars`."""
+        made = super().scalars(x, beta, V, S)
+        return made | self._grown(x) | {"along": self._along(made["A"], made["B"], made["R"], S, x.L, beta)}
+
+    def _grown(self, x: Any) -> dict[str, Number]:
+        """Return ``||w_0||`` and G_0/G."""
+        first = x.n < 0.0
+        w_start = where(first, sqrt(fma(x.null, x.null, self.norm2_ahead(x))), x.w_start)
+        share = sqrt(self.moved2(x)) / w_start  # its square alone would leave the range of numbers
+        return {"w_start": w_start, "shrunk": where(first, 1.0 + x.shrunk, x.shrunk / fma(share, share, 1.0))}
+
+
+_GROWN = {"w_start": (1, -0.5), "along": (1, 0)}
+_IDLE = {"w_start": 1.0}
+
+
+class WNGradStar(_WNGrad, Star):
+    """WNGrad in the eigenbasis of H*."""
+
+    sums = (*Star.sums, "dP", "dQ")
+    units = Star.units | _GROWN | {"dP": (1, 0), "dQ": (2, -1)}
+    idle = Star.idle | _IDLE
+
+    def modes(self, group: str, p: Any, x: Any, c: Any) -> tuple[dict[str, Number], dict[str, tuple[Number, Number]]]:
+        """See `olsbn.engine.step.Step.modes`."""
+        new, terms = super().modes(group, p, x, c)
+        dz = fma(-p.mu * c.A, x.z, p.b * c.B if group == COUPLED else 0.0)
+        terms |= {"dQ": (p.one_over_mu * dz, dz)}
+        return new, terms | {"dP": (p.b_over_mu, dz)} if group == COUPLED else terms
+
+    def moved2(self, x: Any) -> Number:
+        """See `_WNGrad.moved2`."""
+        along = x.along + x.dP
+        return fma(x.U2 * along, along, x.dQ)
+
+
+class WNGradDeflated(_WNGrad, Deflated):
+    """WNGrad in the eigenbasis of H."""
+
+    sums = (*Deflated.sums, "dW")
+    units = Deflated.units | _GROWN | {"dW": (2, -1)}
+    idle = Deflated.idle | _IDLE
+
+    def modes(self, group: str, p: Any, x: Any, c: Any) -> tuple[dict[str, Number], dict[str, tuple[Number, Number]]]:
+        """See `olsbn.engine.step.Step.modes`."""
+        new, terms = super().modes(group, p, x, c)
+        coupled = group == COUPLED
+        dw = p.lam * fma(-c.A, x.s, c.B_) if coupled else -p.mu * c.A * x.s
+        return new, terms | {"dW": ((p.u2 if coupled else p.one_over_mu) * dw, dw)}
+
+    def moved2(self, x: Any) -> Number:
+        """See `_WNGrad.moved2`."""
+        return x.dW

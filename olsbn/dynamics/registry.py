@@ -13,7 +13,7 @@ from olsbn._validate import shortened
 from olsbn.dynamics.base import Method
 
 # The modules of the package's own methods, each with its `METHOD`; their order is the order of every list of methods.
-_OWN = ("bngd", "gd", "gdnp", "wngd", "minibatch")
+_OWN = ("bngd", "gd", "gdnp", "wngd", "sphere", "wngrad", "minibatch")
 # The method that is meant where none is named, and the one that others are held against.
 DEFAULT, BASELINE = "bngd", "gd"
 # Another package offers a method by an entry point ``name = "module:METHOD"`` in this group.

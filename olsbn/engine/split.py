@@ -92,6 +92,7 @@ class Split(NamedTuple):
             facts={
                 "L": float(sums[2]),
                 "U2": norm2,
+                "energy": energy,
                 "K": float(sums[2]) - 1 / norm2 if norm2 else math.nan,
                 "inverse_top": float(1 / self.lam[-1]),
                 "slowest": min([*own["mu"][COUPLED][:1], *lam[:1]], default=0.0),

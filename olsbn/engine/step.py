@@ -55,6 +55,8 @@ class Step:
         Parameters that have to be neutral for the excess to have a contraction ratio.
     may_return : tuple of str
         Parameters with which a run can leave the floor again.
+    on_sphere : bool
+        Whether learning rates are those of a w on the unit sphere, and not of the problem's own.
     """
 
     numbers: Mapping[str, tuple[str, ...]]
@@ -67,6 +69,7 @@ class Step:
     slaves = False
     settles: tuple[str, ...] = ()
     may_return: tuple[str, ...] = ()
+    on_sphere = False
 
     def modes(self, group: str, p: Any, x: Any, c: Any) -> tuple[dict[str, Number], dict[str, tuple[Number, Number]]]:
         """Return the new state of a mode and the terms of the sums, as pairs of factors.

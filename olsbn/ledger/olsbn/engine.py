@@ -51,9 +51,13 @@ def printed(problem: OLSProblem, method: str, eps: FloatArray, p: Params, n_step
     h, u, w0 = (exact(x) for x in (problem.eigvals, problem.u, problem.w0))
     g, one = h * u, exact(np.ones(eps.size))
     E, w = u @ g, w0 * one[:, None]
-    N = {"gd": h, "bngd": h + exact(p.get("smoothing", 0.0)), "wngd": exact(np.ones(problem.dim)), "gdnp": h}[method]
+    smoothed = h + exact(p.get("smoothing", 0.0))
+    N = {"bngd": smoothed, "wngd": exact(np.ones(problem.dim))}.get(method, h)
     a = exact(problem.a0) * np.sqrt(w0 @ (N * w0)) / np.sqrt(w0 @ (h * w0)) * one
-    b, b_a = 0 * w, 0 * a
+    b, b_a, G = 0 * w, 0 * a, one
+    if method in ("sphere", "wngrad"):
+        G = w0 @ w0 * one if method == "wngrad" else one
+        w = w / np.sqrt(w0 @ w0)
     m, decay, eps, eps_a = (
         exact(p.get("momentum", 0.0)),
         exact(p.get("weight_decay", 0.0)),
@@ -70,7 +74,7 @@ def printed(problem: OLSProblem, method: str, eps: FloatArray, p: Params, n_step
         factor, factor_a = _schedule(p, k)
         scale = one if method == "gd" else a / nu
         excess = (E - 2 * scale * wg + scale * scale * s2) / E
-        eps_eff = eps * factor * (one if method == "gd" else scale * wg / s2)
+        eps_eff = eps / G * factor * (one if method == "gd" else scale * wg / s2)
         if method == "gdnp":
             eps_eff = one / h.max()
         row = (excess, np.sqrt((w * w).sum(1)), eps_eff, a)
@@ -85,7 +89,11 @@ def printed(problem: OLSProblem, method: str, eps: FloatArray, p: Params, n_step
             w = w - (s2 / (h.max() * scale * wg))[:, None] * grad
             continue
         b, b_a = m * b + grad + decay * w, m * b_a + grad_a
-        w, a = w - (eps * factor)[:, None] * b, a - eps_a * factor_a * b_a
+        w, a = w - (eps / G * factor)[:, None] * b, a - eps_a * factor_a * b_a
+        if method == "sphere":
+            w = w / np.sqrt((w * w).sum(1))[:, None]
+        if method == "wngrad":
+            G = G + eps * eps / G * (grad * grad).sum(1)
     found = np.array(rows).swapaxes(0, 1)
     if method == "gd":
         found[3] = np.nan
@@ -108,7 +116,7 @@ def _params(cube: Cube, method: str, unit: float, top: float) -> Params:
         return value if there else neutral
 
     p: Params = {}
-    if method in ("bngd", "wngd"):
+    if method in ("bngd", "wngd", "sphere", "wngrad"):
         p["eps_a"] = cube.uniform(0.05, 1.9)
     if method in ("bngd", "gd"):
         p |= {
@@ -134,7 +142,7 @@ def ran(cube: Cube, method: str, wrong: _Changed = lambda p: p, stated: str | No
     if abs(problem.a0) < 1e-2 * scale:
         raise Skip  # next to the saddles a start moved by a rounding is another run
     unit = float(problem.w0 @ problem.w0 / (problem.u @ problem.u)) / top
-    unit = 1 / top if method == "gd" else unit
+    unit = {"gd": 1 / top, "sphere": 1 / (top * float(problem.u @ problem.u))}.get(method, unit)
     p = _params(cube, method, unit, top)
     rng = cube.rng()
     decades = (-2.0, 0.3) if method == "gd" else (-2.0, 3.0)
@@ -144,6 +152,7 @@ def ran(cube: Cube, method: str, wrong: _Changed = lambda p: p, stated: str | No
     def engine(w_unit: float, u_unit: float) -> tuple[FloatArray, Any]:
         """Run the method in other units of w and of u, which for GD are the same."""
         w_unit, rate_unit = (u_unit, 1.0) if method == "gd" else (w_unit, (w_unit / u_unit) ** 2)
+        rate_unit = u_unit**-2 if method == "sphere" else rate_unit
         other = OLSProblem(problem.eigvals, u_unit * problem.u, w_unit * problem.w0, u_unit * problem.a0)
         axes: Params = {} if method == "gdnp" else {"eps": rate_unit * eps}
         own = p | ({"weight_decay": p["weight_decay"] / rate_unit} if "weight_decay" in p else {})
@@ -151,7 +160,8 @@ def ran(cube: Cube, method: str, wrong: _Changed = lambda p: p, stated: str | No
         ds = sweep(other, method=method, n_steps=n_steps, record=steps, progress=False, **axes, **own)
         columns = [np.broadcast_to(ds[name].values.reshape(n_steps + 1, -1), shape) for name in _NAMES]
         flagged = ds.by_rounding.values.reshape(shape) if "by_rounding" in ds else np.zeros(shape, bool)
-        columns[1], columns[3] = columns[1] / w_unit, columns[3] / u_unit
+        norm_unit = 1.0 if method in ("sphere", "wngrad") else w_unit
+        columns[1], columns[3] = columns[1] / norm_unit, columns[3] / u_unit
         return _numbers(np.array(columns), scale), flagged
 
     found, flagged = engine(1.0, 1.0)
@@ -335,6 +345,24 @@ def _(i: SimpleNamespace) -> Comparison:
     return i.allowed, i.error
 
 
+@chapter.claim("olsbn.engine-sphere", "upper", lambda cube: ran(cube, "sphere"), n_random=12, n_search=12)
+def _(i: SimpleNamespace) -> Comparison:
+    """So is that of BNGD on the unit sphere.
+    Formula: as olsbn.engine-bngd,  w_0 and each w+ over its norm
+    Problems: {_RUNS}
+    """
+    return i.allowed, i.error
+
+
+@chapter.claim("olsbn.engine-wngrad", "upper", lambda cube: ran(cube, "wngrad"), n_random=12, n_search=12)
+def _(i: SimpleNamespace) -> Comparison:
+    """So is that of WNGrad.
+    Formula: as olsbn.engine-bngd,  w_0 over its norm, eps/G for eps, G+ = G + (eps^2/G) ||gradient||^2, G_0 = ||w_0||^2
+    Problems: {_RUNS}
+    """
+    return i.allowed, i.error
+
+
 @chapter.claim("olsbn.engine-minibatch", "upper", ran_on_batches, n_random=12, n_search=12)
 def _(i: SimpleNamespace) -> Comparison:
     """So is that of mini-batch BN, with decay and schedules, on the rows of a sample.
@@ -387,6 +415,13 @@ FALSE = {
     ),
     "weight normalization trains its scale at 1": _false(
         "olsbn.engine-wngd", instance=_printed_with("wngd", lambda p: {"eps_a": 1.0})
+    ),
+    "w on the sphere has the steps of BN": _false(
+        "olsbn.engine-sphere", instance=lambda cube: ran(cube, "sphere", stated="bngd")
+    ),
+    "WNGrad projects": _false("olsbn.engine-wngrad", instance=lambda cube: ran(cube, "wngrad", stated="sphere")),
+    "WNGrad has the steps of BN": _false(
+        "olsbn.engine-wngrad", instance=lambda cube: ran(cube, "wngrad", stated="bngd")
     ),
     "GDNP has the steps of BN": _false("olsbn.engine-gdnp", instance=lambda cube: ran(cube, "gdnp", stated="bngd")),
     "mini-batches have no decay": _false(
