@@ -254,8 +254,9 @@ def test_control_characters_do_not_reach_the_terminal(hostile, state, capsys):
     forge(hostile, state, ".", title="\x1b]0;owned\x07\x1b[2Jtitle\u202e", command="\r\nroot#", created="\x9b31m")
     with pytest.raises(SystemExit) as stop:
         main(["status", str(hostile)])
-    out, _ = capsys.readouterr()
-    assert stop.value.code == 0 and "title" in out and all(line.isprintable() for line in out.splitlines())
+    out, err = capsys.readouterr()
+    assert stop.value.code == 0, err
+    assert "title" in out and all(line.isprintable() for line in out.splitlines())
     assert olsbn.open(hostile).attrs["title"].isprintable()
     (hostile.parent / "lock").write_text(json.dumps({"pid": "\x1b[2J", "host": "\x07", "since": "\u202e"}))
     assert lock.holder(hostile.parent / "lock").isprintable()

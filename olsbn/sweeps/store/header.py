@@ -67,8 +67,7 @@ class Header:
         if attrs.get("olsbn_store_format") != FORMAT:
             found = shortened(attrs.get("olsbn_store_format"))
             raise StoreError(f"{where} has store format {found}, this olsbn reads 2 and {FORMAT}")
-        attrs = printable(attrs)
-        check_attributes(where, attrs)
+        attrs = checked_attributes(where, printable(attrs))
         return cls(attrs, printable(inputs), arrays)
 
     def with_theory(self, theory: str) -> Header:
@@ -91,8 +90,11 @@ def plain(attrs: dict[str, Any]) -> dict[str, Any]:
     return {name: np.asarray(v).tolist() if isinstance(v, np.ndarray | tuple) else v for name, v in attrs.items()}
 
 
-def check_attributes(where: str, attrs: dict[str, Any]) -> None:
-    """Refuse attributes that no store has, whoever wrote them."""
+def checked_attributes(where: str, attrs: dict[str, Any]) -> dict[str, Any]:
+    """Return attributes, refusing those that no store has, whoever wrote them.
+
+    Parameters that the method did not have when the store was made are axes of one value, the neutral one.
+    """
 
     def wrong(name: str, allowed: str) -> StoreError:
         return StoreError(f"{where}: {name} must be {allowed}, got {printable(shortened(attrs.get(name)))}")
@@ -106,7 +108,10 @@ def check_attributes(where: str, attrs: dict[str, Any]) -> None:
     grid: Any
     tile: Any
     axes, grid, tile = (attrs.get(name) for name in ("grid_axes", "grid_shape", "tile_shape"))
-    if axes != [*SOURCE_AXES, *(param.name for param in METHODS[attrs["method"]].axes)]:
+    params = METHODS[attrs["method"]].axes
+    every = [*SOURCE_AXES, *(param.name for param in params)]
+    new = {param.name for param in params if param.default is not None} - set(axes if isinstance(axes, list) else [])
+    if axes != [name for name in every if name not in new]:
         raise wrong("grid_axes", "dim, trial and the method's parameters")
     for name, sizes in (("grid_shape", grid), ("tile_shape", tile)):
         whole = isinstance(sizes, list) and all(type(n) is int and 1 <= n < 2**53 for n in sizes)
@@ -116,6 +121,9 @@ def check_attributes(where: str, attrs: dict[str, Any]) -> None:
         raise wrong("tile_shape", "of one dimension, and no larger than the grid")
     if len(Tiling(tuple(grid), tuple(tile))) > _TILES_MOST:
         raise wrong("tile_shape", f"so large that there are at most {_TILES_MOST} tiles")
+    sizes_of = {name: dict(zip(axes, attrs[name], strict=True)) for name in ("grid_shape", "tile_shape")}
+    wider = {name: [sizes.get(axis, 1) for axis in every] for name, sizes in sizes_of.items()}
+    return {**attrs, "grid_axes": every, **wider}
 
 
 def _inputs(spec: SweepSpec) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -20,7 +20,7 @@ from olsbn.schema import VARIABLES
 from olsbn.sweeps.spec import SweepSpec
 from olsbn.sweeps.store.container import decompress
 from olsbn.sweeps.store.errors import Damaged, StoreError
-from olsbn.sweeps.store.header import FORMAT, OWN, Header, check_attributes
+from olsbn.sweeps.store.header import FORMAT, OWN, Header, checked_attributes
 from olsbn.sweeps.tiling import Tiling
 
 _FORMAT = 2
@@ -44,7 +44,7 @@ def header(path: Path) -> Header | None:
             f"{path} has store format {found}, this olsbn reads 2 and 3: open it with xarray.open_zarr, or with the "
             f"olsbn that made it ({shortened(attrs.get('olsbn_version'))}), or run the sweep into a new store"
         )
-    check_attributes(str(path / "zarr.json"), attrs)
+    attrs = checked_attributes(str(path / "zarr.json"), attrs)
     old = printable(_attributes(path / "inputs" / "zarr.json"))
     if old is None:
         raise StoreError(f"{path / 'inputs' / 'zarr.json'} is damaged; the olsbn that made the store restores it")
@@ -106,6 +106,8 @@ class Old:
 
     def __init__(self, path: Path, spec: SweepSpec, tiling: Tiling) -> None:
         self.path, self.spec, self.tiling = path, spec, tiling
+        # when these stores were made not every method had the rounding flag
+        self._never_there = {name for name in ("by_rounding",) if not os.path.lexists(path / name)}
 
     def _file(self, name: str, number: int) -> Path:
         block = self.tiling.block(self.tiling[number])
@@ -122,6 +124,9 @@ class Old:
             return None
         shape, found = self.tiling[number].shape, {}
         for name in names or self.spec.columns:
+            if name in self._never_there:
+                found[name] = np.full(self.spec.full_shape(name, shape), VARIABLES[name].empty, VARIABLES[name].dtype)
+                continue
             # chunks at the edge of the grid are as large as the others
             whole = self.spec.full_shape(name, self.tiling.tile)
             try:
