@@ -54,6 +54,7 @@ CASES = [
     Case("bngd-tol", MIXED, "bngd", _BN, _LONG | {"stop": "tol", "n_steps": 900}),
     Case("bngd-momentum", MIXED, "bngd", _BN | _HEAVY, _LONG),
     Case("bngd-falls", MIXED, "bngd", _BN | _FALLS, _LONG),
+    Case("bngd-momentum-smoothing", MIXED, "bngd", {"eps": EPS[::2], "smoothing": 0.2, **_HEAVY}, _LONG),
     Case("bngd-smoothing", MIXED, "bngd", _BN | {"smoothing": [0.0, 0.2]}, _LONG),
     Case("bngd-all", MIXED, "bngd", {"eps": EPS[::4], **_HEAVY, **_FALLS, "smoothing": [0.0, 0.2]}, _LONG),
     Case("bngd-large", olsbn.OLSProblem.from_spectrum("logspace", 5000, 50.0), "bngd", {"eps": EPS[::8], "eps_a": 0.7},

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.patheffects import withStroke
 
+from olsbn.dynamics.registry import BASELINE
 from olsbn.maps import apart, axes_of, marks, panels, symbol
 from olsbn.plotting.cells import Cells, color_bar, keys_of, keys_of_all, shared_limits, too_wide
 from olsbn.plotting.look import (
@@ -356,7 +357,7 @@ _WORDS = {
 def axis_label(ds: xr.Dataset, name: str) -> str:
     """Return an axis in words and its symbol, and the unit that a learning rate of BNGD counts in."""
     found = _WORDS.get(name, str(ds[name].attrs.get("long_name", "")))
-    unit = ds.attrs.get("target_unit") if name == "eps" and ds.attrs.get("method") != "gd" else None
+    unit = ds.attrs.get("target_unit") if name == "eps" and ds.attrs.get("method") != BASELINE else None
     text = found if name == "trial" else f"{found} ${symbol(ds, name)}$".strip()
     return text if unit is None else f"{text}, in 1/({plain(str(unit))})$^2$"
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from olsbn.dynamics.registry import DEFAULT
 from olsbn.problems import ProblemFamily
 from olsbn.schema import Status
 from olsbn.sweeps.compute import run_tile
@@ -38,7 +39,7 @@ class SinkTests:
         family = ProblemFamily("logspace", 9.0)
         grids = {"eps": [0.1, 1.0, 10.0], "eps_a": [0.5, 1.0]}
         spec = SweepSpec.checked(
-            family, "bngd", grids, dim=[2, 3], trial=[0, 4], n_steps=9, tol=1e-3, record=[0, 9], stop="steps"
+            family, DEFAULT, grids, dim=[2, 3], trial=[0, 4], n_steps=9, tol=1e-3, record=[0, 9], stop="steps"
         )
         return dataclasses.replace(spec, tile=(1, 2, *spec.shape[2:-2], 1, 3))
 
