@@ -49,6 +49,10 @@ class Schedules:
         """Whether the tables of w, and of a, are 1 at every step: bool[cells, 2]."""
         return (self.tables == 1).all(axis=1)[self.which]
 
+    def moved(self, seed: float) -> Schedules:
+        """Return the schedules with every factor moved by a rounding, but for those that are 1."""
+        return Schedules(np.where(self.tables == 1, 1.0, moved(self.tables, seed)), self.which)
+
     def of(self, cells: np.ndarray) -> Schedules:
         """Return the schedules of some cells."""
         return Schedules(self.tables, self.which[cells])
@@ -272,7 +276,7 @@ def _flag(
         if "decay" in scaled:  # a product, and so a rounded number
             scaled["decay"] = moved(scaled["decay"], f)
         other = x.in_other_units(step, f, t)
-        there = _compared(other, _runs(step, other, scaled, run, schedules.of(again)), slice(None), run)
+        there = _compared(other, _runs(step, other, scaled, run, schedules.of(again).moved(f)), slice(None), run)
         if run.cancel[0]:
             found.counts[again, 0] = CANCELLED  # not known to be right
             return

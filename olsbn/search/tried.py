@@ -139,7 +139,7 @@ class Tried:
     def between(self, left: int, accuracy: float) -> FloatArray:
         """Return learning rates between one and the next, `accuracy` decades apart, but no more than 11."""
         low, high = np.log(self.eps[[left, left + 1]])
-        parts = min(math.ceil((high - low) / math.log(10) / accuracy), 12)
+        parts = min(max(math.ceil((high - low) / math.log(10) / accuracy), 2), 12)  # a part at least is cut off
         return np.exp(low + (high - low) * np.arange(1, parts) / parts)
 
 
