@@ -82,7 +82,8 @@ def test_measured_ends_and_holes_against_brute_force(method, params):
         >= 0
     )
     first, last = np.flatnonzero(good)[[0, -1]]
-    assert abs(math.log10(eps[first] / found.lower)) <= step and abs(math.log10(eps[last] / found.upper)) <= step
+    near = step + 0.002  # the grid, and the accuracy asked for
+    assert abs(math.log10(eps[first] / found.lower)) <= near and abs(math.log10(eps[last] / found.upper)) <= near
     assert found.holes == pytest.approx((~good[first:last]).sum() * step, abs=0.1)
     ends = olsbn.sweep(
         problem, method=method, n_steps=n_steps, tol=tol, progress=False,

@@ -129,16 +129,20 @@ class Normalized(Step):
             "alpha": alpha, "a": a if norm else a_next, "a_next": a_next, "y_a": y_a, "step_a": step_a,
             "rate_a": rate_a, "delta": delta, "cos": cos, "n": n, "excess": excess, "size": size(A) + size(B), **norm,
             # with momentum, and where delta and the modes are coupled, no simple rule says what cannot be amplified
-            "growth": INFINITY if heavy or norm else self._growth(x, A / (1.0 - R), rate_a),
+            "growth": INFINITY if heavy or norm else self._growth(x, A / (1.0 - R), n, rate_a),
         }  # fmt: skip
         if not is_zero(R):
             made["size"] = made["size"] + size(R)
             made["low"] = sigma2
         return made
 
-    def _growth(self, x: Any, turn: Number, rate_a: Number) -> Number:
-        """Return the square of the largest factor by which the step multiplies a mode beside beta, or delta."""
-        slow, fast, scale = fma(-turn, x.slowest, 1.0), fma(-turn, x.fastest, 1.0), 1.0 - rate_a
+    def _growth(self, x: Any, turn: Number, n: Number, rate_a: Number) -> Number:
+        """Return the square of the largest factor by which the step multiplies a disturbance of a mode, or of delta.
+
+        A mode that grows and is most of w changes eps_eff as well, which falls like 1/sigma^2.
+        """
+        slow, fast, scale = fma(-turn, x.slowest, 1.0), size(fma(-turn, x.fastest, 1.0)), 1.0 - rate_a
+        fast = where(fast > 1.0, fma(2.0 * n, size(turn) * x.fastest, fast), fast)
         return largest(largest(slow * slow, fast * fast), scale * scale)
 
     def chi(self, x: Any, eps: Number, alpha: Number, cos: Number, root: Number) -> Number:
