@@ -43,7 +43,7 @@ class Network:
         (lambda: olsbn.run_bngd(Network(), 0.1), "olsbn computes least squares, not networks"),
         (lambda: olsbn.sweep(Network(), eps=0.1, n_steps=5), "olsbn computes least squares, not networks"),
         (lambda: olsbn.run_bngd(X, 0.1), "OLSProblem.from_samples(X, y) makes one from data"),
-        (lambda: olsbn.run(PROBLEM, "gd", eps=0.1, nesterov=True), "nesterov must be left out for method 'gd'"),
+        (lambda: olsbn.run(PROBLEM, "wngd", eps=0.1, nesterov=True), "nesterov must be left out for method 'wngd'"),
     ],
 )
 def test_what_is_not_computed(attempt, words):
@@ -145,5 +145,6 @@ def test_the_first_run_on_a_machine_says_that_it_compiles(tmp_path, monkeypatch)
     assert "| 0 of 10 cells, compiling the engine for this machine, once [" in shown()
     from olsbn.engine.compile import cache_folder
 
+    cache_folder().mkdir(parents=True, exist_ok=True)
     (cache_folder() / "kernel.nbc").touch()
     assert "0 of 10 cells" in shown() and "compiling" not in shown()

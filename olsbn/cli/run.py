@@ -38,11 +38,6 @@ _LOOK, _LONGER = 20_000, 1e8
 @click.option(
     "--out", metavar="DIR", help="Where the results go (default: results/run-NAME, run-M-NAME of one method)."
 )
-@click.option(
-    "--check-rounding/--no-check-rounding",
-    default=True,
-    help="Whether cells that rounding decides are found and flagged.",
-)
 def run_command(method: str, steps: int, tol: float, out: str | None, check_rounding: bool, **named: Any) -> None:
     r"""Run GD and BNGD, or any method, once and draw every step.
 

@@ -39,7 +39,7 @@ _DIFFERENT, _VISIBLE = 1e-10, 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Schedules:
-    """Factors of the learning rates: `tables` (t, n_steps + 1), and for each cell which is that of w, and of a."""
+    """Factors of the learning rates: `tables` (t, n_steps + 1), or (t, 1) of what stays; which is of w and a, a cell."""
 
     tables: FloatArray
     which: np.ndarray  # int64[cells, 2]
@@ -58,9 +58,9 @@ class Schedules:
         return Schedules(self.tables, self.which[cells])
 
 
-def constant_rates(n: int, n_steps: int) -> Schedules:
+def constant_rates(n: int) -> Schedules:
     """Return the schedules of n cells whose learning rates stay."""
-    return Schedules(np.ones((1, n_steps + 1)), np.zeros((n, 2), np.int64))
+    return Schedules(np.ones((1, 1)), np.zeros((n, 2), np.int64))
 
 
 @cache
@@ -96,7 +96,7 @@ def execute(
         (and False) after a cell's end.
     """
     n = next(iter(params.values())).size
-    schedules = schedules or constant_rates(n, run.n_steps)
+    schedules = schedules or constant_rates(n)
     if x.degenerate:
         return _degenerate(x, n, run)
     neutral = {name: value for name, value in step.params.items() if value is not None and name not in _FACTORS}

@@ -339,6 +339,7 @@ def run_tile(code, modes, others, how, cells, tracked, asked, written):  # type:
     for j in range(active, LANES):
         _vacate(table, lanes, state, other, j, how)
     next_cell, free, now, ends = active, 0, 0, n_steps
+    last = cells.factors.shape[1] - 1  # one factor stands for all steps
     records = _next_record(lanes, active, record)
     addresses = (
         _address(state), _address(other), _address(modes.numbers), _address(others.numbers), state.shape[0],
@@ -356,9 +357,13 @@ def run_tile(code, modes, others, how, cells, tracked, asked, written):  # type:
                 c = lanes[j].cell
                 if c >= 0:
                     if code.row_factor >= 0:
-                        table[code.row_factor * LANES + j] = cells.factors[cells.which[c, 0], now - lanes[j].began]
+                        table[code.row_factor * LANES + j] = cells.factors[
+                            cells.which[c, 0], min(now - lanes[j].began, last)
+                        ]
                     if code.row_factor_a >= 0:
-                        table[code.row_factor_a * LANES + j] = cells.factors[cells.which[c, 1], now - lanes[j].began]
+                        table[code.row_factor_a * LANES + j] = cells.factors[
+                            cells.which[c, 1], min(now - lanes[j].began, last)
+                        ]
         look = _call(code.step, (*addresses, n_lanes, past))
         if code.track != 0 and past == CHECK - 1:
             _check_modes(code, addresses, n_lanes, modes, others, tracked)
