@@ -62,7 +62,7 @@ def test_what_is_not_computed_on_the_command_line(tmp_path):
     random = ["--spectrum", "logspace", "--dim", 3, "--cond", 10]
     assert "adaptive methods and plain SGD are not computed" in told("run", *random, "--method", "adam")
     assert "adaptive methods and plain SGD are not computed" in told("map", *random, "--method", "lion")
-    assert "other data: --csv FILE --target COL" in told("spectrum", "--data", "imagenet")
+    assert "other data: --csv, --target" in told("spectrum", "--data", "imagenet")
     table = tmp_path / "t.csv"
     table.write_text("a;kind;y\n1,5;cat;1\n2,5;dog;2\n;cat;4\n4;dog;3\n")
     typed = ["spectrum", "--csv", table, "--target", "y"]

@@ -39,7 +39,7 @@ _DIFFERENT, _VISIBLE = 1e-10, 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Schedules:
-    """Factors of the learning rates: `tables` (t, n_steps + 1), or (t, 1) of what stays; which is of w and a, a cell."""
+    """Factors of the learning rates: `tables` (t, n_steps + 1), or (t, 1); which is of w and a, a cell."""
 
     tables: FloatArray
     which: np.ndarray  # int64[cells, 2]

@@ -140,4 +140,4 @@ def in_range(vector: FloatArray, roots: FloatArray) -> tuple[FloatArray, int]:
 
 def w0_norm(problem: OLSProblem) -> float:
     """Return the norm of the start."""
-    return math.hypot(float(np.linalg.norm(problem.w0)), problem.w0_null_norm)
+    return math.hypot(*problem.w0.tolist(), problem.w0_null_norm)  # in range where squares are not
