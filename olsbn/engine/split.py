@@ -71,6 +71,7 @@ class Split(NamedTuple):
             )  # fmt: skip
         return np.ldexp(out[:, 0], -_UP), np.ldexp(out[:, 1], -_UP), np.ascontiguousarray(out[:, 2])
 
+    @np.errstate(all="ignore")  # numbers that leave float64 are infinite, and end in a status
     def coordinates(self, **own: Any) -> Coordinates:
         """Return what the coordinates of both kinds share, with those of one of them."""
         problem, sums = self.problem, self.sums
@@ -99,7 +100,9 @@ class Split(NamedTuple):
                 "fastest": max([*own["mu"][COUPLED][-1:], *lam[-1:]], default=0.0),
             },
             scale=math.sqrt(problem.explained_var),
-            limit=limit_of(max(0.0, 1 - float(sums[0]) ** 2 / float(sums[4])) + delta0**2 if sums[4] else 1.0),
+            limit=limit_of(
+                max(0.0, 1 - float(sums[0]) * float(sums[0]) / float(sums[4])) + delta0 * delta0 if sums[4] else 1.0
+            ),
             norm_scale=energy,
             w_null_norm=problem.w0_null_norm,
             eigval_exp=self.eigval_exp,
