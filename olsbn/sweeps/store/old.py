@@ -106,8 +106,9 @@ class Old:
 
     def __init__(self, path: Path, spec: SweepSpec, tiling: Tiling) -> None:
         self.path, self.spec, self.tiling = path, spec, tiling
-        # when these stores were made not every method had the rounding flag
-        self._never_there = {name for name in ("by_rounding",) if not os.path.lexists(path / name)}
+        # what methods did not have when these stores were made
+        later = "by_rounding", "excess_running", "excess_batch", "gap"
+        self._never_there = {name for name in later if not os.path.lexists(path / name)}
 
     def _file(self, name: str, number: int) -> Path:
         block = self.tiling.block(self.tiling[number])
