@@ -256,7 +256,8 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None, *, title: bool | str
         low, middle, high = band.transpose("quantile", "dim").values
         if few:
             ax.fill_between(dims, low, high, color=color, alpha=0.2, linewidth=0)
-        ax.plot(dims, middle, color=color, marker="s" if color == plain.color else "o", markersize=_dot(), label=label)
+        square = isinstance(color, str) and color == plain.color  # places of further axes have colours of a map
+        ax.plot(dims, middle, color=color, marker="s" if square else "o", markersize=_dot(), label=label)
     if "width_theory" in bands:
         predicted = bands["width_theory"].transpose("quantile", "dim").values[1]
         if np.isfinite(predicted).any():
