@@ -158,7 +158,7 @@ def window(tried: Tried, low: float, high: float, accuracy: float, a_decade: flo
             left = end - 1 if at == 0 else end
             if not 0 <= left < tried.eps.size - 1 or math.log10(tried.eps[left + 1] / tried.eps[left]) <= accuracy:
                 break
-            tried.look(tried.between(left, accuracy))
+            tried.look(tried.between(left, accuracy / 12))
     eps, reached = tried.eps, np.isfinite(tried.steps[0])
     first, last = np.flatnonzero(reached)[[0, -1]]
     middle = np.log10(eps[first : last + 1])

@@ -137,9 +137,9 @@ class Tried:
         return np.where(self.noisy.mean(axis=0) > _NOISY, np.inf, needed)
 
     def between(self, left: int, accuracy: float) -> FloatArray:
-        """Return learning rates between one and the next, `accuracy` decades apart, but no more than 11."""
+        """Return learning rates between one and the next, `accuracy` decades apart: one to eleven of them."""
         low, high = np.log(self.eps[[left, left + 1]])
-        parts = min(max(math.ceil((high - low) / math.log(10) / accuracy), 2), 12)  # a part at least is cut off
+        parts = min(max(math.ceil((high - low) / math.log(10) / accuracy), 2), 12)
         return np.exp(low + (high - low) * np.arange(1, parts) / parts)
 
 
