@@ -85,6 +85,6 @@ METHOD = Method(
     step="a <- a + eps_a (w'g/sigma - a),  w <- Pi(w + eps (a/sigma) (g - (w'g/sigma^2) H w)),  sigma^2 = w'H w,  "
     "Pi(w) = w/||w||; from Pi(w0)",
     sources=("Kodryan et al. 2022", "Arora, Li, Lyu 2019"),
-    color="#56b4e9",
+    color="#7f6000",
     exact=_exact,
 )

@@ -91,10 +91,15 @@ class Coordinates:
 
 
 def moved(values: Any, seed: float) -> Any:
-    """Return numbers moved by one rounding, up or down as a fixed function of the place and of `seed` says."""
+    """Return numbers moved by one rounding, up or down as a fixed function of the number and of `seed` says.
+
+    Not of its place in an array: that of a cell's numbers is its place in the tile, which may change nothing.
+    """
     values = np.asarray(values, float)
-    place = np.arange(1, values.size + 1, dtype=np.uint64).reshape(values.shape)
-    bits = place * np.uint64(0x9E3779B97F4A7C15) + np.uint64(int(seed * 2**40))
+    bits = np.ascontiguousarray(values).view(np.uint64).reshape(values.shape) ^ np.uint64(int(seed * 2**40))
+    with np.errstate(over="ignore"):  # modulo 2^64; all bits decide, the last ones of a mantissa too
+        for factor in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB):
+            bits = (bits ^ (bits >> np.uint64(31))) * np.uint64(factor)
     return values * np.where(bits >> np.uint64(63), 1 + MACHEPS, 1 - MACHEPS)
 
 
