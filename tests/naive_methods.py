@@ -61,8 +61,12 @@ def normalized_run(
     eps_a_power=0.0,
     nesterov=0,
     digits=60,
+    rounded=None,
 ):
-    """GD on a x'w/nu with nu^2 = w'(H + smoothing I)w ("bn") or w'w ("wn"); a starts at a0 nu0/sigma0."""
+    """GD on a x'w/nu with nu^2 = w'(H + smoothing I)w ("bn") or w'w ("wn"); a starts at a0 nu0/sigma0.
+
+    `rounded`, a generator of random numbers, moves the learning rate of every step by one rounding of float64.
+    """
     with mpmath.workdps(digits):
         h, u, w, c = _vectors(problem)
         numbers = map(mpf, (eps, eps_a, smoothing, momentum, weight_decay, eps_power, eps_factor, eps_a_power))
@@ -74,6 +78,8 @@ def normalized_run(
         rows = []
         for k in range(n + 1):
             eps_k = eps * mpf(k + 1) ** -power * factor**k
+            if rounded is not None:
+                eps_k *= 1 + mpf(2) ** -52 * int(rounded.choice([-1, 1]))
             wg, wHw = _dot(h, u, w), _dot(h, w, w)
             nu = mpmath.sqrt(_dot(N, w, w))
             error = [a * x / nu - y for x, y in zip(w, u, strict=True)]

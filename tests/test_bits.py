@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import bits
+import crash
 import numpy as np
 import pytest
 import xarray as xr
@@ -78,8 +79,7 @@ def test_a_sweep_that_was_resumed_has_the_same_bits(tmp_path):
         case = CASES[name]
         spec = SweepSpec.checked(case.problem, case.method, case.params, **case.options, tile=(5,))
         store, _ = running.fill(spec, tmp_path / f"{name}.zarr", progress=False)
-        for number in range(0, len(store.tiling), 2):
-            store.remove(store.tiling[number])
+        crash.take_back(tmp_path / f"{name}.zarr", *range(0, len(store.tiling), 2))
         again, n_run = running.fill(spec, tmp_path / f"{name}.zarr", progress=False)
         assert n_run == len(range(0, len(store.tiling), 2))
         assert digest(again.dataset()) == digest(case.sweep()) == digest(xr.open_zarr(tmp_path / f"{name}.zarr"))

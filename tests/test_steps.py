@@ -165,8 +165,9 @@ def test_each_parameter_equals_sixty_digits(name, seed):
     found = distances(trace, exact)
     if max(found.values()) <= tol.TWIN or ended["by_rounding"]:
         return
-    # each of the steps rounds, not the start alone: the larger of two responses, times AMPLIFIED
-    moved = []
+    # a run may contract what the start was moved by, and amplify what later steps round: the largest response to
+    # two moved starts, and to two runs whose every step rounds, times AMPLIFIED
+    moved = [normalized_run(problem, eps, eps_a, n, kind, **params, digits=40, rounded=rng) for _ in range(2)]
     for _ in range(2):
         w0 = problem.w0 * (1 + 2.0**-52 * rng.choice([-1, 1], problem.dim))
         near = OLSProblem(problem.eigvals, problem.u, w0, problem.a0, w0_null_norm=problem.w0_null_norm)
