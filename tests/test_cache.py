@@ -92,9 +92,10 @@ def test_without_a_home_directory(monkeypatch):
 
 def test_doctor_names_a_damaged_cache(tmp_path):
     env = {**os.environ, "OLSBN_CACHE_DIR": str(tmp_path)}
-    code = "from olsbn.kernels.compile import cache_folder; print(cache_folder())"
-    where = Path(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout.strip())
-    where.mkdir(parents=True)
+    code = "from olsbn.engine.compile import cache_folder; print(cache_folder())"
+    asked = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    where = Path(asked.stdout.strip())
+    where.mkdir(parents=True, exist_ok=True)
     (where / "star.nbc").write_bytes(b"half")
     done = subprocess.run([sys.executable, "-m", "olsbn", "doctor"], env=env, capture_output=True, text=True)
     assert done.returncode == 0 and "1 damaged files, first star.nbc" in done.stdout

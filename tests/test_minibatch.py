@@ -96,29 +96,29 @@ def test_a_layer_of_another_library_trains_the_same(seed):
     """The same with JAX and the layer of flax."""
     jax = pytest.importorskip("jax")
     linen = pytest.importorskip("flax.linen")
-    jax.config.update("jax_enable_x64", True)
     rng = np.random.default_rng(30 + seed)
     problem = OLSProblem.from_samples(*samples(rng))
     batches = rng.integers(0, 60, (25, 9))
     eps, eps_a = 10 ** rng.uniform(-3, 0), rng.uniform(0.1, 1.5)
     _, trace = cells(problem, 25, {"eps": [eps], "eps_a": [eps_a]}, range(26), {"batches": batches})
-    layer = linen.BatchNorm(
-        False, epsilon=0.0, use_bias=False, use_scale=False, use_fast_variance=False, force_float32_reductions=False
-    )
+    with jax.enable_x64(True):  # here alone: it is a setting of the whole process
+        layer = linen.BatchNorm(
+            False, epsilon=0.0, use_bias=False, use_scale=False, use_fast_variance=False, force_float32_reductions=False
+        )
 
-    def loss(w, a, x, y):
-        output, _ = layer.apply({"batch_stats": statistics}, (x @ w)[:, None], mutable=["batch_stats"])
-        return ((y - a * output[:, 0]) ** 2).mean() / 2
+        def loss(w, a, x, y):
+            output, _ = layer.apply({"batch_stats": statistics}, (x @ w)[:, None], mutable=["batch_stats"])
+            return ((y - a * output[:, 0]) ** 2).mean() / 2
 
-    statistics = layer.init(jax.random.key(0), np.zeros((9, 1)))["batch_stats"]
-    gradients = jax.jit(jax.grad(loss, argnums=(0, 1)))
-    w, a = problem.w0, problem.a0
-    for k, rows in enumerate(batches):
-        assert trace["w_norm"][k, 0] == pytest.approx(np.linalg.norm(w), rel=1e-11)
-        assert trace["a"][k, 0] == pytest.approx(float(a), rel=1e-10, abs=1e-11)
-        assert trace["excess"][k, 0] == pytest.approx(excess(problem, w, float(a)), rel=1e-8)
-        grad_w, grad_a = gradients(w, a, problem.sample.Z[rows], problem.sample.y[rows])
-        w, a = np.asarray(w - eps * grad_w), a - eps_a * grad_a
+        statistics = layer.init(jax.random.key(0), np.zeros((9, 1)))["batch_stats"]
+        gradients = jax.jit(jax.grad(loss, argnums=(0, 1)))
+        w, a = problem.w0, problem.a0
+        for k, rows in enumerate(batches):
+            assert trace["w_norm"][k, 0] == pytest.approx(np.linalg.norm(w), rel=1e-11)
+            assert trace["a"][k, 0] == pytest.approx(float(a), rel=1e-10, abs=1e-11)
+            assert trace["excess"][k, 0] == pytest.approx(excess(problem, w, float(a)), rel=1e-8)
+            grad_w, grad_a = gradients(w, a, problem.sample.Z[rows], problem.sample.y[rows])
+            w, a = np.asarray(w - eps * grad_w), a - eps_a * grad_a
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -25,6 +25,8 @@ GROUPS = {
     "smoothing-nesterov": ("bngd", {"smoothing": 0.3, "momentum": 0.1, "nesterov": 1}),
     "wngd": ("wngd", {}),
     "gdnp": ("gdnp", {}),
+    "sphere": ("sphere", {}),
+    "wngrad": ("wngrad", {}),
     "gd": ("gd", {}),
     "gd-momentum": ("gd", {"momentum": [0.02, 0.3]}),
     "gd-nesterov": ("gd", {"momentum": [0.02, 0.3], "nesterov": 1}),
@@ -54,9 +56,12 @@ def rates(group, seed, n_eps=8):
     given, top, u2 = dict(params), float(problem.eigvals[-1]), float(problem.u @ problem.u)
     if method != "gdnp":
         given["eps"] = 10 ** rng.uniform(-1.3, 0.25, n_eps) / top
-    if method in ("bngd", "wngd"):
+    if method == "sphere":
+        given["eps"] /= u2
+    if method in ("bngd", "wngd", "wngrad"):
         given["eps"] *= float(problem.w0 @ problem.w0 + problem.w0_null_norm**2) / u2
-        given["eps_a"] = np.array([1.0, 0.3, 1.7]) * (1 if method == "bngd" else u2 / problem.explained_var)
+    if method not in ("gd", "gdnp"):
+        given["eps_a"] = np.array([1.0, 0.3, 1.7]) * (u2 / problem.explained_var if method == "wngd" else 1)
     if "smoothing" in given:
         given["smoothing"] = np.multiply(given["smoothing"], float(np.mean(problem.eigvals)))
     return olsbn.sweep(problem, method=method, n_steps=int(10 ** rng.uniform(2.5, 4.5)), progress=False, **given)
