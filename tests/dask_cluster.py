@@ -45,7 +45,8 @@ class Cluster:
         {"worker": self.workers[0], "scheduler": self.scheduler}[victim].kill()
 
     def start(self, *args, program=("-m", "dask")):
-        command = [sys.executable, *program, *map(str, args), "--no-dashboard"]
+        # without an address of its own a scheduler's HTTP server wants port 8787, which another cluster may have
+        command = [sys.executable, *program, *map(str, args), "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
         process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.processes.append(process)
         return process

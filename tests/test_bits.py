@@ -88,7 +88,9 @@ def test_a_sweep_that_was_resumed_has_the_same_bits(tmp_path):
 def test_dask_changes_no_bit(tmp_path):
     distributed = pytest.importorskip("distributed")
     with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None, processes=False) as cluster,
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0", processes=False
+        ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         for name, case in CASES.items():

@@ -437,7 +437,7 @@ def test_a_method_from_outside_on_dask(outside):
         "if __name__ == '__main__':\n"
         "    p = olsbn.OLSProblem([1.0, 2.0], [1.0, 1.0])\n"
         "    options = dict(method='clipped', eps=[0.1, 0.2], n_steps=9)\n"
-        "    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:\n"
+        "    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address='127.0.0.1:0') as cluster:\n"
         "        with Client(cluster, set_as_default=False) as client:\n"
         "            ds = olsbn.sweep(p, client=client, store='d.zarr', **options)\n"
         "            print(digest(ds) == digest(olsbn.sweep(p, **options)))\n"

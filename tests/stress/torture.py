@@ -96,7 +96,7 @@ def same_hash(folder, smoke):
         found[f"{n} shards"] = running.digest(store.dataset()) == expected
     for n in (1, 2, 4):
         with (
-            LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None) as cluster,
+            LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
             Client(cluster, set_as_default=False) as client,
         ):
             check(f"dask-{n}", client=client)
