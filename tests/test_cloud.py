@@ -1,7 +1,6 @@
 """Stores in a bucket: the promises of stores, without rename and flock, against a server of S3 on this machine."""
 
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -184,44 +183,10 @@ def test_a_killed_command_goes_on(url, tmp_path, capsys):
     assert digest(olsbn.open(url)) == digest(memory.dataset())
 
 
-DYING = """
-import os, signal, sys
-sys.path.insert(0, "tests")
-import crash
-from olsbn.sweeps import running
-from olsbn.sweeps.store import cloud
-
-left = int(sys.argv[2])
-
-def dying(original):
-    def request(self, *args):
-        global left
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(self, *args)
-    return request
-
-for name in ("write", "put_if", "remove"):
-    setattr(cloud.Bucket, name, dying(getattr(cloud.Bucket, name)))
-running.fill(crash.small_sweep(), sys.argv[1], progress=False, workers=2)
-"""
-
-
-def killed_at_request(url, k):
-    """Fill a store in a process that is killed at its k-th request that writes; return if it was.
-
-    It is not a fork: threads of obstore do not survive one.
-    """
-    done = subprocess.run([sys.executable, "-c", DYING, url, str(k)], capture_output=True, text=True)
-    assert done.returncode in (0, -signal.SIGKILL), done
-    return done.returncode != 0
-
-
 def test_kills_at_requests(url, expected):
     rng = random.Random(1)
     for k in (rng.randrange(16), 18 + rng.randrange(20)):  # while tiles are written, while they are packed
-        assert killed_at_request(url, k)
+        assert bucket.killed_at_request(url, k)
     store, _ = running.fill(crash.small_sweep(), url, progress=False)
     assert store.is_packed and digest(store.dataset()) == expected
 
