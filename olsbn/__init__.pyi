@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
+import numpy as _np
+import xarray as _xr
+from numpy.typing import NDArray as _NDArray
 
 from olsbn import plotting as plotting
 from olsbn.problems import OLSProblem as OLSProblem
@@ -42,9 +42,9 @@ __all__ = ['__version__', 'OLSProblem', 'ProblemFamily', 'run', 'run_gd', 'run_b
 class _Array(Protocol):
     def __array__(self, *args: Any, **kwargs: Any) -> Any: ...
 
-_Values = float | Sequence[float] | NDArray[Any] | _Array
+_Values = float | Sequence[float] | _NDArray[Any] | _Array
 _Progress = bool | Callable[[float, float], None] | None
-_Schedule = Sequence[float] | NDArray[np.floating[Any]] | _Array
+_Schedule = Sequence[float] | _NDArray[_np.floating[Any]] | _Array
 
 def sweep(
     problem: OLSProblem | ProblemFamily,
@@ -82,7 +82,7 @@ def sweep(
     averaging: _Values = 0.0,
     seed: int = 0,
     sampling: Literal['epoch', 'replacement', 'gaussian', 'single'] = 'epoch',
-) -> xr.Dataset:
+) -> _xr.Dataset:
     r"""Run a method on every cell of a grid of its parameters, dimensions and trials.
 
     Parameters
@@ -238,8 +238,8 @@ def run(
     averaging: float = 0.0,
     seed: int = 0,
     sampling: Literal['epoch', 'replacement', 'gaussian', 'single'] = 'epoch',
-    batches: NDArray[np.integer[Any]] | Sequence[Sequence[int]] | None = None,
-) -> xr.Dataset:
+    batches: _NDArray[_np.integer[Any]] | Sequence[Sequence[int]] | None = None,
+) -> _xr.Dataset:
     r"""Run a method from the problem's start.
 
     Parameters
@@ -358,7 +358,7 @@ def recommend(
     averaging: float = 0.0,
     seed: int = 0,
     sampling: Literal['epoch', 'replacement', 'gaussian', 'single'] = 'epoch',
-) -> xr.Dataset:
+) -> _xr.Dataset:
     r"""Find the learning rates that need the fewest steps from most starts, by simulation.
 
     Parameters

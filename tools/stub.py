@@ -29,9 +29,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
+import numpy as _np
+import xarray as _xr
+from numpy.typing import NDArray as _NDArray
 
 from olsbn import plotting as plotting
 {imports}
@@ -42,9 +42,9 @@ __all__ = {names}
 class _Array(Protocol):
     def __array__(self, *args: Any, **kwargs: Any) -> Any: ...
 
-_Values = float | Sequence[float] | NDArray[Any] | _Array
+_Values = float | Sequence[float] | _NDArray[Any] | _Array
 _Progress = bool | Callable[[float, float], None] | None
-_Schedule = Sequence[float] | NDArray[np.floating[Any]] | _Array
+_Schedule = Sequence[float] | _NDArray[_np.floating[Any]] | _Array
 '''
 
 
@@ -87,7 +87,7 @@ def keywords(name):
         text = f"{item.meaning[:1].upper()}{item.meaning[1:]} (methods: {', '.join(having)})."
         docs += [key, textwrap.fill(text, 112, initial_indent="    ", subsequent_indent="    ")]
     if "batches" not in without:
-        lines.append("batches: NDArray[np.integer[Any]] | Sequence[Sequence[int]] | None = None")
+        lines.append("batches: _NDArray[_np.integer[Any]] | Sequence[Sequence[int]] | None = None")
     return lines, docs
 
 
@@ -107,7 +107,8 @@ def spelled_out(name):
     body = textwrap.indent("\n".join(f"{line}," for line in [*lines, *typed]), "    ")
     text = "\n".join([inspect.getdoc(function), *docs])
     doc = textwrap.indent(f'r"""{text}\n"""', "    ", lambda line: bool(line.strip()))
-    return f"def {name}(\n{body}\n) -> {signature.return_annotation}:\n{doc}\n"
+    returns = signature.return_annotation.replace("xr.", "_xr.")
+    return f"def {name}(\n{body}\n) -> {returns}:\n{doc}\n"
 
 
 def annotation(parameter):
