@@ -14,8 +14,8 @@ test: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/installed-test
-	$(BIN)/ruff check olsbn tests experiments benchmarks
-	$(BIN)/ruff format --check olsbn tests experiments benchmarks
+	$(BIN)/ruff check olsbn tests experiments benchmarks tools docs
+	$(BIN)/ruff format --check olsbn tests experiments benchmarks tools docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg
 
