@@ -5,12 +5,15 @@ import importlib
 import json
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from olsbn.engine.vectors import VECTOR
+from olsbn.problems import OLSProblem
+from olsbn.sweeps.running import sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -96,3 +99,14 @@ def test_committed_tables_are_of_the_committed_numbers(program, name):
     block, before, after = engine.marked(ROOT / name, blocks)
     text = f"{before}\n{blocks[block](result)}\n{after}"
     assert text == (ROOT / name).read_text(), f"benchmarks/{program}.py --of figures/bench/{file}.json --update {name}"
+
+
+def test_operations_of_a_mode_are_those_of_the_step():
+    """Plain BNGD has five: two for the mode's factor and its force, one that joins them, and two sums."""
+    import operations
+
+    problem = OLSProblem.from_spectrum("logspace", 6, 10.0)
+    for params, expected in (({}, 5), ({"momentum": 0.5}, 7), ({"weight_decay": 0.1}, 5), ({"smoothing": 0.1}, 8)):
+        run = partial(sweep, problem, eps=[0.1], n_steps=2, progress=False, check_rounding=False, **params)
+        [kind] = operations.kinds_of(run)
+        assert operations.operations_a_mode(kind) == expected
