@@ -1,7 +1,7 @@
 """Put the public address of the repository into a copy of the sources: ``python tools/address.py FOLDER ADDRESS``.
 
-An index page such as PyPI's shows README.md without its repository, so pictures and links need whole addresses there. The
-sources themselves name no address. `make dist ADDRESS=https://...` uses this.
+An index page such as PyPI's shows README.md without its repository, so pictures and links need whole addresses there.
+The sources themselves name no address. `make dist ADDRESS=https://...` uses this.
 """
 
 import re
