@@ -13,7 +13,7 @@ map: $(VENV)/installed
 test: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest -n auto
 
-# with JAX as well
+# with JAX and a bucket as well
 test-all: $(VENV)/installed-test-all lint
 	$(BIN)/python -m pytest -n auto
 
