@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import olsbn
-from olsbn import schema
+from olsbn.quantity import COLUMNS
 from olsbn.schema import Status
 from olsbn.sweeps import compute, pool, progress, running
 from olsbn.sweeps.running import digest
@@ -60,7 +60,7 @@ def test_dims_variables_and_labels(options, dims):
     columns = list(olsbn.methods()[options.get("method", "bngd")].columns)
     assert list(ds.data_vars) == columns and (ds.a.isnull().all() if gd else ds.a.notnull().all())
     for name, values in ds.data_vars.items():
-        assert values.dims == dims and values.dtype == schema.VARIABLES[name].dtype
+        assert values.dims == dims and values.dtype == COLUMNS[name].dtype
         assert {"long_name", "symbol", "units"} <= set(values.attrs)
     for name in dims:
         np.testing.assert_array_equal(ds[name], np.atleast_1d(options[name]))
