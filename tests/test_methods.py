@@ -79,7 +79,7 @@ def test_axes_and_columns_are_those_declared(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_is_the_cell_of_a_sweep(method):
     ds = swept(method, record=[0, 7, 40])
-    for name in (name for name, column in METHODS[method].variables.items() if column.recorded):
+    for name in (name for name, column in olsbn.methods()[method].variables.items() if column.recorded):
         assert ds[name].dims[0] == "step"
     cells = ds.status.size
     for number in np.random.default_rng(1).permutation(cells)[:5]:

@@ -374,8 +374,8 @@ def test_what_medians_are_not_for():
             call(olsbn.median_trial(ds))
     with pytest.raises(TypeError, match=r"ds must be an xarray\.Dataset, got int"):
         olsbn.median_trial(3)
-    with pytest.raises(ValueError, match="by must be one of excess"):
-        olsbn.median_trial(ds, "loss")
+    with pytest.raises(ValueError, match="unknown quantity 'los'; did you mean 'loss'"):
+        olsbn.median_trial(ds, "los")
 
 
 def test_what_was_not_run_has_no_width():
