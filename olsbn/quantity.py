@@ -228,7 +228,7 @@ _RATES = (
 DERIVED = (
     Derived(
         "eps_eff_ratio", "eps_hat/edge", "effective learning rate over the edge of stability",
-        tex=r"\hat\varepsilon/\mathrm{edge}", words=r"effective learning rate $\hat\varepsilon$ / edge of stability",
+        tex=r"\hat\varepsilon/\mathrm{edge}", words=r"effective rate $\hat\varepsilon$ / edge of stability",
         missing=r"$\hat\varepsilon \leq 0$", needs=("eps_eff",),
         of=lambda ds, fact: ds["eps_eff"] / fact("edge"),
     ),

@@ -7,14 +7,14 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn.dynamics.registry import DEFAULT
+from olsbn.dynamics.registry import DEFAULT, all_params
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.sweeps.compute import run_tile
 from olsbn.sweeps.pool import on_threads
@@ -48,7 +48,8 @@ def sweep(
     workers: int | None = None,
     client: Any = None,
     progress: Progress = None,
-    **params: Any,
+    params: Mapping[str, Any] | None = None,
+    **keywords: Any,
 ) -> xr.Dataset:
     r"""Run a method on every cell of a grid of its parameters, dimensions and trials.
 
@@ -89,7 +90,9 @@ def sweep(
     progress : bool or callable, optional
         Show progress on standard error. Default: if it is a terminal. A function is called with the work done and the
         whole of it (in mode-steps).
-    **params : float or array_like, shape (n,)
+    params : mapping of str to float or array_like, optional
+        Parameters and options by name in one mapping: for methods of other packages, whose names no editor knows.
+    **keywords : float or array_like, shape (n,)
         The method's parameters by name (``olsbn.methods()[method].params``): `eps`, the learning rate of w, always;
         `eps_a`, that of the BN scale, for BNGD; and so on. A scalar gives no axis, a vector, in any order, an axis of
         its name.
@@ -133,7 +136,7 @@ def sweep(
     spec = SweepSpec.checked(
         problem,
         method,
-        params,
+        all_params(params, keywords),
         n_steps=n_steps,
         dim=dim,
         trial=trial,
