@@ -111,9 +111,10 @@ def sweep(
         Run reduced problems (`OLSProblem.reduced`): "auto" where that saves a factor 4 of the modes at an estimated
         error of log(excess) below 1e-6, a number for at most so many modes. For "gd", and "bngd" without smoothing. The
         attributes `modes` and, for a single problem, `reduction_error` say what came of it.
-    store : path-like, optional
+    store : path-like or str, optional
         A Zarr store to keep the result in, tile by tile. If it is there already, what is done is kept: the same call
-        goes on where an earlier one was stopped, however it ended.
+        goes on where an earlier one was stopped, however it ended. A folder, or the URL of a bucket and a name in it,
+        ``s3://bucket/name.zarr`` (also gs and az; extra "cloud").
     workers : int, optional
         Threads. Default: one for each processor this process may use.
     client : distributed.Client, optional
