@@ -28,7 +28,7 @@ def on_threads(
 
     Only a few tiles wait at a time, so memory does not grow with their number. Closing the iterator, or an exception
     such as KeyboardInterrupt, sets `cancel`, which stops the kernels within milliseconds; the tiles in flight are
-    dropped. Where all tiles are `brief` they are computed on the caller's thread, which takes less than to start others.
+    dropped. Where all tiles are `brief` they are computed on the caller's thread: to start others takes longer.
     """
     workers = processors() if workers is None else as_count("workers", workers, minimum=1, maximum=WORKERS)
     cancel = np.zeros(1, np.uint8)

@@ -10,7 +10,6 @@ import numpy as np
 from olsbn._validate import FloatArray, one_of
 from olsbn.linalg import map_blocks
 from olsbn.problems import OLSProblem, as_problem
-from olsbn.theory.inertia import extremes
 from olsbn.theory.labels import by_labels, floats_or_nan, labelled, rates
 from olsbn.theory.spectrum import excited_modes, star_extremes, star_spectrum
 
@@ -316,6 +315,8 @@ def _coupled_extremes(
     else ``D + W M W'``, ``W = (D^1/2 u, D^1/2 t)``, ``M = [[||t||^2 + r/F, -1], [-1, 0]]``, F = u'N u, r =
     eps_a/eps_eff: that of ``-M^-1 - W'(D - x)^-1 W``, made of one sum.
     """
+    from olsbn.theory.inertia import extremes  # compiled, which the rest of theory is not
+
     star = star_spectrum(problem)
     top = float(problem.eigvals[-1])
     poles = star.unscaled(star.poles) / top
