@@ -35,6 +35,8 @@ _PUBLIC = {
     "explore": "explorer.notebook",
     "robustness": "results.measures",
     "over_trials": "results.measures",
+    "quantities": "results.quantities",
+    "derive": "results.quantities",
     "median_trial": "results.measures",
 }
 _SUBMODULES = ("plotting",)

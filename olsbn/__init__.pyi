@@ -21,6 +21,7 @@ from olsbn.theory import bngd_contraction_ratio as bngd_contraction_ratio
 from olsbn.results.proof import certify as certify
 from olsbn.ledger import claims as claims
 from olsbn.results.comparison import compare as compare
+from olsbn.results.quantities import derive as derive
 from olsbn.theory import effective_rate_regimes as effective_rate_regimes
 from olsbn.theory import eps_window as eps_window
 from olsbn.theory import excited_modes as excited_modes
@@ -30,6 +31,7 @@ from olsbn.results.measures import median_trial as median_trial
 from olsbn.dynamics.registry import methods as methods
 from olsbn.results.opening import open as open
 from olsbn.results.measures import over_trials as over_trials
+from olsbn.results.quantities import quantities as quantities
 from olsbn.results.resolution import resolve as resolve
 from olsbn.results.measures import robustness as robustness
 from olsbn.runs import run_bngd as run_bngd
@@ -38,7 +40,7 @@ from olsbn.theory import spectral_report as spectral_report
 from olsbn.search.measured import MeasuredWindow
 
 __version__: str
-__all__ = ['__version__', 'OLSProblem', 'ProblemFamily', 'run', 'run_gd', 'run_bngd', 'spectral_report', 'gd_contraction_ratio', 'bngd_contraction_ratio', 'effective_rate_regimes', 'eps_window', 'excited_modes', 'methods', 'sweep', 'open', 'compare', 'recommend', 'measured_window', 'certify', 'resolve', 'claims', 'explore', 'robustness', 'over_trials', 'median_trial', 'plotting']
+__all__ = ['__version__', 'OLSProblem', 'ProblemFamily', 'run', 'run_gd', 'run_bngd', 'spectral_report', 'gd_contraction_ratio', 'bngd_contraction_ratio', 'effective_rate_regimes', 'eps_window', 'excited_modes', 'methods', 'sweep', 'open', 'compare', 'recommend', 'measured_window', 'certify', 'resolve', 'claims', 'explore', 'robustness', 'over_trials', 'quantities', 'derive', 'median_trial', 'plotting']
 
 class _Array(Protocol):
     def __array__(self, *args: Any, **kwargs: Any) -> Any: ...
@@ -112,9 +114,10 @@ def sweep(
         Run reduced problems (`OLSProblem.reduced`): "auto" where that saves a factor 4 of the modes at an estimated
         error of log(excess) below 1e-6, a number for at most so many modes. For "gd", and "bngd" without smoothing. The
         attributes `modes` and, for a single problem, `reduction_error` say what came of it.
-    store : path-like, optional
+    store : path-like or str, optional
         A Zarr store to keep the result in, tile by tile. If it is there already, what is done is kept: the same call
-        goes on where an earlier one was stopped, however it ended.
+        goes on where an earlier one was stopped, however it ended. A folder, or the URL of a bucket and a name in it,
+        ``s3://bucket/name.zarr`` (also gs and az; extra "cloud").
     workers : int, optional
         Threads. Default: one for each processor this process may use.
     client : distributed.Client, optional

@@ -55,6 +55,7 @@ VIEWS = [
     {"method": "gd", "y": {"name": "momentum", "lo": 0.0, "hi": 0.9, "n": 7, "log": False}},
     {"x": {"name": "eps_a", "lo": 0.1, "hi": 2.5, "n": 9, "log": False},
      "y": {"name": "eps", "lo": 1e-3, "hi": 1e3, "n": 8, "log": True}},
+    {"show": "eps_eff_ratio"},
     {"method": "wngd", "check_rounding": False, "tol": 1e-4},
     {"problem": {"spectrum": "linspace", "dim": 2000, "cond": 10.0}, "n_steps": 20},
 ]  # fmt: skip
@@ -166,10 +167,14 @@ def test_hovering_tells_every_quantity_with_theory():
     whole = computed(view)
     found = cell.hover(whole, 1.0, 1.0)
     rows = {row["name"]: row for row in found["rows"]}
-    assert set(rows) >= set(olsbn.methods()["bngd"].columns) - {"rate_theory"}
+    own = set(olsbn.methods()["bngd"].variables) - {"rate_theory"}
+    assert set(rows) >= own | {"decades", "eps_eff_ratio", "loss"}
+    assert float(rows["decades"]["value"]) == pytest.approx(
+        -np.log10(whole.columns["excess"][whole.at(1.0, 1.0)]), 1e-5
+    )
     at = whole.at(1.0, 1.0)
     assert float(rows["excess"]["value"]) == pytest.approx(whole.columns["excess"][at], rel=1e-5)
-    assert "edge" in cell.hover(computed(small()), 1.0, 1.0)["rows"][4]["theory"]
+    assert "edge" in str(cell.hover(computed(small()), 1.0, 1.0)["rows"])
 
 
 def test_a_cell_is_the_run_of_its_parameters():
@@ -301,7 +306,7 @@ def test_a_view_arrives_with_its_numbers(explorer):
         rows, columns = header["rows"], header["columns"]
         values = np.frombuffer(body[: 8 * rows * columns]).reshape(rows, columns)
         picture[header["row"] : header["row"] + rows, header["column"] : header["column"] + columns] = values
-    values, _ = computed(view).drawn("excess")
+    values, _ = shown.drawn(computed(view), "excess")
     np.testing.assert_array_equal(picture, values)
 
 

@@ -11,6 +11,7 @@ import click
 
 from olsbn.cli.results import open_result, picture_path
 from olsbn.cli.shell import bad_input, main, may_fail
+from olsbn.files import path_or_url
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--quantity",
     metavar="Q",
-    help="Draw maps, of excess (default for one dimension), steps_to_tol, rate_sim or eps_eff.",
+    help="Draw maps, of excess (default for one dimension) or another quantity, stored or derived.",
 )
 @click.option("--dim", type=int, metavar="D", help="Draw the map of this dimension.")
 @click.option("--trial", type=int, metavar="T", help="Only this trial (default: medians over all).")
@@ -64,16 +65,19 @@ def plot_command(
       olsbn plot results/run-diabetes/bngd.nc
       olsbn plot results/map-diabetes --size 3.3x2.4 --no-title --out column.pdf
     """
+    where = path_or_url(result)
     path = Path(result)
     with bad_input():
         picture_path(out)
-        runs = _runs(path)
-        ds = runs[0] if runs else open_result(path)
+        runs = [] if isinstance(where, str) else _runs(path)
+        ds = runs[0] if runs else open_result(where)
         from olsbn import plotting
         from olsbn._validate import nearest
+        from olsbn.maps import apart
+        from olsbn.results.quantities import quantities_of
 
-        if quantity is not None:
-            nearest("quantity", quantity, list(plotting.QUANTITIES))
+        if quantity is not None and not runs:
+            nearest("quantity", quantity, quantities_of(apart(ds)[0]))
         ds, picked = _picked(ds, {"dim": dim, "trial": trial}, select)
         look: dict[str, Any] = {"size": _inches(size), "style_of": plotting.style_sheet(style_of)}
         words: dict[str, Any] = {name: False for name, off in (("title", no_title), ("legend", no_legend)) if off}
@@ -81,7 +85,7 @@ def plot_command(
         draw, what, how = _picture(runs, ds, quantity, x, y, chosen)
         figure = plotting.in_style(draw, what, **how, **words, **look)
         picked += f"-{quantity}" if quantity else ""
-        place = path if path.name else path.resolve()
+        place = Path(path.name) if isinstance(where, str) else path if path.name else path.resolve()
         target = Path(out) if out is not None else place.with_name(f"{path.stem}{picked}.png")
     with may_fail(f"writing {target}"):
         plotting.save(figure, target, ds)

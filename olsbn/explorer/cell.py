@@ -43,14 +43,14 @@ def hover(computation: Computation, x: float, y: float) -> dict[str, Any]:
     rows = [
         {
             "name": name,
-            "words": shown.meaning(name),
+            "words": shown.of_method(method, name).meaning,
             "value": _text(name, value),
             "theory": theory.get(name, ""),
         }
         for name, value in shown.all_of(computation, row, column).items()
     ]
     axes = [
-        {"name": axis.name, "symbol": shown.symbol(method.param(axis.name).symbol), "value": params[axis.name]}
+        {"name": axis.name, "symbol": shown.plain(method.param(axis.name).mathtext), "value": params[axis.name]}
         for axis in (view.x, view.y)
     ]
     stride = int(computation.stride[row, column])

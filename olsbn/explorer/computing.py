@@ -52,7 +52,7 @@ class Computation:
         self.problem = view.problem_of(given)
         self.shape = view.y.n, view.x.n
         self.x, self.y = view.x.values(), view.y.values()
-        self._given = given
+        self._given, self._method = given, METHODS[view.method]
         self.spec = view.spec(given)
         self.attrs = self.spec.attrs()
         self.cell_work = max(self.spec.cell_work(0), 1.0)
@@ -117,7 +117,7 @@ class Computation:
         coarser = (self.stride[rows, columns] == 0) | (self.stride[rows, columns] >= part.stride)
         for name, values in block.items():
             if name not in self.columns:
-                self.columns[name] = np.full(self.shape, _empty(name), values.dtype)
+                self.columns[name] = np.full(self.shape, self._method.variables[name].empty, values.dtype)
             s = part.stride
             whole = values if s == 1 else np.repeat(np.repeat(values, s, axis=0), s, axis=1)
             target = self.columns[name][rows, columns]
@@ -139,17 +139,6 @@ class Computation:
         return ends[0], ends[1]
 
     # ------------------------------------------------------------------ what is asked of it
-
-    def drawn(self, quantity: str, rows: slice = slice(None), columns: slice = slice(None)) -> Any:
-        """Return numbers and codes of a block of cells."""
-        block = {name: values[rows, columns] for name, values in self.columns.items()}
-        values, codes = shown.drawn(quantity, block)
-        codes[self.stride[rows, columns] == 0] = shown.STATUS_CODES[shown.Status.NOT_RUN]
-        return values, codes
-
-    def limits(self, quantity: str) -> tuple[float, float] | None:
-        """Return the range of colours of what is there."""
-        return shown.limits(quantity, self.drawn(quantity)[0]) if self.columns else None
 
     def at(self, x: float, y: float) -> tuple[int, int]:
         """Return row and column of the cell nearest to a point."""
@@ -189,15 +178,9 @@ class Computation:
         if not self.finished:
             raise ValueError("the map must be finished to be saved, got one that is being computed")
         arrays = {}
-        names = METHODS[self.view.method].columns
+        names = self._method.variables
         upright = self.spec.axes == (self.view.y.name, self.view.x.name)
         for name in (name for name in names if name in self.columns):
             values = self.columns[name] if upright else self.columns[name].T
             arrays[name] = values.reshape(self.spec.full_shape(name))
         return self.spec.dataset(arrays)
-
-
-def _empty(name: str) -> Any:
-    from olsbn.schema import VARIABLES
-
-    return VARIABLES[name].empty

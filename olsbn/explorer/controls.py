@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 def catalogue(given: Given) -> dict[str, Any]:
     """Return everything that may be chosen."""
-    quantities = sorted({name for method in METHODS.values() for name in shown.names(method)})
+    quantities = {name: shown.of_method(method, name) for method in METHODS.values() for name in shown.names(method)}
     return {
         "given": given.label,
         "data": list(data.DATASETS),
         "spectra": list(spectra.SPECTRA),
         "methods": [_method(method) for method in METHODS.values()],
-        "quantities": {name: shown.colours(name) for name in quantities},
+        "quantities": {name: shown.colours(one) for name, one in quantities.items()},
         "codes": {"missing": shown.MISSING, **{s.label: code for s, code in shown.STATUS_CODES.items()}},
         "flags": {"reached": shown.REACHED, "rounding": shown.ROUNDING},
         "tour": [dataclasses.asdict(stop) for stop in STOPS],
@@ -35,7 +35,7 @@ def _method(method: Method) -> dict[str, Any]:
     params = [
         {
             "name": param.name,
-            "symbol": shown.symbol(param.symbol),
+            "symbol": shown.plain(param.mathtext),
             "meaning": param.meaning,
             "default": param.default,
             "low": param.low,

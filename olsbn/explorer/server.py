@@ -23,7 +23,7 @@ import tornado.web
 import tornado.websocket
 
 from olsbn._validate import as_real, one_of, shortened
-from olsbn.explorer import cell, controls, saving
+from olsbn.explorer import cell, controls, saving, shown
 from olsbn.explorer.computing import Computation, Part
 from olsbn.explorer.view import Given, View
 from olsbn.sweeps.pool import processors
@@ -206,6 +206,7 @@ class Session:
             if before is not None:
                 before.cancel()
             computation = await self._aside(Computation, view, self.server.given)
+            await self._aside(shown.check, computation, view.show)
             self.view, self.computation = view, computation
             await self._announce(number, computation)
             await self._fill(number, computation)
@@ -276,7 +277,7 @@ class Session:
         """Send a block of cells: a length, a header in JSON, the numbers, the codes."""
         assert self.view is not None
         show = self.view.show
-        values, codes = computation.drawn(show, rows, columns)
+        values, codes = shown.drawn(computation, show, rows, columns)
         header = {
             "n": number,
             "show": show,
@@ -285,7 +286,7 @@ class Session:
             "rows": values.shape[0],
             "columns": values.shape[1],
             "stride": stride,
-            "limits": computation.limits(show),
+            "limits": shown.limits(computation, show),
             "done": computation.done_work / computation.total_work,
         }
         head = json.dumps(header).encode()
@@ -312,7 +313,9 @@ class Session:
                     await self._send({"type": "hover", "n": number, **await self._aside(cell.hover, computation, x, y)})
             elif kind == "show":
                 state = view.state() | {"show": message.get("show")}
-                self.view = await self._aside(View.of, state, self.server.given)
+                new = await self._aside(View.of, state, self.server.given)
+                await self._aside(shown.check, computation, new.show)
+                self.view = new
                 await self._send({"type": "query", "query": self.view.query()})
                 await self._frame(message.get("map"), computation)
             elif kind == "cells":

@@ -2,75 +2,125 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn import schema
 from olsbn._validate import FloatArray
+from olsbn.dynamics.registry import METHODS
+from olsbn.quantity import DERIVED, QUANTITIES, Quantity
+from olsbn.results.quantities import derive
 from olsbn.schema import EXCESS_FLOOR, Status
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from olsbn.dynamics.base import Method
+    from olsbn.explorer.computing import Computation
 
 # Codes of cells for the page: has a number, has none though it ran, or how it ended; bits for flags.
 NUMBER, MISSING = 0, 1
 STATUS_CODES = {Status.NOT_RUN: 2, Status.DIVERGED: 3, Status.NON_FINITE: 4, Status.DEGENERATE: 5}
 REACHED, ROUNDING = 32, 64
+_ALL = slice(None)
 
 
 def names(method: Method) -> list[str]:
-    """Return the quantities that a map of a method can show."""
-    from olsbn.plotting.cells import QUANTITIES
+    """Return the quantities that a map of a method can show: its own, and those that follow from them."""
+    stored = [name for name, column in method.variables.items() if column.scale]
+    return stored + [one.name for one in DERIVED if all(need in method.variables for need in one.needs)]
 
-    return [name for name in QUANTITIES if name in method.columns]
+
+def of_method(method: Method, name: str) -> Quantity:
+    """Return what is known of a quantity of a method."""
+    return method.variables.get(name) or QUANTITIES[name]
 
 
-def colours(quantity: str) -> dict[str, Any]:
+def colours(quantity: Quantity) -> dict[str, Any]:
     """Return how a quantity becomes a colour: scale, words, the colours of its map from low to high."""
-    from olsbn.plotting.cells import QUANTITIES
     from olsbn.plotting.look import hex_colors
 
-    style = QUANTITIES[quantity]
-    scale = "digits" if quantity == "excess" else "log" if style.log else "linear"
     return {
-        "name": quantity,
-        "scale": scale,
-        "label": plain(style.label),
-        "missing": plain(style.missing),
-        "colors": hex_colors(style.cmap),
+        "name": quantity.name,
+        "scale": quantity.scale,
+        "label": plain(quantity.label),
+        "missing": plain(quantity.missing) or "no number",
+        "colors": hex_colors(quantity.cmap),
     }
 
 
-def drawn(quantity: str, columns: dict[str, np.ndarray]) -> tuple[FloatArray, np.ndarray]:
-    """Return the number of each cell, of an excess its decimal logarithm, and the cell's code with its flags."""
-    style = colours(quantity)["scale"]
-    status = columns["status"]
-    raw = columns[quantity].astype(np.float64)
-    if quantity == "excess":
-        raw = np.maximum(raw, EXCESS_FLOOR)
-    elif quantity == "steps_to_tol":
-        raw = np.where(raw < 0, np.nan, np.maximum(raw, 1))
+def dataset(computation: Computation, rows: Any, columns: Any) -> xr.Dataset:
+    """Return a block of cells with labels, as derived quantities are made from."""
+    import xarray as xr
+
+    found = {name: (("y", "x"), values[rows, columns]) for name, values in computation.columns.items()}
+    return xr.Dataset(found, coords=dict(computation.labels().coords), attrs=computation.attrs)
+
+
+def raw(computation: Computation, name: str, rows: Any = _ALL, columns: Any = _ALL) -> np.ndarray:
+    """Return a quantity of a block of cells, stored or derived.
+
+    Raises
+    ------
+    ValueError
+        For a derived quantity that these parameters do not have.
+    """
+    if name in computation.columns:
+        return computation.columns[name][rows, columns]
+    return np.asarray(derive(dataset(computation, rows, columns), name)[name].values)
+
+
+def check(computation: Computation, name: str) -> None:
+    """Refuse a derived quantity that these parameters do not have, before anything is computed."""
+    method = METHODS[computation.view.method]
+    if name in method.variables:
+        return
+    import xarray as xr
+
+    none = {need: (("y", "x"), np.ones((1, 1))) for need in QUANTITIES[name].needs}  # type: ignore[attr-defined]
+    derive(xr.Dataset(none, coords=dict(computation.labels().coords), attrs=computation.attrs), name)
+
+
+def drawn(computation: Computation, name: str, rows: Any = _ALL, columns: Any = _ALL) -> tuple[FloatArray, np.ndarray]:
+    """Return the number of each cell, on a scale of digits its decimal logarithm, and the cell's code with its flags.
+
+    The rules are those of `olsbn.plotting.cells.Cells`.
+    """
+    scale = of_method(METHODS[computation.view.method], name).scale
+    status = computation.columns["status"][rows, columns]
+    numbers = raw(computation, name, rows, columns)
+    steps = numbers.dtype.kind == "i"  # -1 where there is none
+    numbers = numbers.astype(np.float64)
+    if scale == "digits":
+        numbers = np.maximum(numbers, EXCESS_FLOOR)
+    if steps:
+        numbers = np.where(numbers < 0, np.nan, np.maximum(numbers, 1))
     ran = (status == Status.CONVERGED) | (status == Status.MAX_STEPS)
-    good = ran & np.isfinite(raw) & ((raw > 0) | (style == "linear"))
+    good = ran & np.isfinite(numbers) & ((numbers > 0) | (scale == "linear"))
     codes = np.where(good, NUMBER, MISSING).astype(np.uint8)
     for ended, code in STATUS_CODES.items():
         codes[status == ended] = code
     codes[status == Status.CONVERGED] |= REACHED
-    if "by_rounding" in columns:
-        codes[ran & columns["by_rounding"]] |= ROUNDING
-    values = np.full(raw.shape, np.nan)
-    values[good] = np.log10(raw[good]) if style == "digits" else raw[good]
+    if "by_rounding" in computation.columns:
+        codes[ran & computation.columns["by_rounding"][rows, columns]] |= ROUNDING
+    codes[computation.stride[rows, columns] == 0] = STATUS_CODES[Status.NOT_RUN]
+    values = np.full(numbers.shape, np.nan)
+    values[good] = np.log10(numbers[good]) if scale == "digits" else numbers[good]
     return values, codes
 
 
-def limits(quantity: str, values: FloatArray) -> tuple[float, float] | None:
+def limits(computation: Computation, name: str) -> tuple[float, float] | None:
     """Return the range of colours, None without numbers; of an excess above 1, the start's, it is clipped."""
+    if not computation.columns:
+        return None
+    values, _ = drawn(computation, name)
     finite = values[np.isfinite(values)]
     if not finite.size:
         return None
     low, high = float(finite.min()), float(finite.max())
-    if quantity == "excess":
+    if of_method(METHODS[computation.view.method], name).scale == "digits":
         high = min(high, 0.0)
         return (low, high) if high - low < 0.2 * -low else (min(low, -1.0), 0.0)
     return low, high
@@ -86,8 +136,6 @@ _BELOW = dict(zip("0123456789+-aekmnoprstux", "₀₁₂₃₄₅₆₇₈₉₊
 
 def plain(text: str) -> str:
     r"""Return mathtext as plain text: ``$\varepsilon_1$`` as ε₁."""
-    import re
-
     text = re.sub(r"\\hat\s*\{?(\\[a-z]+|\w)\}?", lambda m: f"{_COMMANDS.get(m[1], m[1])}\u0302", text)
     text = re.sub(r"\\mathrm\{([^}]*)\}", r"\1", text)
     text = re.sub(r"\\sqrt\{([^}]*)\}", r"√(\1)", text)
@@ -102,19 +150,15 @@ def plain(text: str) -> str:
     return re.sub(r"\^\*", "*", text).replace("$", "").replace("{", "").replace("}", "")
 
 
-def symbol(text: str) -> str:
-    """Return a symbol of a parameter, such as eps_a, as plain text: ε_a."""
-    greek = {"eps": "ε", "alpha": "α", "beta": "β", "delta": "δ", "lambda": "λ", "mu": "μ", "rho": "ρ", "sigma": "σ"}
-    head, bar, tail = text.partition("_")
-    letters = "".join(_BELOW.get(c, "") for c in tail) if tail and all(c in _BELOW for c in tail) else bar + tail
-    return greek.get(head, head) + letters
-
-
-def meaning(name: str) -> str:
-    """Return what a quantity is, in words."""
-    return schema.VARIABLES[name].long_name
-
-
-def all_of(computation: Any, row: int, column: int) -> dict[str, Any]:
-    """Return every quantity of a cell, stored and derived."""
-    return {name: values[row, column] for name, values in computation.columns.items() if name != "rate_theory"}
+def all_of(computation: Computation, row: int, column: int) -> dict[str, Any]:
+    """Return every quantity of a cell, stored and derived, as far as it has them; not theory's, which stands beside."""
+    method = METHODS[computation.view.method]
+    found = {
+        name: values[row, column] for name, values in computation.columns.items() if not method.variables[name].theory
+    }
+    rows, columns = slice(row, row + 1), slice(column, column + 1)
+    for name in names(method):
+        if name not in computation.columns:
+            with contextlib.suppress(ValueError):
+                found[name] = raw(computation, name, rows, columns)[0, 0]
+    return found
