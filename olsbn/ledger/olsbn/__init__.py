@@ -4,6 +4,8 @@ from olsbn.ledger.base import gather
 from olsbn.ledger.olsbn import (
     auto_tuning,
     batch_limit,
+    central_flow,
+    cycle,
     decay,
     edge,
     engine,
@@ -25,6 +27,8 @@ CLAIMS, FALSE = gather(
     trap,
     windows,
     decay,
+    cycle,
+    central_flow,
     auto_tuning,
     heavy_ball,
     normalizers,
