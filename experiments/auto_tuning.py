@@ -2,9 +2,9 @@
 
     python experiments/auto_tuning.py [--smoke]
 
-Least squares with BN, the gradient taken at weights of norm 1. Above: full batch, on a power law of eigenvalues, where no
-linear rate sets in within the steps. Below: stochastic, on batches of a sample, each normalized by its own statistics, with
-learning rates eta (t + 1)^-alpha of w and eta_g (t + 1)^-1/2 of the scale.
+Least squares with BN, the gradient taken at weights of norm 1. Above: full batch, on a power law of eigenvalues,
+where no linear rate sets in within the steps. Below: stochastic, on batches of a sample, each normalized by its own
+statistics, with learning rates eta (t + 1)^-alpha of w and eta_g (t + 1)^-1/2 of the scale.
 """
 
 import drawing
@@ -16,8 +16,10 @@ from olsbn.ledger.minibatches import batches, paths
 
 
 def full_batch(small: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return learning rates in units of the plateau's lower end, and for each the smallest gradient in T steps, with what
-    eq. 11 allows: T least^2 <= ||w_T||^2 (||w_T||^2 - ||w_0||^2)/eta^2."""
+    """Return learning rates in units of the plateau's lower end, the smallest gradient in T steps, and a bound on it.
+
+    The bound is that of eq. 11: T least^2 <= ||w_T||^2 (||w_T||^2 - ||w_0||^2)/eta^2.
+    """
     rng = np.random.default_rng(0)
     eigvals = np.arange(1, 201.0) ** -1.5
     problem = OLSProblem(eigvals, rng.standard_normal(200), rng.standard_normal(200))
@@ -92,11 +94,12 @@ def main() -> None:
         }
         random = [[exponent(at, mean[:, j, k]) for j in range(etas.size)] for k in range(2)]
         figure.caption = f"""Smallest gradient at unit weights in T steps, relative to √E, for learning rates over
-        6 and 4 decades. Full batch, eigenvalues i^-1.5, d = 200, gradient in the direction: dotted is what the growth of the norm allows [eq. 11], never less
-        ({"holds" if (least <= allowed * (1 + 1e-9)).all() else "FAILS"} at all steps), at best {(allowed / least).min():.3f}
-        times the gradient; a run with a learning rate too small or too large waits, and then falls. Stochastic, 8 batches of 12 rows, d = 5, mean
-        over 32 paths: {min(random[0]):.2f} to {max(random[0]):.2f} for α = 0, {min(random[1]):.2f} to {max(random[1]):.2f}
-        for α = 1/2; the theorem promises −1/4 but for logarithms."""
+        6 and 4 decades. Full batch, eigenvalues i^-1.5, d = 200, gradient in the direction: dotted is what the growth
+        of the norm allows [eq. 11], never less ({"holds" if (least <= allowed * (1 + 1e-9)).all() else "FAILS"} at
+        all steps), at best {(allowed / least).min():.3f} times the gradient; a run with a learning rate too small or
+        too large waits, and then falls. Stochastic, 8 batches of 12 rows, d = 5, mean over 32 paths:
+        {min(random[0]):.2f} to {max(random[0]):.2f} for α = 0, {min(random[1]):.2f} to {max(random[1]):.2f} for α =
+        1/2; the theorem promises −1/4 but for logarithms."""
 
 
 if __name__ == "__main__":

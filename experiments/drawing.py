@@ -1,8 +1,8 @@
 """What the scripts of experiments/ share: their options, the look of a figure, and its files.
 
-A figure is 3.3 inches wide, with letters of 7 points or more and colours that colour-blind readers can tell apart. It is
-written as NAME.png and NAME.pdf, and its data as NAME.csv, whose first lines, after ``#``, are the caption. The same numbers
-give the same bytes: no file holds a date or a path.
+A figure is 3.3 inches wide, with letters of 7 points or more and colours that colour-blind readers can tell apart. It
+is written as NAME.png and NAME.pdf, and its data as NAME.csv, whose first lines, after ``#``, are the caption. The
+same numbers give the same bytes: no file holds a date or a path.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def smoke(about: str | None) -> bool:
 
 @contextmanager
 def figure(name: str, height: float, small: bool, *, rows: int = 1, columns: int = 1, **how: Any) -> Iterator[Any]:
-    """Yield a figure and its axes in the common look; add ``figure.data`` and ``figure.caption`` and leave: it is saved.
+    """Yield a figure in the common look and its axes; set its ``data`` and ``caption``: it is saved at the end.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def save(made: Any, name: str, folder: Path) -> None:
 
 
 def table(data: dict[str, Any]) -> pd.DataFrame:
-    """Return arrays and numbers, broadcast against one another, as the columns of a table; tables are put below one another."""
+    """Return arrays and numbers, broadcast against one another, as columns; tables are put below one another."""
     if data and all(isinstance(part, dict) for part in data.values()):
         return pd.concat([table({"part": key} | part) for key, part in data.items()], ignore_index=True)
     arrays = np.broadcast_arrays(*(np.asarray(values) for values in data.values()))

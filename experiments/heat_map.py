@@ -2,8 +2,8 @@
 
     python experiments/heat_map.py [--smoke]
 
-41 x 43 cells, eps_a = 1.99 logspace(-10, 0), eps = logspace(-5, 16); H = diag(logspace(0, log10 cond, 100)), cond 80 and
-1280; u uniform on the sphere, w_0 = Hu/||Hu|| or uniform as well; 2000 steps.
+41 x 43 cells, eps_a = 1.99 logspace(-10, 0), eps = logspace(-5, 16); H = diag(logspace(0, log10 cond, 100)), cond 80
+and 1280; u uniform on the sphere, w_0 = Hu/||Hu|| or uniform as well; 2000 steps.
 """
 
 import drawing
@@ -48,19 +48,19 @@ def main() -> None:
                 ax.axvline(np.log10(2 / cond), color="black", lw=0.8, ls="--")
                 ax.set_title(rf"$\kappa = {cond:.0f}$, {words}")
                 parts[f"cond {cond:.0f}, {start}"] = {"eps": eps, "eps_a": eps_a[:, None], "log10_residual": found}
-                good.append(
-                    f"{100 * np.mean(found < -2):.0f} % (κ = {cond:.0f}, {'uniform' if start == 'sphere' else 'w_0 ∝ Hu'})"
-                )
+                words = "uniform" if start == "sphere" else "w_0 ∝ Hu"
+                good.append(f"{100 * np.mean(found < -2):.0f} % (κ = {cond:.0f}, {words})")
         for ax in axes[1]:
             ax.set_xlabel(r"$\log_{10}\varepsilon$")
         for ax in axes[:, 0]:
             ax.set_ylabel(r"$\log_{10}\varepsilon_a$")
         figure.colorbar(drawn, ax=axes, location="bottom", aspect=40, label=r"mean of $\log_{10}\|e_k\|_H/\sqrt{E}$")
         figure.data = parts
-        figure.caption = f"""Residual ‖e_k‖_H/√E of BNGD after k = {n_steps} steps over both learning rates, after [Cai], on
-        the grid of the paper (41 × 43 cells), d = 100; mean of the logarithm over {trials} random problems, cut at 1e-6.
-        Dashed: 2/λ_max, beyond which GD diverges. Part of the grid with a mean below 1e-2: {", ".join(good)}. The start
-        w_0 ∝ Hu is not generic: its first step leaves wᵀg as it is, and large ε ends near saddles."""
+        figure.caption = f"""Residual ‖e_k‖_H/√E of BNGD after k = {n_steps} steps over both learning rates, after
+        [Cai], on the grid of the paper (41 × 43 cells), d = 100; mean of the logarithm over {trials} random problems,
+        cut at 1e-6. Dashed: 2/λ_max, beyond which GD diverges. Part of the grid with a mean below 1e-2:
+        {", ".join(good)}. The start w_0 ∝ Hu is not generic: its first step leaves wᵀg as it is, and large ε ends
+        near saddles."""
 
 
 if __name__ == "__main__":

@@ -40,10 +40,10 @@ def main() -> None:
         figure.data = columns | {"cond_star_90": high}
         at = np.median(share, 2)[:, -1]
         shares = ", ".join(f"{value:.2g} at d = {d}" for d, value in zip(DIMS, at, strict=True))
-        figure.caption = f"""Effective condition number κ* = λ*_d/λ*_2 against the condition number κ of H: medians and the
-        range from 10 % to 90 % of {trials} random problems with logarithmic eigenvalues. κ* never exceeds κ: the largest
-        κ*/κ of all is {share.max():.4f}. At κ = {conds[-1]:.0f} the median of κ*/κ is {shares}. BN's best rate gains where few
-        eigenvalues matter."""
+        figure.caption = f"""Effective condition number κ* = λ*_d/λ*_2 against the condition number κ of H: medians
+        and the range from 10 % to 90 % of {trials} random problems with logarithmic eigenvalues. κ* never exceeds κ:
+        the largest κ*/κ of all is {share.max():.4f}. At κ = {conds[-1]:.0f} the median of κ*/κ is {shares}. BN's best
+        rate gains where few eigenvalues matter."""
 
 
 if __name__ == "__main__":

@@ -79,11 +79,11 @@ def main() -> None:
         tail = {name: found[name][late][:, with_decay] for name in ("norm", "angle")}
         of_norm = ((tail["norm"] ** 4).mean(0) ** 0.25 / ends[with_decay] - 1) * 100
         of_angle = (np.cos(tail["angle"]).mean(0) - 1) / -decay[with_decay] - 1
-        figure.caption = f"""Norm of the weights and angle between them and the next ones, for BN with weight decay λ on
-        fresh batches of {ROWS} Gaussian rows, d = {DIM}, from two starts (solid, dotted); means over {window} steps. Dashed:
-        the equilibria ‖w‖⁴ = ηΓ/(λ(2 − ηλ)), Γ measured, and cos θ = 1 − ηλ. In the last quarter the norm is off by
-        {of_norm.min():+.1f} % to {of_norm.max():+.1f} %, and 1 − cos θ by {100 * of_angle.min():+.1f} % to
-        {100 * of_angle.max():+.1f} %. Without decay the norm keeps growing."""
+        figure.caption = f"""Norm of the weights and angle between them and the next ones, for BN with weight decay
+        λ on fresh batches of {ROWS} Gaussian rows, d = {DIM}, from two starts (solid, dotted); means over {window}
+        steps. Dashed: the equilibria ‖w‖⁴ = ηΓ/(λ(2 − ηλ)), Γ measured, and cos θ = 1 − ηλ. In the last quarter the
+        norm is off by {of_norm.min():+.1f} % to {of_norm.max():+.1f} %, and 1 − cos θ by {100 * of_angle.min():+.1f}
+        % to {100 * of_angle.max():+.1f} %. Without decay the norm keeps growing."""
 
 
 if __name__ == "__main__":

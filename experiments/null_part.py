@@ -2,9 +2,9 @@
 
     python experiments/null_part.py [--smoke]
 
-With fewer rows than columns H is singular. BNGD ends at the predictor u + z/beta, z the part of w_0 in the null space of H
-and beta = sqrt(eps/eps_hat); GD keeps z itself, and the minimum norm solution has none. The risk is the squared error of
-the predictor in the true coefficients, for isotropic inputs: the excess loss on new data.
+With fewer rows than columns H is singular. BNGD ends at the predictor u + z/beta, z the part of w_0 in the null space
+of H and beta = sqrt(eps/eps_hat); GD keeps z itself, and the minimum norm solution has none. The risk is the squared
+error of the predictor in the true coefficients, for isotropic inputs: the excess loss on new data.
 """
 
 import drawing
@@ -78,21 +78,21 @@ def main() -> None:
         bottom.legend(frameon=False, loc="lower right")
         names = ("bngd_median", "bngd_10", "bngd_90")
         figure.data = {
-            "over eps": {"ratio": 4.0, "eps": eps, "gd": gd, "minimum": least} | dict(zip(names, (middle, low, high), strict=True)),
+            "over eps": {"ratio": 4.0, "eps": eps, "gd": gd, "minimum": least}
+            | dict(zip(names, (middle, low, high), strict=True)),
             "over d/n": {
                 "ratio": ratios[:, None], "eps": few, "gd": np.median(table["gd"], 1)[:, None],
                 "minimum": np.median(table["minimum"], 1)[:, None], "bngd_median": np.median(table["bngd"], 1),
             },
         }  # fmt: skip
-        best = [eps[np.argmin(x["bngd"])] for x in at]
         late = np.mean([x["reached"].mean() for x in at])
         below = np.mean([x["bngd"].min() < x["minimum"] for x in at])
-        figure.caption = f"""Risk ‖predictor − truth‖² of the solutions that GD and BNGD end at, from a random start of norm 1;
-        isotropic inputs, n = {N} rows, noise {NOISE}; medians of {trials} samples, band 10 % to 90 %. Above: against the
-        learning rate at d = {4 * N}. Small ε amplifies the part of the start in the null space, which GD keeps at every ε
-        (risk {gd:.3g}); large ε removes it (risk {middle[-1]:.3g}, minimum norm {least:.3g}). In {100 * below:.0f} % of the
-        samples some ε is better than minimum norm. {100 * late:.0f} % of the runs reached an excess of 1e-8. Below: double
-        descent over d/n."""
+        figure.caption = f"""Risk ‖predictor − truth‖² of the solutions that GD and BNGD end at, from a random
+        start of norm 1; isotropic inputs, n = {N} rows, noise {NOISE}; medians of {trials} samples, band 10 % to 90
+        %. Above: against the learning rate at d = {4 * N}. Small ε amplifies the part of the start in the null space,
+        which GD keeps at every ε (risk {gd:.3g}); large ε removes it (risk {middle[-1]:.3g}, minimum norm
+        {least:.3g}). In {100 * below:.0f} % of the samples some ε is better than minimum norm. {100 * late:.0f} % of
+        the runs reached an excess of 1e-8. Below: double descent over d/n."""
 
 
 if __name__ == "__main__":

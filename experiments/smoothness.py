@@ -2,10 +2,10 @@
 
     python experiments/smoothness.py [--smoke]
 
-Over step lengths (the paper): the largest ||grad(x) - grad(x - t grad)||/(t ||grad||) over a range of t. Over samples (the
-blog): the largest change of a row's gradient over the change of its output, from one step to the next. BN's number depends
-on the scale of w, which means nothing; at equal effective scale it is multiplied by ||w||^2/||u||^2, so that a minimiser
-has that of w = u. Data: diabetes, standardized (olsbn[data]).
+Over step lengths (the paper): the largest ||grad(x) - grad(x - t grad)||/(t ||grad||) over a range of t. Over samples
+(the blog): the largest change of a row's gradient over the change of its output, from one step to the next. BN's
+number depends on the scale of w, which means nothing; at equal effective scale it is multiplied by ||w||^2/||u||^2,
+so that a minimiser has that of w = u. Data: diabetes, standardized (olsbn[data]).
 """
 
 import drawing
@@ -101,13 +101,14 @@ def main() -> None:
         }  # fmt: skip
         # how often is BN smoother, as it is and at equal scale
         less, less_scaled = (np.mean(x < plain[:, 0]) for x in (bn[:, 0], bn[:, 0] * scale))
-        figure.caption = f"""Effective smoothness β along runs of GD (ε = 1/λ_max) and BNGD (ε at half the plateau's lower end)
-        from one start, diabetes, standardized. Above: over step lengths of half to four times the step, the paper's
-        definition; below: over the samples of the batch, times n, the blog's. BNGD's β is below GD's at {100 * less:.0f} % of
-        {n_steps} steps as it is, and at {100 * less_scaled:.0f} % at equal effective scale, where it ends at
-        {bn[-1, 0] * scale[-1]:.3g} beside {plain[-1, 0]:.3g} of GD (λ_max = {problem.eigvals[-1]:.3g},
-        λ*_max = {top_star:.3g}). Over samples GD has 1/n exactly; BN's is far above and jumps, for rows whose output hardly moves decide its maximum: the two definitions contradict each other. Excess at the end: GD {plain[-1, 2]:.1e}, BNGD
-        {bn[-1, 2]:.1e}."""
+        figure.caption = f"""Effective smoothness β along runs of GD (ε = 1/λ_max) and BNGD (ε at half the
+        plateau's lower end) from one start, diabetes, standardized. Above: over step lengths of half to four times
+        the step, the paper's definition; below: over the samples of the batch, times n, the blog's. BNGD's β is below
+        GD's at {100 * less:.0f} % of {n_steps} steps as it is, and at {100 * less_scaled:.0f} % at equal effective
+        scale, where it ends at {bn[-1, 0] * scale[-1]:.3g} beside {plain[-1, 0]:.3g} of GD (λ_max =
+        {problem.eigvals[-1]:.3g}, λ*_max = {top_star:.3g}). Over samples GD has 1/n exactly; BN's is far above and
+        jumps, for rows whose output hardly moves decide its maximum: the two definitions contradict each other.
+        Excess at the end: GD {plain[-1, 2]:.1e}, BNGD {bn[-1, 2]:.1e}."""
 
 
 if __name__ == "__main__":

@@ -34,10 +34,10 @@ def main() -> None:
         ax.set_ylabel(r"$\hat\varepsilon_\infty$ / edge of stability")
         ax.legend(frameon=False, loc="lower center")
         figure.data = parts
-        figure.caption = f"""Settled effective learning rate over the edge of stability 2/λ*_d against the learning rate, in
-        units of the plateau's lower end; logarithmic eigenvalues, condition number 1000. Dashed: the laws ε‖u‖²/‖w_0‖²,
-        2/λ*_d and ‖u‖²/(εC²). Fitted slopes below, on and above the plateau: {"; ".join(texts)}. Runs end at an excess
-        of 1e-8 (steps: up to {int(ds.steps_to_tol.max())} at d = {dims[-1]})."""
+        figure.caption = f"""Settled effective learning rate over the edge of stability 2/λ*_d against the learning
+        rate, in units of the plateau's lower end; logarithmic eigenvalues, condition number 1000. Dashed: the laws
+        ε‖u‖²/‖w_0‖², 2/λ*_d and ‖u‖²/(εC²). Fitted slopes below, on and above the plateau: {"; ".join(texts)}. Runs
+        end at an excess of 1e-8 (steps: up to {int(ds.steps_to_tol.max())} at d = {dims[-1]})."""
 
 
 if __name__ == "__main__":

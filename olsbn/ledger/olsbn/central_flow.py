@@ -1,14 +1,15 @@
 r"""The central flow of BNGD on least squares: what a run at the edge of stability follows on average.
 
-While the top mode oscillates, eps_hat stays at 2/lambda*_d on average, and the mean square p of its amplitude over beta is
-what keeps it there: the slow modes turn w towards u, which at a fixed norm would raise eps_hat, and the oscillation makes
-the norm grow. With A = 2/lambda*_d, beta^2 = eps/A, z_i the amplitudes of the modes i < d over beta, in units where E = 1,
+While the top mode oscillates, eps_hat stays at 2/lambda*_d on average, and the mean square p of its amplitude over
+beta is what keeps it there: the slow modes turn w towards u, which at a fixed norm would raise eps_hat, and the
+oscillation makes the norm grow. With A = 2/lambda*_d, beta^2 = eps/A, z_i the amplitudes of the modes i < d over
+beta, in units where E = 1,
 
     dz_i/dt = -A lambda*_i z_i + A b_i (sum_j z_j^2 + p),
     N = U^2 (1 - sum_i b_i z_i/lambda*_i)^2 + sum_i z_i^2/lambda*_i,   dN/dt = A^2 lambda*_d p,   p >= 0,
 
-U^2 = ||u||^2/E and N = ||w||^2/(beta^2 E). The last line is linear in p, so p is a function of the z_i. The flow is the limit
-of slow modes that are slow beside the top one: its error is of first order in their ratio.
+U^2 = ||u||^2/E and N = ||w||^2/(beta^2 E). The last line is linear in p, so p is a function of the z_i. The flow is
+the limit of slow modes that are slow beside the top one: its error is of first order in their ratio.
 """
 
 from __future__ import annotations
@@ -100,10 +101,10 @@ chapter = Chapter()
 
 @chapter.claim("olsbn.central-flow", "order", _followed, n_random=5, n_search=5)
 def _(i: SimpleNamespace) -> Comparison:
-    """At the edge of stability a run of BNGD follows a flow on average, to first order in the ratio of slow modes to fast
-    ones: here its norm.
-    Formula: dz_i/dt = A (b_i (sum z_j^2 + p) - lambda*_i z_i), A = 2/lambda*_d, d(||w||^2/(beta^2 E))/dt = A^2 lambda*_d p;
-    error of log ||w||^2 ~ ratio^1
+    """At the edge of stability a run of BNGD follows a flow on average: its norm, to first order in the ratio of slow
+    modes to fast ones.
+    Formula: dz_i/dt = A (b_i (sum z_j^2 + p) - lambda*_i z_i),  d(||w||^2/(beta^2 E))/dt = A^2 lambda*_d p,
+    A = 2/lambda*_d;  error of log ||w||^2 ~ ratio^1
     Problems: 3 slow modes at 1 to 3 times the ratio, 2 fast ones, u with parts in all; ratio 1e-3 and a quarter of it,
     0.5/ratio steps of the engine, from a start on the flow
     Where: central flows of networks: Cohen et al., ICLR 2025

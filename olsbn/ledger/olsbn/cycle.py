@@ -1,15 +1,15 @@
 r"""BNGD with weight decay, no noise: the cycle of two steps around the edge of stability, its excess and its period.
 
-Near a minimiser let z be the amplitude of the top mode over beta, p = z^2, x = eps lambda_wd, and
-s = eps ||u||^2 lambda*_d/||w||^2 - 2 the distance to the edge. The decay shrinks ||w||^2 by 2 x a step and the oscillation
-lets it grow, so that to leading order
+Near a minimiser let z be the amplitude of the top mode over beta, p = z^2, x = eps lambda_wd, and s = eps ||u||^2
+lambda*_d/||w||^2 - 2 the distance to the edge. The decay shrinks ||w||^2 by 2 x a step and the oscillation lets it
+grow, so that to leading order
 
     ds/dk = 4 x - 8 h p,   dp/dk = 2 p (s - K p),   h = E/(||u||^2 lambda*_d),
     K = 4 + 24 b_d^2/lambda*_d^2 + 4 sum_{i<d} b_i^2/lambda*_i^2 - 4 h,   1/b_i^2 = sum_j p_j/(lambda_j - lambda*_i)^2,
 
-p_j = lambda_j u_j^2/E. It rests at p = x/(2 h), s = K p, where the run repeats every two steps; small oscillations about that
-have the angular frequency sqrt(8 x) and decay like exp(-K x k/(2 h)): the rest is stable where K > 0. K follows from the
-orbit of period two: its mean parts are z_d = 3 b_d p/lambda*_d, z_i = b_i p/lambda*_i.
+p_j = lambda_j u_j^2/E. It rests at p = x/(2 h), s = K p, where the run repeats every two steps; small oscillations
+about that have the angular frequency sqrt(8 x) and decay like exp(-K x k/(2 h)): the rest is stable where K > 0. K
+follows from the orbit of period two: its mean parts are z_d = 3 b_d p/lambda*_d, z_i = b_i p/lambda*_i.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from olsbn.runs import run
 
 
 def star_modes(problem: OLSProblem) -> SimpleNamespace:
-    """Return the modes of H* but u: `eigvals`, couplings `b`, H-orthonormal vectors in columns, by dense diagonalisation.
+    """Return the modes of H* but u: `eigvals`, couplings `b` and H-orthonormal vectors, by dense diagonalisation.
 
     The sign of a vector is that of theory: its component j is b u_j/(lambda_j - mu), in units where E = 1.
     """
@@ -103,7 +103,7 @@ def _cycle(cube: Cube) -> SimpleNamespace:
         modes=modes, x=x, K=stiffness(modes), h=modes.h,
         excess=float((1 - cosine2).mean()),
         s=float((eps * (u @ u) * modes.eigvals[-1] / norm2).mean()) - 2,
-        omega=float(abs(nearest.imag).max()), damping=float(-nearest.real.mean()), apart=float(np.linalg.norm(at - other)),
+        omega=float(abs(nearest.imag).max()),
     )  # fmt: skip
 
 
@@ -208,9 +208,9 @@ def _(i: SimpleNamespace) -> Comparison:
 @chapter.claim("olsbn.decay-cycle-stable", "identity", _both_signs, n_random=8, n_search=6)
 def _(i: SimpleNamespace) -> Comparison:
     """The cycle attracts where K > 0 and repels where K < 0: there the norm shrinks and bursts for ever.
-    Formula: a disturbance grows  <=>  K < 0
-    Problems: d in 3..5, cond <= 10, u leaning to the top of the spectrum, |K| > 0.2; eps lambda = 1e-4, as long as theory
-    takes for a factor 3
+    Formula: a disturbance grows <=> K < 0
+    Problems: d in 3..5, cond <= 10, u leaning to the top of the spectrum, |K| > 0.2; eps lambda = 1e-4, as long as
+    theory takes for a factor 3
     """
     return float(i.K < 0), _grows(i)
 
