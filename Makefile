@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: map test lint bench clean
+.PHONY: map test test-all lint docs coverage dist bench clean
 
 map: $(VENV)/installed
 	$(BIN)/olsbn map --data diabetes --standardize --out figures/map-diabetes
@@ -13,11 +13,31 @@ map: $(VENV)/installed
 test: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest -n auto
 
+# with JAX as well
+test-all: $(VENV)/installed-test-all lint
+	$(BIN)/python -m pytest -n auto
+
 lint: $(VENV)/installed-test
-	$(BIN)/ruff check olsbn tests experiments benchmarks
-	$(BIN)/ruff format --check olsbn tests experiments benchmarks
+	$(BIN)/ruff check olsbn tests experiments benchmarks tools docs
+	$(BIN)/ruff format --check olsbn tests experiments benchmarks tools docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg
+
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+coverage: $(VENV)/installed-test-all
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report
+
+# What is published, checked: RELEASING.md
+dist: $(VENV)/created
+	$(BIN)/python -m pip install --quiet build twine
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/engine.py --out figures/bench
@@ -36,9 +56,17 @@ $(VENV)/installed-test: $(VENV)/created setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@ $(VENV)/installed
 
+$(VENV)/installed-test-all: $(VENV)/created setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[test-all]'
+	touch $@ $(VENV)/installed-test $(VENV)/installed
+
+$(VENV)/installed-docs: $(VENV)/created setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@ $(VENV)/installed
+
 $(VENV)/installed-bench: $(VENV)/created setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) results build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) results build dist docs/_build docs/made *.egg-info .pytest_cache .mypy_cache .ruff_cache

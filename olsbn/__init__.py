@@ -4,8 +4,8 @@ The public names load on first use, so that ``import olsbn`` costs next to nothi
 matplotlib is imported before something needs it.
 """
 
-import logging
-from importlib import import_module
+import logging as _logging
+from importlib import import_module as _import_module
 from typing import Any
 
 __version__ = "0.1.0"
@@ -39,18 +39,18 @@ _PUBLIC = {
 _SUBMODULES = ("plotting",)
 
 # What a library does: its messages go where the application sends them, and nowhere unless it does.
-logging.getLogger(__name__).addHandler(logging.NullHandler())
+_logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
 __all__ = ["__version__", *_PUBLIC, *_SUBMODULES]
 
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+        value = getattr(_import_module(f"{__name__}.{_PUBLIC[name]}"), name)
         globals()[name] = value
         return value
     if name in _SUBMODULES:
-        return import_module(f"{__name__}.{name}")
+        return _import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -18,6 +19,16 @@ _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getat
 
 class UnsafeFile(ValueError):
     """A file that is not what it should be: a link, a pipe, a device, too large, or outside of its folder."""
+
+
+def is_url(text: Any) -> bool:
+    """Whether text is the URL of a store in a bucket, and not a path."""
+    return isinstance(text, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
+
+
+def path_or_url(text: str | os.PathLike[str]) -> Path | str:
+    """Return a path as such, and a URL as it is."""
+    return text if isinstance(text, str) and is_url(text) else Path(text)
 
 
 def read_bytes(path: Path, most: int) -> bytes:

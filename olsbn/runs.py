@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from olsbn import schema
 from olsbn._validate import as_count, as_flag
 from olsbn.certification import certified, check_method
-from olsbn.dynamics.registry import DEFAULT, method_named
+from olsbn.dynamics.registry import DEFAULT, all_params, method_named
 from olsbn.problems import OLSProblem, as_problem
 from olsbn.sweeps.compute import simulate, theory_of_cells
 from olsbn.sweeps.pool import interruptible
@@ -34,7 +35,8 @@ def run(
     tol: float = 1e-10,
     certify: bool = False,
     check_rounding: bool = True,
-    **params: Any,
+    params: Mapping[str, Any] | None = None,
+    **keywords: Any,
 ) -> xr.Dataset:
     r"""Run a method from the problem's start.
 
@@ -54,7 +56,9 @@ def run(
     check_rounding : bool, optional
         Whether the run is done again in other units, where rounding may have been amplified, to find the steps that
         rounding decides: `by_rounding`.
-    **params : float
+    params : mapping of str to float, optional
+        Parameters and options by name in one mapping: for methods of other packages, whose names no editor knows.
+    **keywords : float
         The method's parameters and options by name; for "minibatch" also `batches`, row numbers (n_steps, batch_size).
 
     Returns
@@ -84,6 +88,7 @@ def run(
     """
     import xarray as xr
 
+    params = all_params(params, keywords)
     in_run = {name: params.pop(name) for name in method_named(method).in_run if params.get(name) is not None}
     spec = _one_cell(problem, method, params, n_steps, tol, record, check_rounding)
     if as_flag("certify", certify):

@@ -18,12 +18,11 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import zarr.storage._local as zarr_files
 
 from olsbn import OLSProblem, ProblemFamily, files
 from olsbn.sweeps import running, toml
 from olsbn.sweeps.spec import SweepSpec
-from olsbn.sweeps.store import Store, StoreError, lock, packed, tiles
+from olsbn.sweeps.store import Store, StoreError, lock, places
 from olsbn.sweeps.store import store as stores
 
 
@@ -122,29 +121,23 @@ class Points:
         self._wrap_method(pathlib.Path, "replace")
         self._wrap_method(lock, "_tell")
         self._wrap_method(shutil, "rmtree")
-        for module in (stores, tiles, packed):
+        for module in (stores, places):
             module.write_whole = self._in_parts(module.write_whole)
         self._wrap_method(pathlib.Path, "unlink")
-        flock, put, tile = fcntl.flock, zarr_files._put, running.run_tile
+        flock, put, tile = fcntl.flock, places._Staged.write, running.run_tile
 
         def wrapped_flock(fd, how):
             self.reached("lock: before")
             flock(fd, how)
             self.reached("lock: after")
 
-        def wrapped_put(path, value, exclusive=False):
-            name = self._name(path)
-            self.reached(f"write {name}: before")
-            data = bytes(value.as_buffer_like())
-            partial = path.with_suffix(".0.partial")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(data[: len(data) // 2])
-            self.reached(f"write {name}: half")
-            partial.write_bytes(data)
-            self.reached(f"write {name}: not yet renamed")
-            os.unlink(partial)
-            put(path, value, exclusive)
-            self.reached(f"write {name}: after")
+        def wrapped_put(stage, name, data):
+            what = self._name(stage._work / name)
+            self.reached(f"write {what}: before")
+            put(stage, name, data[: len(data) // 2])
+            self.reached(f"write {what}: half")
+            put(stage, name, data)
+            self.reached(f"write {what}: after")
 
         def wrapped_tile(*args, **kwargs):
             self.reached("compute: before")
@@ -152,7 +145,7 @@ class Points:
             self.reached("compute: after")
             return result
 
-        fcntl.flock, zarr_files._put, running.run_tile = wrapped_flock, wrapped_put, wrapped_tile
+        fcntl.flock, places._Staged.write, running.run_tile = wrapped_flock, wrapped_put, wrapped_tile
 
     def _in_parts(self, write):
         def wrapped(path, data):

@@ -11,6 +11,7 @@ import click
 from olsbn.cli.problem import make_problem, problem_named, problem_options
 from olsbn.cli.results import open_result
 from olsbn.cli.shell import FAILURES, bad_input, main, may_fail
+from olsbn.files import path_or_url
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -43,7 +44,7 @@ def certify_command(ctx: click.Context, result: str, cells: int, draw: int, file
 
         if file is not None and (not Path(file).parent.is_dir() or Path(file).is_dir()):
             raise ValueError(f"--json must be a file in a directory that exists, got {file}")
-        ds = open_result(Path(result))
+        ds = open_result(path_or_url(result))
         problem = make_problem(**options) if problem_named(options) else None
         began = time.perf_counter()
         proof = certify(ds, cells, draw, problem=problem, progress=None)

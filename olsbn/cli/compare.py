@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ import click
 from olsbn.cli.problem import make_problem, problem_named, problem_options
 from olsbn.cli.results import open_result, picture_path
 from olsbn.cli.shell import FAILURES, bad_input, main, may_fail
+from olsbn.files import path_or_url
 
 
 @main.command("compare")
@@ -29,7 +29,7 @@ def compare_command(ctx: click.Context, result: str, out: str | None, **named: A
     """
     with bad_input():
         target = picture_path(out)
-        ds = open_result(Path(result))
+        ds = open_result(path_or_url(result))
         from olsbn import maps
         from olsbn.results.comparison import compare
 

@@ -8,6 +8,7 @@ import click
 
 from olsbn.cli.results import open_result
 from olsbn.cli.shell import bad_input, main, may_fail
+from olsbn.files import path_or_url
 
 
 @main.command("export")
@@ -28,7 +29,7 @@ def export_command(store: str, everything: bool, target: str) -> None:
         exports.check_format(path)
         if not path.parent.is_dir():
             raise ValueError(f"--to must be in a directory that exists, got {target}")
-        ds = open_result(Path(store))
+        ds = open_result(path_or_url(store))
     with may_fail(f"writing {target}"):
         exports.export(ds, path, everything=everything)
     if "status" not in ds:

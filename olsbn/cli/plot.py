@@ -11,6 +11,7 @@ import click
 
 from olsbn.cli.results import open_result, picture_path
 from olsbn.cli.shell import bad_input, main, may_fail
+from olsbn.files import path_or_url
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -64,11 +65,12 @@ def plot_command(
       olsbn plot results/run-diabetes/bngd.nc
       olsbn plot results/map-diabetes --size 3.3x2.4 --no-title --out column.pdf
     """
+    where = path_or_url(result)
     path = Path(result)
     with bad_input():
         picture_path(out)
-        runs = _runs(path)
-        ds = runs[0] if runs else open_result(path)
+        runs = [] if isinstance(where, str) else _runs(path)
+        ds = runs[0] if runs else open_result(where)
         from olsbn import plotting
         from olsbn._validate import nearest
 
@@ -81,7 +83,7 @@ def plot_command(
         draw, what, how = _picture(runs, ds, quantity, x, y, chosen)
         figure = plotting.in_style(draw, what, **how, **words, **look)
         picked += f"-{quantity}" if quantity else ""
-        place = path if path.name else path.resolve()
+        place = Path(path.name) if isinstance(where, str) else path if path.name else path.resolve()
         target = Path(out) if out is not None else place.with_name(f"{path.stem}{picked}.png")
     with may_fail(f"writing {target}"):
         plotting.save(figure, target, ds)

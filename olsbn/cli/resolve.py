@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ import click
 from olsbn.cli.problem import make_problem, problem_named, problem_options
 from olsbn.cli.results import open_result
 from olsbn.cli.shell import FAILURES, bad_input, main, stops_in_time
+from olsbn.files import path_or_url
 
 
 @main.command("resolve")
@@ -36,7 +36,7 @@ def resolve_command(
     with bad_input():
         from olsbn.results.resolution import resolve
 
-        ds = open_result(Path(result))
+        ds = open_result(path_or_url(result))
         problem = make_problem(**options) if problem_named(options) else None
         with stops_in_time(f"interrupted; what is proved is kept in {out}, and the same command goes on from there"):
             found = resolve(ds, problem, cells, store=out, workers=workers)

@@ -95,7 +95,7 @@ def picture_path(out: str | None) -> Path | None:
     return Path(out)
 
 
-def open_result(path: Path) -> xr.Dataset:
+def open_result(path: Path | str) -> xr.Dataset:
     """Open any result, whoever made it: see `olsbn.results.opening`."""
     from olsbn.results import opening
 

@@ -10,6 +10,7 @@ import click
 from olsbn.cli.problem import make_problem, problem_named, problem_options
 from olsbn.cli.results import open_result, picture_path
 from olsbn.cli.shell import bad_input, main, may_fail
+from olsbn.files import path_or_url
 
 # Of more than twice as many rows so many are printed.
 _ROWS = 12
@@ -36,7 +37,7 @@ def robustness_command(result: str, rate: float, out: str | None, **named: Any) 
         target = Path(out) if out is not None else None
         if target is not None and target.suffix not in exports.FORMATS:
             picture_path(out)
-        ds = open_result(Path(result))
+        ds = open_result(path_or_url(result))
         from olsbn import maps
         from olsbn.dynamics.registry import METHODS
         from olsbn.results.datasets import has_laws

@@ -18,6 +18,7 @@ import click
 
 from olsbn import __version__, compiling
 from olsbn._text import as_text
+from olsbn.cli.completion import completion_of
 from olsbn.files import printable
 
 # Exit codes: 0 done, 1 finished with failures, 2 bad input, 128 + signal number when interrupted.
@@ -60,6 +61,9 @@ class _Pipe(BaseException):
     """The reader of standard output, such as `head`, has seen enough."""
 
 
+_NO_LIMIT = 1000  # characters of a command's first sentence in the list of commands
+
+
 class _Group(click.Group):
     """A group of commands that says what went wrong in one line."""
 
@@ -83,7 +87,17 @@ class _Group(click.Group):
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         if cmd.help:  # click's mark for text that is not to be filled, which raw docstrings spell out
             cmd.help = cmd.help.replace(r"\b", "\b")
+        for param in cmd.params:
+            if (completion := completion_of(param)) is not None:
+                param._custom_shell_complete = completion
         super().add_command(cmd, name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, each with its whole first sentence: click would cut it to a line."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, cmd.get_short_help_str(limit=_NO_LIMIT)) for name, cmd in sorted(self.commands.items())]
+            )
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

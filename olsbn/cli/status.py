@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from olsbn.cli.shell import FAILURES, bad_input, main
@@ -18,14 +16,15 @@ def status_command(store: str) -> None:
     The exit code is 1 if something is damaged.
     """
     with bad_input():
-        from olsbn.sweeps.store import Store
+        from olsbn.files import path_or_url
+        from olsbn.sweeps.store import open_store
 
-        found = Store(Path(store))
+        found = open_store(path_or_url(store))
         done = found.done()
         damaged = [str(file) for _, file in found.damaged(sorted(done))]
         counts = {} if damaged else found.status_counts()
         writers, partial = found.writers(), len(found.leftovers())
-    n_bytes = sum(file.lstat().st_size for file in found.path.rglob("*"))
+        n_bytes = found.size()
     click.echo(f"sweep       {found.attrs['title']}: {grid_text(found)}")
     click.echo(
         f"made        {found.attrs['created']} by olsbn {found.attrs['olsbn_version']}: {found.attrs['command']}"

@@ -10,18 +10,25 @@ import click
 
 from olsbn.cli.shell import bad_input, command_line, main, may_fail, sentence, stops_in_time
 from olsbn.cli.text import grid_text
+from olsbn.files import path_or_url
 
 
 @main.command("sweep")
 @click.argument("config", metavar="CONFIG.toml")
-@click.option("--out", metavar="STORE.zarr", required=True, help="The Zarr store; what is in it already is kept.")
+@click.option(
+    "--out",
+    metavar="STORE.zarr",
+    required=True,
+    help="The store: a folder, or s3://BUCKET/NAME.",
+)
 @click.option("--workers", type=int, metavar="N", help="Threads (default: all processors).")
 @click.option("--scheduler", metavar="ADDRESS", help="Compute on the workers of this Dask scheduler instead.")
 @click.option("--shard", metavar="I/N", help="Only part I of N, for job arrays that share a file system.")
 def sweep_command(config: str, out: str, workers: int | None, scheduler: str | None, shard: str | None) -> None:
     r"""Run the sweep that a TOML file describes, into a store.
 
-    The same command goes on where an earlier one was stopped, however it ended.
+    The same command goes on where an earlier one was stopped, however it ended. A store in a bucket (s3://, gs://, az://)
+    needs the extra "cloud".
 
     \b
     Example of a CONFIG.toml:
@@ -34,7 +41,7 @@ def sweep_command(config: str, out: str, workers: int | None, scheduler: str | N
       spectrum = "logspace"         # or data = "diabetes", or csv = "table.csv", target = "y"
       cond = 100
     """
-    path = Path(out)
+    path = path_or_url(out)
     with bad_input():
         part = _shard(shard)
         from olsbn.sweeps.pool import WORKERS
@@ -46,9 +53,9 @@ def sweep_command(config: str, out: str, workers: int | None, scheduler: str | N
         from olsbn.sweeps import toml
 
         spec = toml.load(config)
-        if not path.parent.is_dir():
+        if isinstance(path, Path) and not path.parent.is_dir():
             raise ValueError(f"--out must be in a directory that exists, got {out}")
-        if not (path.exists() or path.is_symlink()):
+        if isinstance(path, Path) and not (path.exists() or path.is_symlink()):
             toml.check_disk(spec, path.parent)
         from olsbn.files import UnsafeFile
         from olsbn.sweeps.running import fill

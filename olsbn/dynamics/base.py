@@ -12,6 +12,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray, as_count, as_floats, as_real, nearest, one_of, shortened
 from olsbn.dynamics.predictions import Theory
+from olsbn.problems.sample import html_table
 
 if TYPE_CHECKING:
     from olsbn.balls import Ask, Exact
@@ -116,7 +117,7 @@ class Option:
         return tuple(values.tolist())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Method:
     """A dynamics, as data.
 
@@ -188,6 +189,21 @@ class Method:
     unsteady: tuple[str, ...] = ()
     check_options: Callable[[Mapping[str, Any]], None] | None = None
     exact: Callable[[OLSProblem, Mapping[str, Any], Ask], Exact] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Method {self.name}: {self.in_words()}>"
+
+    def _repr_html_(self) -> str:
+        def row(item: Param | Option) -> tuple[str, str]:
+            required = isinstance(item, Param) and item.default is None
+            return item.name, f"{item.meaning} ({'required' if required else f'default {item.default}'})"
+
+        rows = [("step", self.step), *map(row, self.settings.values())]
+        return html_table(f"{self.name}: {self.summary}", rows)
+
+    def in_words(self) -> str:
+        """Return its summary and the names of its parameters."""
+        return f"{self.summary}; parameters: {', '.join(self.settings) or 'none'}"
 
     @property
     def title(self) -> str:

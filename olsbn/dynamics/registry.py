@@ -11,6 +11,7 @@ import numpy as np
 
 from olsbn._validate import shortened
 from olsbn.dynamics.base import Method
+from olsbn.problems.sample import html_table
 
 # The modules of the package's own methods, each with its `METHOD`; their order is the order of every list of methods.
 _OWN = ("bngd", "gd", "gdnp", "wngd", "sphere", "wngrad", "minibatch")
@@ -57,6 +58,16 @@ def _all() -> dict[str, Method]:
     return found
 
 
+class _Shown(dict[str, Method]):
+    """Methods by name, shown as a table."""
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.values()))
+
+    def _repr_html_(self) -> str:
+        return html_table("methods", [(method.name, method.in_words()) for method in self.values()])
+
+
 def methods() -> dict[str, Method]:
     """Return every method by name: the package's own, and those of installed packages (entry points "olsbn.methods").
 
@@ -71,7 +82,7 @@ def methods() -> dict[str, Method]:
     >>> [param.name for param in olsbn.methods()["bngd"].params][:2]
     ['eps', 'eps_a']
     """
-    return dict(METHODS)
+    return _Shown(METHODS)
 
 
 def method_named(name: Any) -> Method:
@@ -79,6 +90,20 @@ def method_named(name: Any) -> Method:
     if not isinstance(name, str) or name not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {shortened(name)} ({OTHERS})")
     return METHODS[name]
+
+
+def all_params(params: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that a function was given, in a mapping and as keywords, each in one place only."""
+    if params is None:
+        return dict(keywords)
+    if not isinstance(params, Mapping):
+        raise TypeError(f"params must be a mapping from names to values, got {shortened(params)}")
+    for name in params:
+        if not isinstance(name, str):
+            raise TypeError(f"params must be a mapping from names to values, got the name {shortened(name)}")
+        if name in keywords:
+            raise TypeError(f"{name} must be given once, got it in params and as a keyword")
+    return {**params, **keywords}
 
 
 def neutral_elsewhere(name: str, value: Any) -> bool:

@@ -7,6 +7,7 @@ false variants of them in ``FALSE``: each of those must fail, which a test tries
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from importlib import import_module
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from olsbn import __version__
 from olsbn._validate import as_count, one_of
 from olsbn.ledger.base import KINDS, SOURCES, Claim, Cube, Result, Skip
+from olsbn.problems.sample import html_table
 
 if TYPE_CHECKING:
     from olsbn.ledger.summary import Row
@@ -24,6 +26,7 @@ __all__ = [
     "KINDS",
     "SOURCES",
     "Claim",
+    "Claims",
     "Cube",
     "Result",
     "Skip",
@@ -55,7 +58,19 @@ def _module(source: str) -> Any:
     return import_module(f"olsbn.ledger.{source}")
 
 
-def claims(source: str | Iterable[str] | None = None) -> tuple[Claim, ...]:
+class Claims(tuple[Claim, ...]):
+    """Claims, shown as a table in a notebook and as counts elsewhere."""
+
+    def __repr__(self) -> str:
+        counts = Counter(claim.source for claim in self)
+        what = ", ".join(f"{source} {n}" for source, n in counts.items())
+        return f"<{len(self)} claims: {what}>" if self else "<0 claims>"
+
+    def _repr_html_(self) -> str:
+        return html_table(f"{len(self)} claims", [(claim.id, f"{claim.kind}: {claim.statement}") for claim in self])
+
+
+def claims(source: str | Iterable[str] | None = None) -> Claims:
     """Return the claims of the ledger.
 
     Parameters
@@ -65,7 +80,7 @@ def claims(source: str | Iterable[str] | None = None) -> tuple[Claim, ...]:
 
     Returns
     -------
-    tuple of Claim
+    Claims, a tuple of Claim
         ``claim.check(seed)`` tries one on fresh random problems.
 
     Raises
@@ -83,7 +98,7 @@ def claims(source: str | Iterable[str] | None = None) -> tuple[Claim, ...]:
     wanted = list(SOURCES) if source is None else [source] if isinstance(source, str) else list(source)
     for name in wanted:
         one_of("source", name, SOURCES)
-    return tuple(claim for name in SOURCES if name in wanted for claim in _module(name).CLAIMS)
+    return Claims(claim for name in SOURCES if name in wanted for claim in _module(name).CLAIMS)
 
 
 def runnable(which: Iterable[Claim]) -> tuple[tuple[Claim, ...], tuple[Claim, ...]]:

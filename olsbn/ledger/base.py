@@ -32,6 +32,7 @@ import numpy as np
 
 from olsbn._validate import FloatArray, as_count, as_real, one_of
 from olsbn.problems import MACHEPS, OLSProblem
+from olsbn.problems.sample import html_table
 
 KINDS = ("identity", "tight", "upper", "lower", "order", "counterexample")
 RATE = 1e-10
@@ -119,7 +120,7 @@ PROBLEMS = (
 Comparison = tuple[Any, Any] | tuple[Any, Any, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Claim:
     r"""One statement of a source, with all it takes to try it.
 
@@ -165,6 +166,13 @@ class Claim:
         one_of("kind", self.kind, KINDS)
         if (self.kind == "counterexample") != bool(self.refutes):
             raise ValueError(f"refutes must be given for a counterexample and for nothing else, got {self.refutes!r}")
+
+    def __repr__(self) -> str:
+        return f"<Claim {self.id}, {self.kind}: {self.statement}>"
+
+    def _repr_html_(self) -> str:
+        names = ("kind", "statement", "formula", "problems", "where", "corrects", "citation")
+        return html_table(self.id, [(name, getattr(self, name)) for name in names if getattr(self, name)])
 
     @property
     def source(self) -> str:

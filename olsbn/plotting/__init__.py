@@ -26,3 +26,7 @@ __all__ = [
     "style",
     "style_sheet",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

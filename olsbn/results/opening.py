@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from olsbn._validate import shortened
-from olsbn.files import check_folder, printable
+from olsbn.files import check_folder, path_or_url, printable
 from olsbn.results.foreign import check_netcdf, check_zarr
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from olsbn.sweeps.store import Store
 
 
 def open(path: str | os.PathLike[str], *, check: bool = False) -> xr.Dataset:
@@ -22,8 +24,9 @@ def open(path: str | os.PathLike[str], *, check: bool = False) -> xr.Dataset:
 
     Parameters
     ----------
-    path : path-like
-        The result. A folder that is not a store itself may hold one with a name that ends in ``.zarr``.
+    path : path-like or str
+        The result: a path, or the URL of a store in a bucket (``s3://bucket/name.zarr``). A folder that is not a store
+        itself may hold one with a name that ends in ``.zarr``.
     check : bool, optional
         Look at the checksums of a whole store first. Those of what is read are looked at in any case.
 
@@ -41,23 +44,29 @@ def open(path: str | os.PathLike[str], *, check: bool = False) -> xr.Dataset:
     """
     import xarray as xr
 
-    path = Path(path)
+    from olsbn.sweeps.store import is_store, open_store
+
+    path = path_or_url(path)
+    if isinstance(path, str):
+        return _stored(open_store(path), check)
     if path.is_file():
         return _netcdf(path)
-    from olsbn.sweeps.store import Store, is_store
-
     if path.is_dir() and not is_store(path) and not (path / "zarr.json").exists():
         inside = sorted(path.glob("*.zarr"))
         path = check_folder(path, inside[0].name) if len(inside) == 1 else path
     if (path / "zarr.json").exists() and not is_store(path) and not (path / "inputs").exists():
         check_zarr(path)  # of a map, or made by xarray
         return _readable(path, lambda: xr.open_zarr(path, chunks=None, consolidated=False, zarr_format=3))
-    store = Store(path)
+    return _stored(open_store(path), check)
+
+
+def _stored(store: Store, check: bool) -> xr.Dataset:
+    assert store.path is not None
     if check and (damaged := [file for _, file in store.damaged(sorted(store.done()))]):
         raise ValueError(
             f"{damaged[0]} is damaged (of {len(damaged)} files); the command that made the store restores it"
         )
-    return _readable(path, store.dataset)
+    return _readable(store.path, store.dataset)
 
 
 def _netcdf(path: Path) -> xr.Dataset:
@@ -74,7 +83,7 @@ def _netcdf(path: Path) -> xr.Dataset:
     return _readable(path, load)
 
 
-def _readable(path: Path, opened: Callable[[], xr.Dataset]) -> xr.Dataset:
+def _readable(path: Path | str, opened: Callable[[], xr.Dataset]) -> xr.Dataset:
     """Return what `opened` returns; what a library says of a file that it cannot read becomes one sentence."""
     try:
         ds = opened()
@@ -90,7 +99,7 @@ def _readable(path: Path, opened: Callable[[], xr.Dataset]) -> xr.Dataset:
     return ds
 
 
-def _attribute(path: Path, name: str, value: Any) -> Any:
+def _attribute(path: Path | str, name: str, value: Any) -> Any:
     """Return the value of an attribute, fit for a terminal; refuse what no attribute of a result is."""
     parts = value.ravel().tolist() if isinstance(value, np.ndarray) else value if isinstance(value, list) else [value]
     if not all(isinstance(part, str | int | float | np.generic) for part in parts):

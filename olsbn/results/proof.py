@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +10,13 @@ import numpy as np
 from olsbn import schema
 from olsbn._validate import as_count, as_real
 from olsbn.certification import FACTS, NUMBERS, check_method, digits_attrs, number, proof_of
+from olsbn.files import path_or_url
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.problems.reduction import reduce_for
 from olsbn.results.datasets import check_no_medians, check_variables, source_of
 from olsbn.schema import Status
 from olsbn.sweeps.progress import Progress, meter
-from olsbn.sweeps.store import Store, is_store
+from olsbn.sweeps.store import is_store, open_store
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -139,9 +139,9 @@ def source_to_prove(ds: Any, problem: Any) -> OLSProblem | ProblemFamily:
     if isinstance(problem, OLSProblem):
         problem = _as_swept(problem, ds.attrs)
     source = source_of(ds, problem)
-    opened = Path(ds.encoding.get("source", ""))
-    if source is None and opened.name and ((opened / "inputs").is_dir() or is_store(opened)):
-        source = source_of(ds, Store(opened).spec.source)
+    opened = path_or_url(ds.encoding.get("source", ""))
+    if source is None and (isinstance(opened, str) or (opened / "inputs").is_dir() or is_store(opened)):
+        source = source_of(ds, open_store(opened).spec.source)
     if source is None:
         raise ValueError("problem must be given, for of a single problem a Dataset holds only the fingerprint")
     return source

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from olsbn._validate import as_count, as_real, as_vector
-from olsbn.dynamics.registry import DEFAULT
+from olsbn.dynamics.registry import DEFAULT, all_params
 from olsbn.problems import OLSProblem, as_problem
 from olsbn.problems.sample import html_table
 from olsbn.search.tried import Tried, default_eps, grid
@@ -69,7 +70,8 @@ def measured_window(
     accuracy: float = 0.01,
     span: Any = None,
     workers: int | None = None,
-    **params: Any,
+    params: Mapping[str, Any] | None = None,
+    **keywords: Any,
 ) -> MeasuredWindow:
     r"""Find the window of learning rates that reach a tolerance in a number of steps, by simulation.
 
@@ -89,7 +91,9 @@ def measured_window(
         Where to look first, LO < HI. Default: around everything that theory says happens.
     workers : int, optional
         Threads. Default: one for each processor.
-    **params : float
+    params : mapping of str to float, optional
+        Parameters by name in one mapping: for methods of other packages, whose names no editor knows.
+    **keywords : float
         Further parameters of the method, numbers.
 
     Returns
@@ -120,6 +124,7 @@ def measured_window(
     (True, True, 0.0)
     """
     as_problem(problem)
+    params = all_params(params, keywords)
     tol, n_steps, accuracy = as_real("tol", tol), as_count("n_steps", n_steps, minimum=1), as_real("accuracy", accuracy)
     if not 1e-9 <= accuracy <= 1:
         raise ValueError(f"accuracy must lie in [1e-9, 1], got {accuracy!r}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from olsbn import schema
 from olsbn._validate import FloatArray, as_count, as_real
-from olsbn.dynamics.registry import BASELINE, DEFAULT, METHODS, method_named
+from olsbn.dynamics.registry import BASELINE, DEFAULT, METHODS, all_params, method_named
 from olsbn.problems import OLSProblem, as_problem, spectra
 from olsbn.search.pytorch import pytorch_lines
 from olsbn.search.tried import Tried, as_printed, default_eps, grid, stretches
@@ -58,7 +58,8 @@ def recommend(
     *,
     methods: Sequence[str] = (BASELINE, DEFAULT),
     workers: int | None = None,
-    **params: Any,
+    params: Mapping[str, Any] | None = None,
+    **keywords: Any,
 ) -> xr.Dataset:
     r"""Find the learning rates that need the fewest steps from most starts, by simulation.
 
@@ -76,7 +77,9 @@ def recommend(
         Iterations with a learning rate `eps`.
     workers : int, optional
         Threads. Default: one for each processor.
-    **params
+    params : mapping of str to float, optional
+        Parameters by name in one mapping: for methods of other packages, whose names no editor knows.
+    **keywords : float
         Further parameters, as in `sweep`: numbers, each for those of the methods that have it.
 
     Returns
@@ -137,6 +140,7 @@ def recommend(
     import xarray as xr
 
     as_problem(problem)
+    params = all_params(params, keywords)
     tol, n_steps = as_real("tol", tol), as_count("n_steps", n_steps, minimum=1)
     if not schema.EXCESS_FLOOR <= tol < 1:
         raise ValueError(f"tol must lie in [{schema.EXCESS_FLOOR:g}, 1), got {tol!r}")

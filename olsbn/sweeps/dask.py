@@ -18,10 +18,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from olsbn.files import path_or_url
 from olsbn.sweeps.compute import run_tile
 from olsbn.sweeps.sinks import Sink
 from olsbn.sweeps.spec import engine
-from olsbn.sweeps.store import Store, StoreError
+from olsbn.sweeps.store import Store, StoreError, open_store
 from olsbn.sweeps.tiling import Tile
 
 _CONNECT = 10.0  # seconds to reach a scheduler
@@ -66,7 +67,8 @@ def writer(store: Sink) -> Callable[[Tile], None]:
 
 def _place(store: Sink) -> tuple[str, str, str]:
     assert store.path is not None
-    return str(store.path.resolve()), store.spec.fingerprint, engine(store.spec.method)
+    path = store.path.resolve() if isinstance(store.path, Path) else store.path
+    return str(path), store.spec.fingerprint, engine(store.spec.method)
 
 
 # -------------------------------------------------------------------- on the worker
@@ -94,7 +96,7 @@ def _cannot_write(path: str, fingerprint: str, expected: str) -> str:
 
 @lru_cache(maxsize=4)
 def _stored(path: str, fingerprint: str) -> Store:
-    return Store(Path(path))
+    return open_store(path_or_url(path))
 
 
 # -------------------------------------------------------------------- on the client

@@ -7,14 +7,15 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn.dynamics.registry import DEFAULT
+from olsbn.dynamics.registry import DEFAULT, all_params
+from olsbn.files import path_or_url
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.sweeps.compute import run_tile
 from olsbn.sweeps.pool import on_threads
@@ -48,7 +49,8 @@ def sweep(
     workers: int | None = None,
     client: Any = None,
     progress: Progress = None,
-    **params: Any,
+    params: Mapping[str, Any] | None = None,
+    **keywords: Any,
 ) -> xr.Dataset:
     r"""Run a method on every cell of a grid of its parameters, dimensions and trials.
 
@@ -78,9 +80,10 @@ def sweep(
         Run reduced problems (`OLSProblem.reduced`): "auto" where that saves a factor 4 of the modes at an estimated
         error of log(excess) below 1e-6, a number for at most so many modes. For "gd", and "bngd" without smoothing. The
         attributes `modes` and, for a single problem, `reduction_error` say what came of it.
-    store : path-like, optional
+    store : path-like or str, optional
         A Zarr store to keep the result in, tile by tile. If it is there already, what is done is kept: the same call
-        goes on where an earlier one was stopped, however it ended.
+        goes on where an earlier one was stopped, however it ended. A folder, or the URL of a bucket and a name in it,
+        ``s3://bucket/name.zarr`` (also gs and az; extra "cloud").
     workers : int, optional
         Threads. Default: one for each processor this process may use.
     client : distributed.Client, optional
@@ -89,7 +92,9 @@ def sweep(
     progress : bool or callable, optional
         Show progress on standard error. Default: if it is a terminal. A function is called with the work done and the
         whole of it (in mode-steps).
-    **params : float or array_like, shape (n,)
+    params : mapping of str to float or array_like, optional
+        Parameters and options by name in one mapping: for methods of other packages, whose names no editor knows.
+    **keywords : float or array_like, shape (n,)
         The method's parameters by name (``olsbn.methods()[method].params``): `eps`, the learning rate of w, always;
         `eps_a`, that of the BN scale, for BNGD; and so on. A scalar gives no axis, a vector, in any order, an axis of
         its name.
@@ -133,7 +138,7 @@ def sweep(
     spec = SweepSpec.checked(
         problem,
         method,
-        params,
+        all_params(params, keywords),
         n_steps=n_steps,
         dim=dim,
         trial=trial,
@@ -149,7 +154,7 @@ def sweep(
     if client is not None and workers is not None:
         raise ValueError(f"workers must be left out with a client, which has its own, got {workers!r}")
     if store is not None and not (isinstance(store, str | os.PathLike) and os.fspath(store)):
-        raise TypeError(f"store must be a path, got {store!r}")
+        raise TypeError(f"store must be a path or a URL, got {store!r}")
     if store is not None:
         return fill(spec, store, workers=workers, client=client, progress=progress)[0].dataset()
     memory = Memory(spec)
@@ -236,13 +241,13 @@ def fill(
 
     Returns the store and how many tiles were run. `say` is told in a sentence what is mended, and so is the log.
     """
-    from olsbn.sweeps.store import Store
+    from olsbn.sweeps.store import create_store, exists, open_store
 
-    path = Path(path)
-    if not (path.exists() or path.is_symlink()):
-        Store.create(path, spec, command)
+    path = path_or_url(path)
+    if not exists(path):
+        create_store(path, spec, command)
         _log.info("store %s made", path)
-    store = Store(path)
+    store = open_store(path)
     store.must_match(spec)
     if store.is_read_only and store.is_complete():
         return store, 0
@@ -287,10 +292,15 @@ def fill_sink(
 
 def _kept(sink: Sink, err: OSError) -> OSError:
     """Return an error that says as well what is kept."""
-    if sink.path is not None and not sink.path.exists():
+    if err.errno == errno.ESTALE:
+        return err
+    if isinstance(sink.path, Path) and not sink.path.exists():
         kept = "the store was moved or removed while it was written"
     else:
-        n = len(sink.done())
+        try:
+            n = len(sink.done())
+        except OSError:  # of a network that fails
+            return err
         kept = f"{n} of {len(sink.tiling)} tiles are kept, and the same command goes on from there"
     return OSError(err.errno, f"{err.strerror or err}; {kept}", str(sink.path))
 

@@ -35,12 +35,12 @@ class Sink(Protocol):
         The sweep it was made for, to the bit.
     tiling : Tiling
         How the grid is cut into tiles; tiles are known by their numbers.
-    path : Path or None
-        Where other processes find it; None if only this one can write to it.
+    path : Path, str or None
+        Where other processes find it, a folder or a URL; None if only this one can write to it.
     """
 
     @property
-    def path(self) -> Path | None: ...  # noqa: D102
+    def path(self) -> Path | str | None: ...  # noqa: D102
     @property
     def spec(self) -> SweepSpec: ...  # noqa: D102
     @property
@@ -50,7 +50,7 @@ class Sink(Protocol):
         """Return the numbers of the tiles that were written in full."""
         ...
 
-    def damaged(self, numbers: Sequence[int]) -> Iterator[tuple[int | None, Path]]:
+    def damaged(self, numbers: Sequence[int]) -> Iterator[tuple[int | None, Path | str]]:
         """Yield which of these finished tiles cannot be trusted, with a file; None for what belongs to no tile."""
         ...
 
@@ -102,7 +102,7 @@ class Memory:
         """Return the numbers of the tiles that were written."""
         return set(self._done)
 
-    def damaged(self, numbers: Sequence[int]) -> Iterator[tuple[int | None, Path]]:
+    def damaged(self, numbers: Sequence[int]) -> Iterator[tuple[int | None, Path | str]]:
         """Yield nothing."""
         return iter(())
 

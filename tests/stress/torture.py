@@ -140,6 +140,69 @@ def wait_for_tiles(path, n):
         time.sleep(0.02)
 
 
+def shard_kills(folder, smoke):
+    """Three shards side by side, each killed at random times; then each is run again, in any order."""
+    spec = crash.small_sweep()
+    expected = reference(spec, folder)
+    rng, count = random.Random(5), collections.Counter()
+    for i in range(2 if smoke else 20):
+        path = folder / f"shards-{i}.zarr"
+        for _ in range(rng.randint(1, 2)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                pids = [shard_fork(spec, path, (k, 3)) for k in (1, 2, 3)]
+            for pid in pids:
+                time.sleep(rng.uniform(0, 0.04))
+                os.kill(pid, signal.SIGKILL)
+                count["killed shards"] += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        before = crash.finished(path) if path.exists() else []
+        log = folder / f"log-{i}"
+        for k in rng.sample((1, 2, 3), 3):
+            assert crash.forked(lambda k=k, path=path, log=log: crash.fill(spec, path, log, shard=(k, 3))) == 0
+        assert not [tile for tile in crash.computed(log) if tile in before]
+        store = Store(path)
+        assert store.is_packed and running.digest(store.dataset()) == expected
+        count["tiles kept"] += len(before)
+    return dict(count)
+
+
+def shard_fork(spec, path, shard):
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            crash.fill(spec, path, shard=shard)
+            code = 0
+        finally:
+            os._exit(code)
+    return pid
+
+
+def cloud_kills(folder, smoke):
+    """A sweep into a bucket, killed at requests that write and at random times; needs the extra test-cloud."""
+    try:
+        import flask_cors  # noqa: F401
+        import moto  # noqa: F401
+        import obstore  # noqa: F401
+    except ImportError:
+        return {"not tried": 'the extra "test-cloud" is not installed'}
+    import bucket
+
+    expected = reference(crash.small_sweep(), folder)
+    rng, count = random.Random(7), collections.Counter()
+    with bucket.server() as variables, bucket.environment(variables):
+        for i in range(2 if smoke else 20):
+            url = f"s3://bucket/kills-{i}.zarr"
+            for k in (2 * i, rng.randint(5, 25)):
+                count["killed at a request"] += bucket.killed_at_request(url, k)
+            for _ in range(rng.randint(0, 2)):
+                count["killed at a random time"] += bucket.killed_after(url, rng.uniform(1.5, 3))
+            found, n_run = bucket.finished(url)
+            count["tiles run again or first"] += n_run
+            assert found == expected, url
+    return dict(count)
+
+
 def malformed(folder, smoke):
     """100 malformed configs and command lines, each a process of its own: one line, exit code 2, nothing made."""
     work = folder / "malformed"
@@ -286,7 +349,7 @@ def fill_many(n_cells, path):
     return int(peak) / 1024
 
 
-SECTIONS = (kills, same_hash, dask_kills, malformed, flips, disks, writers, memory)
+SECTIONS = (kills, shard_kills, same_hash, dask_kills, cloud_kills, malformed, flips, disks, writers, memory)
 
 
 def main():

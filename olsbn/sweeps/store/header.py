@@ -23,7 +23,6 @@ from olsbn.sweeps.store.errors import StoreError
 from olsbn.sweeps.tiling import Tiling
 
 FORMAT = 3
-OWN = "olsbn"  # the folder of a store that holds what is not the result
 _PLACE = "header"
 _TILES_MOST = 10_000_000
 _SCALARS = ("a0", "target_var", "w0_null_norm", "label", "rank_tol")  # of a problem, as its constructor names them

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from olsbn.files import open_own, printable, read_bytes
 from olsbn.sweeps.store.errors import StoreError
@@ -19,11 +19,21 @@ from olsbn.sweeps.store.errors import StoreError
 Shard = tuple[int, int]  # (i, n): part i of n, 1 <= i <= n
 WHOLE: Shard = (1, 1)
 _SHARD_LOCK = "lock-"  # beside the lock, one for each shard: lock-2-of-8
-_PATIENCE = 60.0  # seconds a shard waits for another one to prepare the store
+PATIENCE = 60.0  # seconds a shard waits for another one to prepare the store
 
 
-class Right:
+class Right(Protocol):
     """The right to write to a store. `alone`: no other process has it yet, so leftovers may be swept."""
+
+    alone: bool
+
+    def share(self) -> None:
+        """Let the other shards in; from here on nothing but the own tiles may be written."""
+        ...
+
+
+class _Locked:
+    """The right to write to a folder."""
 
     def __init__(self, fd: int, alone: bool, n_shards: int) -> None:
         self._fd, self.alone, self._n_shards = fd, alone, n_shards
@@ -35,7 +45,7 @@ class Right:
 
 
 @contextlib.contextmanager
-def writing(lock: Path, shard: Shard = WHOLE, patience: float = _PATIENCE) -> Iterator[Right]:
+def writing(lock: Path, shard: Shard = WHOLE, patience: float = PATIENCE) -> Iterator[Right]:
     """Hold the right to write to a store, by its lock file: one process for all of it, or one for each of n shards.
 
     The kernel gives up a lock with the process that holds it, however that ends. It is flock: on NFS it holds between
@@ -60,7 +70,7 @@ def writing(lock: Path, shard: Shard = WHOLE, patience: float = _PATIENCE) -> It
         facts = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "shards": n}
         for file in (mine, lock) if alone else (mine,):
             _tell(file, facts)
-        yield Right(fd, alone, n)
+        yield _Locked(fd, alone, n)
 
 
 def writers(lock: Path) -> list[str]:
@@ -88,7 +98,11 @@ def locked(path: Path, shared: bool = False) -> Iterator[int | None]:
 
 def holder(lock: Path) -> str:
     """Return what the holder of a lock says of itself."""
-    facts = _read(lock)
+    return holder_text(_read(lock))
+
+
+def holder_text(facts: dict[str, Any]) -> str:
+    """Return in words who holds a lock."""
     return f"process {facts.get('pid', '?')} on {facts.get('host', '?')} (since {facts.get('since', '?')})"
 
 

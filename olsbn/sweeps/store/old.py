@@ -20,7 +20,8 @@ from olsbn.schema import VARIABLES
 from olsbn.sweeps.spec import SweepSpec
 from olsbn.sweeps.store.container import decompress
 from olsbn.sweeps.store.errors import Damaged, StoreError
-from olsbn.sweeps.store.header import FORMAT, OWN, Header, checked_attributes
+from olsbn.sweeps.store.header import FORMAT, Header, checked_attributes
+from olsbn.sweeps.store.places import OWN
 from olsbn.sweeps.tiling import Tiling
 
 _FORMAT = 2

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import secrets
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -21,16 +19,18 @@ from google_crc32c import value as crc32c
 
 from olsbn import schema
 from olsbn.dynamics.base import Arrays
-from olsbn.files import UnsafeFile, check_folder, read_bytes, remove, tree, write_whole
+from olsbn.files import UnsafeFile
 from olsbn.schema import VARIABLES
 from olsbn.sweeps.spec import SweepSpec
 from olsbn.sweeps.store.blocks import Blocks, region
 from olsbn.sweeps.store.container import decompress, facts_and_arrays, seal, unseal, with_arrays
 from olsbn.sweeps.store.errors import Damaged
-from olsbn.sweeps.store.header import OWN, plain
+from olsbn.sweeps.store.header import plain
+from olsbn.sweeps.store.places import OWN, Place
 from olsbn.sweeps.tiling import Tile, Tiling, blocks_of
 
 _MANIFEST, _PLACE = f"{OWN}/manifest", "manifest"
+_ROOT = "zarr.json"  # written last
 _CHUNKS = 256  # about as many of them for a variable: a damaged one costs its tiles
 _CHUNK_VALUES, _SHARD_VALUES = 2**20, 2**21
 _METADATA = 1 << 26
@@ -40,8 +40,8 @@ _EMPTY = 2**64 - 1  # offset of a chunk that a shard does not hold
 class Packed:
     """The arrays of a packed store. `tiling` cuts the grid into chunks, `shards` into files."""
 
-    def __init__(self, path: Path, spec: SweepSpec, tiles: Tiling, place: str) -> None:
-        self.path, self.spec, self.tiles, self._place = path, spec, tiles, f"{_PLACE} {place}"
+    def __init__(self, files: Place, spec: SweepSpec, tiles: Tiling, place: str) -> None:
+        self.files, self.spec, self.tiles, self._place = files, spec, tiles, f"{_PLACE} {place}"
         steps = len(spec.record or (0,))
         cells = min(max(spec.n_cells // _CHUNKS, math.prod(tiles.tile)), _CHUNK_VALUES // steps)
         self.tiling = Tiling(tiles.grid, blocks_of(tiles, cells))
@@ -52,7 +52,7 @@ class Packed:
     @property
     def is_there(self) -> bool:
         """Whether the store is packed: the manifest is written when all data are in place, the root group last."""
-        return (self.path / _MANIFEST).exists() or (self.path / "zarr.json").exists()
+        return self.files.exists(_MANIFEST) or self.files.exists("zarr.json")
 
     # ------------------------------------------------------------------ reading
 
@@ -67,7 +67,7 @@ class Packed:
         # the shape of a chunk: the last one of an axis reaches beyond the grid
         full = self.spec.full_shape(name, self.tiling.tile)
         try:
-            data = self._bytes(file, self._most(name))
+            data = self.files.read(file, self._most(name))
             part = data
             if self.spec.kept_axes(name):
                 at = Tiling(self._in_shard, (1,) * len(self._in_shard)).number(
@@ -79,20 +79,15 @@ class Packed:
             values = decompress(part[:-4], full, VARIABLES[name].dtype)
         except (ValueError, OSError) as err:
             raise Damaged(
-                f"{file} is damaged ({err}); the command that made the store, run again, restores it"
+                f"{self.files.at(file)} is damaged ({err}); the command that made the store, run again, restores it"
             ) from err
         shape = self.tiling[number].shape
         return values[self.spec.full_index(name, Tile(tuple((0, n) for n in shape)))]
 
-    def _bytes(self, file: Path, most: int) -> bytes:
-        """Return the content of a file of the store, on the way to which there is no link."""
-        check_folder(self.path, *file.relative_to(self.path).parts[:-1])
-        return read_bytes(file, most)
-
-    def _file(self, name: str, shard: Sequence[int]) -> Path:
+    def _file(self, name: str, shard: Sequence[int]) -> str:
         """Return the file of a shard."""
         index = [*shard[:2], 0, *shard[2:]] if len(self.spec.full_shape(name)) > len(shard) else list(shard)
-        return self.path.joinpath(name, "c", *(str(index[k]) for k in self.spec.kept_axes(name)))
+        return "/".join([name, "c", *(str(index[k]) for k in self.spec.kept_axes(name))])
 
     def _most(self, name: str) -> int:
         """Return an upper limit of the bytes of a shard."""
@@ -101,26 +96,18 @@ class Packed:
 
     # ------------------------------------------------------------------ damage
 
-    def _files(self) -> Iterator[Path]:
-        """Yield the files of the variables, as the sweep has them."""
-        for name in self.names:
-            for shard in self.shards:
-                yield self._file(name, self.shards.block(shard))
-
-    def damaged(self) -> list[Path]:
+    def damaged(self) -> list[Path | str]:
         """Return the files that are missing or not as they were packed."""
         try:
             manifest = self._manifest
         except (OSError, ValueError):
-            return [self.path / _MANIFEST]
-        found = [self.path / name for name, text in manifest["texts"].items() if self._text(name) != text]
-        files = {
-            str(file.relative_to(self.path)): self._most(file.relative_to(self.path).parts[0]) for file in self._files()
-        }
+            return [self.files.at(_MANIFEST)]
+        found = [name for name, text in manifest["texts"].items() if self._text(name) != text]
+        blocks = [self.shards.block(shard) for shard in self.shards]
+        files = {self._file(name, block): self._most(name) for name in self.names for block in blocks}
         files |= {f"{name}/c/0": _METADATA for name in self.spec.coords()}
-        return found + [
-            self.path / name for name, most in files.items() if self._sum(name, most) != manifest["sums"].get(name)
-        ]
+        found += [name for name, most in files.items() if self._sum(name, most) != manifest["sums"].get(name)]
+        return [self.files.at(name) for name in found]
 
     def missing(self) -> list[int]:
         """Return the numbers of the tiles that were not run when the store was packed."""
@@ -138,7 +125,7 @@ class Packed:
 
     @cached_property
     def _manifest(self) -> dict[str, Any]:
-        facts, _ = facts_and_arrays(unseal(self._place, self._bytes(self.path / _MANIFEST, _METADATA)))
+        facts, _ = facts_and_arrays(unseal(self._place, self.files.read(_MANIFEST, _METADATA)))
         texts, sums, missing = (facts.get(name) for name in ("texts", "sums", "missing"))
         if not (isinstance(texts, dict) and isinstance(sums, dict) and isinstance(missing, list)):
             raise Damaged("not a manifest")
@@ -153,66 +140,60 @@ class Packed:
     def _texts(self) -> set[str]:
         """The files of metadata that a packed store has."""
         arrays = (*self.names, *self.spec.coords(), OWN)
-        return {"zarr.json", *(f"{name}/zarr.json" for name in arrays)}
+        return {_ROOT, *(f"{name}/zarr.json" for name in arrays)}
 
     def _text(self, name: str) -> str | None:
         try:
-            return self._bytes(self.path / name, _METADATA).decode()
+            return self.files.read(name, _METADATA).decode()
         except (OSError, ValueError):
             return None
 
     def _sum(self, name: str, most: int) -> list[int] | None:
         try:
-            data = self._bytes(self.path / name, most)
+            return _sum(self.files.read(name, most))
         except (OSError, ValueError):
             return None
-        return [len(data), crc32c(data)]
 
-    def restore_texts(self) -> list[Path]:
+    def restore_texts(self) -> list[Path | str]:
         """Write damaged metadata again, from the copies in the manifest; return which."""
         texts = self._manifest["texts"]
         damaged = [name for name, text in texts.items() if self._text(name) != text]
         for name in damaged:
             with contextlib.suppress(OSError, UnsafeFile):  # the folder is lost: its array is made again
-                check_folder(self.path, *Path(name).parts[:-1])
-                write_whole(self.path / name, texts[name].encode())
-        return [self.path / name for name in damaged]
+                self.files.write(name, texts[name].encode())
+        return [self.files.at(name) for name in damaged]
 
     # ------------------------------------------------------------------ packing
 
     def pack(self, source: Blocks, attrs: dict[str, Any], missing: Sequence[int]) -> None:
         """Make the arrays of the tiles, and put them in place when they are there in full."""
-        work = self.path / OWN / f".packing.{secrets.token_hex(8)}"
-        try:
-            self._write(work, source, attrs)
-            for file in tree(work):  # the tiles are removed next: a power cut must not cost both
-                with file.open("rb") as opened:
-                    os.fsync(opened.fileno())
-            sums = {str(f.relative_to(work)): self._packed_sum(f) for f in tree(work) if f.name != "zarr.json"}
-            texts = {name: (work / name).read_text() for name in self._texts}
-            self.sweep()
-            for name in (*self.names, *self.spec.coords()):
-                (work / name).rename(self.path / name)
-            (work / OWN / "zarr.json").replace(self.path / OWN / "zarr.json")
-            facts = {"texts": texts, "sums": sums, "missing": list(missing)}
-            write_whole(self.path / _MANIFEST, seal(self._place, with_arrays(facts, {})))
-            self.__dict__.pop("_manifest", None)
-            (work / "zarr.json").replace(self.path / "zarr.json")
-        finally:
-            remove(work)
+        sums: dict[str, list[int]] = {}
+        texts: dict[str, str] = {}
+        with self.files.stage() as stage:
+            for name, data in self._written(source, attrs):
+                if name in self._texts:
+                    texts[name] = data.decode()
+                else:
+                    sums[name] = _sum(data)
+                if name != _ROOT:
+                    stage.write(name, data)
+            stage.publish([*self.names, *self.spec.coords()])
+        facts = {"texts": texts, "sums": sums, "missing": list(missing)}
+        self.files.write(_MANIFEST, seal(self._place, with_arrays(facts, {})))
+        self.__dict__.pop("_manifest", None)
+        self.files.write(_ROOT, texts[_ROOT].encode())
 
-    def _packed_sum(self, file: Path) -> list[int]:
-        data = file.read_bytes()
-        return [len(data), crc32c(data)]
-
-    def _write(self, work: Path, source: Blocks, attrs: dict[str, Any]) -> None:
+    def _written(self, source: Blocks, attrs: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+        """Yield the files of the arrays, made by Zarr in memory, a shard at a time; the metadata come last."""
         import zarr
         from zarr.codecs import Crc32cCodec, ZstdCodec
 
         codecs: Any = [ZstdCodec(level=1), Crc32cCodec()]
         always: Any = {"write_empty_chunks": True}
-        group = zarr.create_group(work, zarr_format=3, attributes=attrs)
-        zarr.create_group(work / OWN, zarr_format=3)
+        made: dict[str, Any] = {}
+        store = zarr.storage.MemoryStore(made)
+        group = zarr.create_group(store, zarr_format=3, attributes=attrs)
+        zarr.create_group(store, path=OWN, zarr_format=3)
         arrays: dict[str, Any] = {}
         for name in self.names:
             known, kept = VARIABLES[name], self.spec.kept_axes(name)
@@ -230,26 +211,33 @@ class Packed:
                 name, data=values, chunks=values.shape, dimension_names=[name], compressors=codecs, config=always,
                 attributes=plain(about),
             )  # fmt: skip
+        with warnings.catch_warnings():  # xarray asks for consolidated metadata first, and warns where there are none
+            warnings.filterwarnings("ignore", message="Consolidated metadata")
+            zarr.consolidate_metadata(store)
         for shard in self.shards:
             for name, values in region(self.spec, source, self.names, shard.ranges).items():
                 index = self.spec.full_index(name, shard)
                 arrays[name][tuple(index[k] for k in self.spec.kept_axes(name)) or ...] = self.spec.drop_axes(
                     name, values
                 )
-        with warnings.catch_warnings():  # xarray asks for consolidated metadata first, and warns where there are none
-            warnings.filterwarnings("ignore", message="Consolidated metadata")
-            zarr.consolidate_metadata(work)
+                for file in made.keys() - self._texts:
+                    yield file, made.pop(file).to_bytes()
+        for file in sorted(made):
+            yield file, made[file].to_bytes()
 
     def sweep(self) -> None:
         """Remove arrays that are not in use: of a packing that was killed, or of a store that is unpacked."""
-        for name in (*self.names, *self.spec.coords()):
-            remove(self.path / name)
+        self.files.remove("", [*self.names, *self.spec.coords()])
 
     def remove(self) -> None:
         """Remove the packed arrays, the manifest first."""
-        (self.path / _MANIFEST).unlink(missing_ok=True)
-        (self.path / "zarr.json").unlink(missing_ok=True)
+        self.files.remove(OWN, ["manifest"])
+        self.files.remove("", ["zarr.json"])
         self.sweep()
+
+
+def _sum(data: bytes) -> list[int]:
+    return [len(data), crc32c(data)]
 
 
 def _inner(data: bytes, n: int, at: int) -> bytes:

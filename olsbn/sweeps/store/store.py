@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
-import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -17,55 +16,59 @@ import numpy as np
 
 from olsbn import schema
 from olsbn.dynamics.base import Arrays
-from olsbn.files import PARTIAL, UnsafeFile, check_folder, printable, read_bytes, remove, write_whole
+from olsbn.files import PARTIAL, UnsafeFile, printable, remove, write_whole
 from olsbn.problems import OLSProblem
 from olsbn.schema import VARIABLES
 from olsbn.sweeps.compute import theory_of_tile
 from olsbn.sweeps.spec import SweepSpec, engine, theory
 from olsbn.sweeps.store import blocks, lock, old
 from olsbn.sweeps.store.errors import Damaged, StoreError
-from olsbn.sweeps.store.header import OWN, Header
-from olsbn.sweeps.store.lock import WHOLE, Right, Shard
+from olsbn.sweeps.store.header import Header
+from olsbn.sweeps.store.lock import PATIENCE, WHOLE, Right, Shard
 from olsbn.sweeps.store.packed import Packed
+from olsbn.sweeps.store.places import LOCK, OWN, Folder, Place
 from olsbn.sweeps.store.tiles import Tiles
 from olsbn.sweeps.tiling import Tile, Tiling
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_HEADERS = (f"{OWN}/header", f"{OWN}/header.copy")  # the same twice: either restores the other
-_LOCK = f"{OWN}/lock"
+HEADERS = (f"{OWN}/header", f"{OWN}/header.copy")  # the same twice: either restores the other
 _HEADER_BYTES = 1 << 34
 
 
 class Store:
     """A store that exists; `writing` says who may call the methods that change it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-        self.damaged_headers: list[Path] = []
-        self._old = not is_store(self.path)
+    def __init__(self, path: Path | str, files: Place | None = None) -> None:
+        self.path = path if files is not None else Path(path)
+        self.files: Place = files or Folder(Path(path))
+        self.damaged_headers: list[str] = []
+        self._old = files is None and not is_store(Path(path))
         self._header = self._read_old() if self._old else self._read_header()
         self._place = f"{self.attrs['sweep_fingerprint']} {self.attrs['engine']} {self.attrs['tile_shape']}"
-        self._folder = None if self._old else self._identity()
+        self._mark = None if self._old else self.files.mark()
 
     def _read_header(self) -> Header:
-        check_folder(self.path, OWN)
         found: Header | None = None
-        for name in _HEADERS:
+        for name in HEADERS:
             try:
-                header = Header.from_bytes(read_bytes(self.path / name, _HEADER_BYTES), str(self.path / name))
+                header = Header.from_bytes(self.files.read(name, _HEADER_BYTES), str(self.files.at(name)))
             except (OSError, Damaged, UnsafeFile) as err:
                 if isinstance(err, StoreError) and not isinstance(err, Damaged):
                     raise  # intact, but of no store
-                self.damaged_headers.append(self.path / name)
+                lost = isinstance(err, FileNotFoundError | UnsafeFile)
+                if not lost and not isinstance(self.path, Path):
+                    raise  # a network that fails is not damage
+                self.damaged_headers.append(name)
             else:
                 found = found or header
         if found is None:
-            raise StoreError(f"{self.path / _HEADERS[0]} and its copy are damaged: run the sweep into a new store")
+            raise StoreError(f"{self.files.at(HEADERS[0])} and its copy are damaged: run the sweep into a new store")
         return found
 
     def _read_old(self) -> Header:
+        assert isinstance(self.path, Path)
         if not self.path.exists():
             raise StoreError(f"{self.path} does not exist")
         found = old.header(self.path) if self.path.is_dir() else None
@@ -83,10 +86,10 @@ class Store:
             try:
                 work.mkdir()
                 (work / OWN).mkdir()
-                with lock.locked(work / _LOCK) as mine:
+                with lock.locked(work / LOCK) as mine:
                     if mine is not None:
                         (work / OWN / "tiles").mkdir()
-                        for name in _HEADERS:
+                        for name in HEADERS:
                             write_whole(work / name, header)
                         try:
                             work.rename(path)
@@ -159,17 +162,15 @@ class Store:
 
     @cached_property
     def _tiles(self) -> Tiles:
-        folder = self.path / OWN / "tiles"
-        if folder.exists() or folder.is_symlink():
-            check_folder(self.path, OWN, "tiles")
-        return Tiles(folder, self.spec, self.tiling, self._place)
+        return Tiles(self.files, self.spec, self.tiling, self._place)
 
     @cached_property
     def _packed(self) -> Packed:
-        return Packed(self.path, self.spec, self.tiling, self._place)
+        return Packed(self.files, self.spec, self.tiling, self._place)
 
     @cached_property
     def _old_tiles(self) -> old.Old:
+        assert isinstance(self.path, Path)
         return old.Old(self.path, self.spec, self.tiling)
 
     @property
@@ -192,9 +193,9 @@ class Store:
         """Whether all tiles are done."""
         return len(self.done()) == len(self.tiling)
 
-    def damaged(self, numbers: Sequence[int]) -> Iterator[tuple[int | None, Path]]:
+    def damaged(self, numbers: Sequence[int]) -> Iterator[tuple[int | None, Path | str]]:
         """Yield which of the tiles are damaged, each with its file; None for what belongs to no tile."""
-        yield from ((None, file) for file in self.damaged_headers)
+        yield from ((None, self.files.at(name)) for name in self.damaged_headers)
         if self._old:
             yield from ((number, file) for number in numbers for file in self._old_tiles.damage(number))
         elif self.is_packed:
@@ -204,8 +205,8 @@ class Store:
 
     def write(self, tile: Tile, result: Arrays) -> None:
         """Write a tile and commit it."""
-        if self._identity() != self._folder:
-            raise StoreError(f"{self.path} was moved or removed while it was written")
+        if self.files.mark() != self._mark:
+            raise OSError(errno.ESTALE, "the store was moved or removed while it was written", str(self.path))
         self._tiles.write(tile, result)
 
     def read(self, tile: Tile) -> Arrays:
@@ -246,49 +247,39 @@ class Store:
 
     def writing(self, shard: Shard = WHOLE) -> AbstractContextManager[Right]:
         """Hold the right to write: one process for the whole sweep, or one for each of its n shards."""
-        return lock.writing(self.path / _LOCK, shard)
+        return self.files.writing(shard, PATIENCE)
 
     def writers(self) -> list[str]:
         """Return who is writing to the store now: one process, or one for each shard that runs."""
-        return [] if self._old else lock.writers(self.path / _LOCK)
+        return [] if self._old else self.files.writers()
 
-    def _identity(self) -> tuple[int, int] | None:
-        """Return what tells the store's folder from another one at its path."""
-        try:
-            found = (self.path / OWN).lstat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+    def size(self) -> int:
+        """Return the bytes of all files."""
+        return Folder(self.path).size() if isinstance(self.path, Path) else self.files.size()
 
     def leftovers(self) -> list[Path]:
         """Return what killed writers left behind."""
-        if self._old:
-            return []
-        found = self._tiles.leftovers()
-        found += [file for file in (self.path / OWN).iterdir() if file.name.endswith(PARTIAL)]
-        found += (self.path / OWN).glob(".packing.*")
-        return found
+        return [] if self._old else self.files.leftovers()
 
     def mend(self) -> Iterator[str]:
         """Sweep leftovers, restore what is damaged of all but tiles, unpack if need be; yield what was mended."""
         for file in self.leftovers():
             remove(file)
-        for file in self.damaged_headers:
-            write_whole(file, self._header.to_bytes())
-            yield f"{file} was damaged and is restored"
+        for name in self.damaged_headers:
+            self.files.write(name, self._header.to_bytes())
+            yield f"{self.files.at(name)} was damaged and is restored"
         self.damaged_headers = []
         if not self.is_packed:
             self._packed.sweep()  # of a packing that was killed
-            with contextlib.suppress(FileExistsError):
-                (self.path / OWN / "tiles").mkdir()
+            self.files.make(f"{OWN}/tiles")
             yield from self._renew_theory()
             return
         with contextlib.suppress(OSError, ValueError):
-            for file in self._packed.restore_texts():
-                yield f"{file} was damaged and is restored"
+            for text in self._packed.restore_texts():
+                yield f"{text} was damaged and is restored"
         damaged = self._packed.damaged()
-        for file in damaged:
-            yield f"{file} is damaged: its tiles are computed again"
+        for lost in damaged:
+            yield f"{lost} is damaged: its tiles are computed again"
         if damaged or self._packed.missing() or self.attrs["theory"] != theory(self.spec.method):
             self.unpack()
             yield from self._renew_theory()
@@ -297,8 +288,7 @@ class Store:
 
     def unpack(self) -> None:
         """Make tiles of the arrays again, of all that are intact."""
-        with contextlib.suppress(FileExistsError):
-            (self.path / OWN / "tiles").mkdir()
+        self.files.make(f"{OWN}/tiles")
         chunks, tiles = self._packed.tiling, self._tiles
         for number in range(len(chunks)):
             chunk = chunks[number]
@@ -329,14 +319,14 @@ class Store:
     @property
     def is_read_only(self) -> bool:
         """Whether this process cannot write to the store."""
-        return self._old or not os.access(self.path / OWN, os.W_OK)
+        return self._old or not self.files.is_writable()
 
     def finish(self) -> None:
         """Pack the store if it is complete, once the right to write was given back; the last of several shards does."""
         if self._old or self.is_packed or not self.is_complete():
             return
         try:
-            with lock.writing(self.path / _LOCK, WHOLE, patience=0):
+            with self.files.writing(WHOLE, 0):
                 self.pack()
         except StoreError:
             if not self.writers():
@@ -361,13 +351,13 @@ class Store:
                 self.tiling[number], simulated | theory_of_tile(self.spec, self.tiling[number], simulated)
             )
         self._header = self._header.with_theory(here)
-        for name in _HEADERS:
-            write_whole(self.path / name, self._header.to_bytes())
+        for name in HEADERS:
+            self.files.write(name, self._header.to_bytes())
 
 
 def is_store(path: Path) -> bool:
     """Whether a sweep made this folder, and this olsbn can write to it."""
-    return any((path / name).is_file() or (path / name).is_symlink() for name in _HEADERS)
+    return any((path / name).is_file() or (path / name).is_symlink() for name in HEADERS)
 
 
 def _sweep_abandoned(path: Path) -> None:
@@ -376,12 +366,12 @@ def _sweep_abandoned(path: Path) -> None:
         if work.is_symlink() or not work.is_dir():
             continue
         with contextlib.suppress(OSError, StoreError):
-            if not (work / _LOCK).exists():  # killed, or a moment before, in which case it is made once more
+            if not (work / LOCK).exists():  # killed, or a moment before, in which case it is made once more
                 with contextlib.suppress(FileNotFoundError):
                     (work / OWN).rmdir()
                 work.rmdir()
                 continue
-            with lock.locked(work / _LOCK) as free:
+            with lock.locked(work / LOCK) as free:
                 if free is not None:
                     remove(work)
 

@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from olsbn.dynamics.base import Arrays
-from olsbn.files import PARTIAL, UnsafeFile, read_bytes, write_whole
+from olsbn.files import UnsafeFile
 from olsbn.schema import VARIABLES
 from olsbn.sweeps.spec import SweepSpec
 from olsbn.sweeps.store.container import compress, decompress, seal, unseal
 from olsbn.sweeps.store.errors import Damaged
+from olsbn.sweeps.store.places import OWN, Place
 from olsbn.sweeps.tiling import Tile, Tiling
+
+_FOLDER = f"{OWN}/tiles"
 
 
 class Tiles:
-    """The files of tiles in a folder.
+    """The files of tiles.
 
     A file holds the length of each variable, then the variables, compressed. Its checksum takes in the sweep, the
     engine, the cut into tiles and the number of the tile: a file that is moved to another place is found.
     """
 
-    def __init__(self, folder: Path, spec: SweepSpec, tiling: Tiling, place: str) -> None:
-        self.folder, self.spec, self.tiling, self._place = folder, spec, tiling, place
+    def __init__(self, files: Place, spec: SweepSpec, tiling: Tiling, place: str) -> None:
+        self.files, self.spec, self.tiling, self._place = files, spec, tiling, place
         self.names = spec.columns
         cells = np.prod(tiling.tile) * len(spec.record or (0,))
         # zstd adds little to what it cannot compress
         self._most = 4096 + int(cells * sum(8.1 + 0.1 * len(name) for name in self.names))
 
-    def file(self, number: int) -> Path:
+    def file(self, number: int) -> Path | str:
         """Return the file of a tile."""
-        return self.folder / f"{number:06d}"
+        return self.files.at(_name(number))
 
     def done(self) -> set[int]:
         """Return the numbers of the tiles that are there."""
-        try:
-            names = os.listdir(self.folder)
-        except FileNotFoundError:
-            return set()
+        names = self.files.names(_FOLDER)
         return {number for name in names if name.isdecimal() and (number := int(name)) < len(self.tiling)}
 
     def write(self, tile: Tile, result: Arrays) -> None:
@@ -49,13 +47,13 @@ class Tiles:
         number = self.tiling.number(self.tiling.block(tile))
         parts = [compress(result[name]) for name in self.names]
         lengths = np.array([len(part) for part in parts], "<u4").tobytes()
-        write_whole(self.file(number), seal(f"{self._place} {number}", [lengths, *parts]))
+        self.files.write(_name(number), seal(f"{self._place} {number}", [lengths, *parts]))
 
     def read(self, number: int, names: Sequence[str] | None = None) -> Arrays | None:
         """Return variables of a tile, all of them unless named; None if it is not there."""
         file = self.file(number)
         try:
-            body = unseal(f"{self._place} {number}", read_bytes(file, self._most))
+            body = unseal(f"{self._place} {number}", self.files.read(_name(number), self._most))
             ends = 4 * len(self.names) + np.cumsum(np.frombuffer(body[: 4 * len(self.names)], "<u4"), dtype=np.int64)
             shape, found, at = self.tiling[number].shape, {}, 4 * len(self.names)
             for name, end in zip(self.names, ends.tolist(), strict=True):
@@ -76,23 +74,15 @@ class Tiles:
     def is_damaged(self, number: int) -> bool:
         """Whether the file of a tile that is there fails its checksum."""
         try:
-            unseal(f"{self._place} {number}", read_bytes(self.file(number), self._most))
+            unseal(f"{self._place} {number}", self.files.read(_name(number), self._most))
         except (OSError, ValueError):
             return True
         return False
 
-    def leftovers(self) -> list[Path]:
-        """Return what killed writers left behind."""
-        try:
-            return [self.folder / name for name in os.listdir(self.folder) if name.endswith(PARTIAL)]
-        except FileNotFoundError:
-            return []
-
     def remove(self) -> None:
-        """Remove all tiles, and the folder unless something else is in it."""
-        for number in self.done():
-            self.file(number).unlink(missing_ok=True)
-        for file in self.leftovers():
-            file.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.folder.rmdir()
+        """Remove all tiles."""
+        self.files.remove(OWN, ["tiles"])
+
+
+def _name(number: int) -> str:
+    return f"{_FOLDER}/{number:06d}"
