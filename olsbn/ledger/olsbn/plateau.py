@@ -154,8 +154,8 @@ def _(i: SimpleNamespace) -> Comparison:
     """Small enough means delta << (1 - m)^2: beyond that it ends far below the edge, for the norm follows the
     oscillation 1/(1 - m) steps late. So runs with a large momentum, whose instabilities are larger, do not settle at
     the edge.
-    Formula: (depth - delta)/delta^2 ~ (1 - m)^-2 [m = 0.9, 0.95, 0.975]
-        Problems: {PROBLEMS}, d <= 6, cond <= 30; delta = 0.02 (1 - m)^2
+    Formula: (depth - delta)/delta^2 ~ (1 - m)^-2  [m = 0.9, 0.95, 0.975]
+    Problems: {PROBLEMS}, d <= 6, cond <= 30; delta = 0.02 (1 - m)^2
     """
     return -2.0, slope(i.apart, i.deeper)
 
