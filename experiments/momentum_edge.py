@@ -71,8 +71,8 @@ def main() -> None:
         keys = dict(zip(*reversed(grid[0, 0].get_legend_handles_labels()), strict=True))
         figure.legend(keys.values(), keys.keys(), ncols=2, frameon=False, loc="outside upper center")
         figure.data = {
-            "m": np.array(MOMENTA)[:, None], "trial": np.arange(trials)[:, None, None], "eps": eps, "eps_eff_edge": values,
-            "settled": settled,
+            "m": np.array(MOMENTA)[:, None], "trial": np.arange(trials)[:, None, None], "eps": eps,
+            "eps_eff_edge": values, "settled": settled,
         }  # fmt: skip
         shares = ", ".join(f"{100 * part:.0f} % at m = {m}" for part, m in zip(share, MOMENTA, strict=True))
         figure.caption = f"""Effective learning rate of BNGD with momentum m after {n_steps} steps, over 1 + m,
