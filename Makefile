@@ -19,7 +19,7 @@ figures: $(VENV)/installed
 test: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest -n auto
 
-# with JAX as well
+# with JAX and a bucket as well
 test-all: $(VENV)/installed-test-all lint
 	$(BIN)/python -m pytest -n auto
 
@@ -38,11 +38,14 @@ coverage: $(VENV)/installed-test-all
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report
 
-# What is published, checked: RELEASING.md
+# What is published, from the last commit, checked. ADDRESS is the public address of the repository: RELEASING.md
+ADDRESS ?=
 dist: $(VENV)/created
 	$(BIN)/python -m pip install --quiet build twine
-	rm -rf dist
-	$(BIN)/python -m build
+	rm -rf dist build/dist && mkdir -p build/dist
+	git archive HEAD | tar -x -C build/dist
+	test -z "$(ADDRESS)" || $(PYTHON) tools/address.py build/dist "$(ADDRESS)"
+	$(BIN)/python -m build --outdir dist build/dist
 	$(BIN)/twine check --strict dist/*
 
 bench: $(VENV)/installed-bench
