@@ -88,7 +88,7 @@ def main() -> None:
                 label = f"{name}, T = {n}"
                 bottom.loglog(eta, values[n - 1], dashes, color=colour, marker="o", ms=2.5, label=label)
         bottom.set(xlabel=r"learning rate of the weights $\eta_w$", ylabel="smallest gradient")
-        bottom.legend(frameon=False, loc="center right")
+        bottom.legend(frameon=False, loc="lower left")
         at = np.unique(np.geomspace(1, n_steps, 100).astype(int)) - 1
         figure.data = {"T": steps[at, None], "eta_w": eta, "bn": least[at], "no_bn": plain[at]}
         of_bn = exponent(steps, least)
