@@ -50,6 +50,7 @@ dist: $(VENV)/created
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/engine.py --out figures/bench
+	$(BIN)/python benchmarks/methods.py --out figures/bench
 
 $(VENV)/created:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "olsbn needs Python >= 3.11; set PYTHON=...")'
