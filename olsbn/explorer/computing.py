@@ -52,7 +52,7 @@ class Computation:
         self.problem = view.problem_of(given)
         self.shape = view.y.n, view.x.n
         self.x, self.y = view.x.values(), view.y.values()
-        self._given, self._method = given, METHODS[view.method]
+        self._given, self.method = given, METHODS[view.method]
         self.spec = view.spec(given)
         self.attrs = self.spec.attrs()
         self.cell_work = max(self.spec.cell_work(0), 1.0)
@@ -117,7 +117,7 @@ class Computation:
         coarser = (self.stride[rows, columns] == 0) | (self.stride[rows, columns] >= part.stride)
         for name, values in block.items():
             if name not in self.columns:
-                self.columns[name] = np.full(self.shape, self._method.variables[name].empty, values.dtype)
+                self.columns[name] = np.full(self.shape, self.method.variables[name].empty, values.dtype)
             s = part.stride
             whole = values if s == 1 else np.repeat(np.repeat(values, s, axis=0), s, axis=1)
             target = self.columns[name][rows, columns]
@@ -178,7 +178,7 @@ class Computation:
         if not self.finished:
             raise ValueError("the map must be finished to be saved, got one that is being computed")
         arrays = {}
-        names = self._method.variables
+        names = self.method.variables
         upright = self.spec.axes == (self.view.y.name, self.view.x.name)
         for name in (name for name in names if name in self.columns):
             values = self.columns[name] if upright else self.columns[name].T

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from olsbn._validate import FloatArray
-from olsbn.dynamics.registry import METHODS
-from olsbn.quantity import DERIVED, QUANTITIES, Quantity
+from olsbn.quantity import DERIVED, QUANTITIES, Derived, Quantity
 from olsbn.results.quantities import derive
 from olsbn.schema import EXCESS_FLOOR, Status
 
@@ -51,12 +51,22 @@ def colours(quantity: Quantity) -> dict[str, Any]:
     }
 
 
-def dataset(computation: Computation, rows: Any, columns: Any) -> xr.Dataset:
-    """Return a block of cells with labels, as derived quantities are made from."""
+def dataset(computation: Computation, names: Iterable[str], rows: Any, columns: Any) -> xr.Dataset:
+    """Return a block of cells as a part of the result, from which derived quantities are made; stored ones by name."""
     import xarray as xr
 
-    found = {name: (("y", "x"), values[rows, columns]) for name, values in computation.columns.items()}
-    return xr.Dataset(found, coords=dict(computation.labels().coords), attrs=computation.attrs)
+    view, method = computation.view, computation.method
+    places = {view.y.name: computation.y[rows], view.x.name: computation.x[columns]}
+    shape = tuple(len(values) for values in places.values())
+    found = {
+        name: (
+            tuple(places),
+            computation.columns[name][rows, columns] if name in computation.columns else np.ones(shape),
+        )
+        for name in names
+    }
+    coords = {name: (name, values, method.param(name).attrs()) for name, values in places.items()}
+    return xr.Dataset(found, coords=coords, attrs=computation.attrs)
 
 
 def raw(computation: Computation, name: str, rows: Any = _ALL, columns: Any = _ALL) -> np.ndarray:
@@ -69,18 +79,17 @@ def raw(computation: Computation, name: str, rows: Any = _ALL, columns: Any = _A
     """
     if name in computation.columns:
         return computation.columns[name][rows, columns]
-    return np.asarray(derive(dataset(computation, rows, columns), name)[name].values)
+    found = QUANTITIES[name]
+    assert isinstance(found, Derived)
+    values = derive(dataset(computation, found.needs, rows, columns), name)[name]
+    return np.asarray(values.transpose(computation.view.y.name, computation.view.x.name).values)
 
 
 def check(computation: Computation, name: str) -> None:
     """Refuse a derived quantity that these parameters do not have, before anything is computed."""
-    method = METHODS[computation.view.method]
-    if name in method.variables:
-        return
-    import xarray as xr
-
-    none = {need: (("y", "x"), np.ones((1, 1))) for need in QUANTITIES[name].needs}  # type: ignore[attr-defined]
-    derive(xr.Dataset(none, coords=dict(computation.labels().coords), attrs=computation.attrs), name)
+    found = QUANTITIES.get(name)
+    if name not in computation.method.variables and isinstance(found, Derived):
+        derive(dataset(computation, found.needs, slice(0, 1), slice(0, 1)), name)
 
 
 def drawn(computation: Computation, name: str, rows: Any = _ALL, columns: Any = _ALL) -> tuple[FloatArray, np.ndarray]:
@@ -88,7 +97,7 @@ def drawn(computation: Computation, name: str, rows: Any = _ALL, columns: Any = 
 
     The rules are those of `olsbn.plotting.cells.Cells`.
     """
-    scale = of_method(METHODS[computation.view.method], name).scale
+    scale = of_method(computation.method, name).scale
     status = computation.columns["status"][rows, columns]
     numbers = raw(computation, name, rows, columns)
     steps = numbers.dtype.kind == "i"  # -1 where there is none
@@ -120,7 +129,7 @@ def limits(computation: Computation, name: str) -> tuple[float, float] | None:
     if not finite.size:
         return None
     low, high = float(finite.min()), float(finite.max())
-    if of_method(METHODS[computation.view.method], name).scale == "digits":
+    if of_method(computation.method, name).scale == "digits":
         high = min(high, 0.0)
         return (low, high) if high - low < 0.2 * -low else (min(low, -1.0), 0.0)
     return low, high
@@ -152,7 +161,7 @@ def plain(text: str) -> str:
 
 def all_of(computation: Computation, row: int, column: int) -> dict[str, Any]:
     """Return every quantity of a cell, stored and derived, as far as it has them; not theory's, which stands beside."""
-    method = METHODS[computation.view.method]
+    method = computation.method
     found = {
         name: values[row, column] for name, values in computation.columns.items() if not method.variables[name].theory
     }
