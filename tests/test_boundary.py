@@ -111,11 +111,5 @@ def test_the_command_prints_and_writes(tmp_path):
     assert found.exit_code == 0, found.output
     table = json.loads(path.read_text())
     assert f"dimension   {table['dimension']:.3f} +- " in found.output
-    assert (
-        CliRunner()
-        .invoke(
-            main, ["zoom", "--spectrum", "logspace", "--dim", "3", "--cond", "10", "--x", "eps", "--y", "eps_a=1:2"]
-        )
-        .exit_code
-        == 2
-    )
+    bad = CliRunner().invoke(main, line.replace("eps=0.05:0.5", "eps").split())
+    assert bad.exit_code == 2 and "NAME=LO:HI" in bad.output
