@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from olsbn._validate import shortened
-from olsbn.files import check_folder, path_or_url, printable
+from olsbn.files import UnsafeFile, check_folder, path_or_url, printable
 from olsbn.results.foreign import check_netcdf, check_zarr
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def open(path: str | os.PathLike[str], *, check: bool = False) -> xr.Dataset:
         return _netcdf(path)
     if path.is_dir() and not is_store(path) and not (path / "zarr.json").exists():
         inside = sorted(path.glob("*.zarr"))
+        if (path / "map.nc").is_symlink():
+            raise UnsafeFile(f"{path / 'map.nc'} must be a regular file, got a symbolic link")
         if (path / "map.nc").is_file():
             return _netcdf(path / "map.nc")
         path = check_folder(path, inside[0].name) if len(inside) == 1 else path
