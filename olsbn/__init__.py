@@ -34,6 +34,8 @@ _PUBLIC = {
     "claims": "ledger",
     "robustness": "results.measures",
     "over_trials": "results.measures",
+    "quantities": "results.quantities",
+    "derive": "results.quantities",
     "median_trial": "results.measures",
 }
 _SUBMODULES = ("plotting",)

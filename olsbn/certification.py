@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn import schema
+from olsbn import quantity, schema
 from olsbn.balls import Ask, Ball, Exact, Undecided
 from olsbn.dynamics.registry import METHODS
 from olsbn.problems import OLSProblem
@@ -63,7 +63,7 @@ def certified(run: xr.Dataset, problem: OLSProblem, rel: float = 1e-9) -> xr.Dat
     beside = {
         name: ("step", proof[name], attrs)
         for number, digits in NUMBERS.items()
-        for name, attrs in ((f"{number}_exact", schema.attrs(number)), (digits, digits_attrs(number)))
+        for name, attrs in ((f"{number}_exact", quantity.attrs(number)), (digits, digits_attrs(number)))
     }
     return run.assign(beside).assign_attrs(
         certified=int(proof["agrees"]) if proof["proved"] else -1,

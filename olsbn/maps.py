@@ -10,6 +10,7 @@ import numpy as np
 
 from olsbn import schema
 from olsbn._validate import FloatArray
+from olsbn.quantity import AXES, mathtext
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -149,8 +150,9 @@ def panels(
     Of several trials a map shows the median one of each cell, unless the trial is an axis.
     """
     x, y = axes_of(ds, x, y)
-    if quantity not in ds and "status" in ds:
-        raise ValueError(f"quantity must be a variable of the result, got {quantity!r}")
+    from olsbn.results.quantities import with_quantity
+
+    ds = with_quantity(ds, quantity)
     dims = ["step"] * ("step" in ds[quantity].dims) + [str(d) for d in ds["status"].dims]
     rest = [d for d in dict.fromkeys(dims) if d not in (x, y, "trial")]
     number = math.prod(ds.sizes[d] for d in rest)
@@ -174,32 +176,15 @@ def panels(
     return found
 
 
-_SYMBOLS = {
-    "eps": r"\varepsilon",
-    "eps_a": r"\varepsilon_a",
-    "dim": "d",
-    "step": "k",
-    "trial": r"\mathrm{trial}",
-}
-_GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "eta", "lambda", "mu", "nu", "rho", "sigma", "tau", "omega")
-
-
 def symbol(ds: xr.Dataset | xr.DataArray, name: str) -> str:
-    """Return an axis's symbol as mathtext, without dollar signs: a parameter's own, Greek if it is named so."""
-    if name in _SYMBOLS:
-        return _SYMBOLS[name]
+    """Return an axis's symbol as mathtext, without dollar signs: a parameter's own."""
     from olsbn.dynamics.registry import METHODS
 
     method = METHODS.get(str(ds.attrs.get("method")))
-    own = [param.symbol for param in method.params if param.name == name] if method else []
-    text = own[0] if own else str(ds[name].attrs.get("symbol", name)) if name in ds.coords else name
-    head, _, tail = text.partition("_")
-    return _letters(head) + (rf"_{{{_letters(tail)}}}" if tail else "")
-
-
-def _letters(text: str) -> str:
-    text = text.replace("_", r"\_")
-    return rf"\{text}" if text in _GREEK else text if len(text) == 1 else rf"\mathrm{{{text}}}"
+    found = AXES.get(name) or next((param for param in (method.params if method else ()) if param.name == name), None)
+    if found is not None:
+        return found.mathtext
+    return mathtext(str(ds[name].attrs.get("symbol", name)) if name in ds.coords else name)
 
 
 def marks(ds: xr.Dataset) -> list[Mark]:
@@ -256,10 +241,11 @@ def counts(ds: xr.Dataset) -> str:
     status = ds["status"]
     ended = [(s.label.replace("_", " "), int((status == s).sum())) for s in schema.Status]
     text = ", ".join(f"{count} {label}" for label, count in ended if count)
-    rounding = 0
-    if "by_rounding" in ds and "step" not in ds.dims:  # of what has diverged no more is asked
-        rounding = int((ds["by_rounding"] & (status != schema.Status.DIVERGED)).sum())
-    decided = f"; {rounding} decided by rounding" if rounding else ""
+    decided = ""
+    for name, words in (("by_rounding", "decided by rounding"), ("resolved", "proved with more digits")):
+        if name in ds and "step" not in ds.dims:  # of what has diverged no more is asked
+            number = int((ds[name] & (status != schema.Status.DIVERGED)).sum())
+            decided += f"; {number} {words}" if number else ""
     return f"{str(ds.attrs['method']).upper():<11} {status.size} cells: {text}{decided}"
 
 

@@ -8,22 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn import schema
+from olsbn import quantity, schema
 from olsbn._validate import as_count, as_flag
 from olsbn.certification import certified, check_method
 from olsbn.dynamics.registry import DEFAULT, all_params, method_named
 from olsbn.problems import OLSProblem, as_problem
+from olsbn.quantity import COLUMNS
 from olsbn.sweeps.compute import simulate, theory_of_cells
 from olsbn.sweeps.pool import interruptible
 from olsbn.sweeps.spec import SweepSpec
 
 if TYPE_CHECKING:
     import xarray as xr
-
-# What a run has at each step, in this order, as far as its method has it.
-_COLUMNS = (
-    "excess", "residual", "excess_running", "excess_batch", "gap", "a", "w_norm", "eps_eff", "by_rounding",
-)  # fmt: skip
 
 
 def run(
@@ -98,6 +94,7 @@ def run(
     cells, trace = interruptible(lambda cancel: simulate(spec, problem, rates, steps, cancel, **in_run))
     theory = theory_of_cells(spec, problem, rates, cells)
     end = {name: values[0].item() for name, values in (cells | theory).items()}
+    columns = COLUMNS | spec.method.variables
     attrs = {
         **spec.attrs(),
         **{
@@ -108,8 +105,8 @@ def run(
         **{name: end[name] for name in ("steps_to_tol", "n_steps_run", "rate_sim", "rate_theory")},
     }
     found = xr.Dataset(
-        {name: ("step", trace[name][:, 0], schema.attrs(name)) for name in _COLUMNS if name in trace},
-        coords={"step": ("step", steps, schema.attrs("step"))},
+        {name: ("step", trace[name][:, 0], column.attrs()) for name, column in columns.items() if name in trace},
+        coords={"step": ("step", steps, quantity.attrs("step"))},
         attrs=attrs,
     )
     return certified(found, problem) if certify else found

@@ -20,7 +20,6 @@ from olsbn import maps
 from olsbn.dynamics import registry
 from olsbn.dynamics.base import Method, Param
 from olsbn.identity import identity, meaning
-from olsbn.schema import VARIABLES
 from olsbn.sweeps import compute, running
 from olsbn.sweeps.running import digest
 from olsbn.sweeps.spec import SweepSpec
@@ -70,7 +69,7 @@ def test_axes_and_columns_are_those_declared(method):
     others = [param.name for param in found.params if param.name not in ("eps", "eps_a")]
     last = [name for name in ("eps_a", "eps") if name in {param.name for param in found.params}]
     assert ds.excess.dims == (*others, *last)
-    assert tuple(ds.data_vars) == found.columns and set(found.columns) <= set(VARIABLES)
+    assert list(ds.data_vars) == list(found.variables)
     assert (ds.status >= 0).all() and ds.attrs["method"] == method
     for param in found.params:
         assert ds[param.name].values.tolist() == values(param)
@@ -80,7 +79,7 @@ def test_axes_and_columns_are_those_declared(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_is_the_cell_of_a_sweep(method):
     ds = swept(method, record=[0, 7, 40])
-    for name in (name for name, variable in VARIABLES.items() if variable.recorded and name in ds):
+    for name in (name for name, column in olsbn.methods()[method].variables.items() if column.recorded):
         assert ds[name].dims[0] == "step"
     cells = ds.status.size
     for number in np.random.default_rng(1).permutation(cells)[:5]:

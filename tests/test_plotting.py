@@ -626,8 +626,8 @@ def test_titles_in_any_script(swept, tmp_path, recwarn):
 
 def test_what_is_refused(swept, problem):
     family = olsbn.sweep(olsbn.ProblemFamily("identity"), dim=[2, 3], eps=[0.1, 1.0], n_steps=5)
-    with pytest.raises(ValueError, match=r"quantity must be one of excess, .*, got 'loss'"):
-        plotting.plot_map(swept, "loss")
+    with pytest.raises(ValueError, match="unknown quantity 'los'; did you mean 'loss'"):
+        plotting.plot_map(swept, "los")
     with pytest.raises(TypeError, match=r"ds must be an xarray\.Dataset, got ndarray"):
         plotting.plot_map(np.ones((2, 2)))
     with pytest.raises(ValueError, match="without status"):

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import olsbn
-from olsbn import schema
+from olsbn.quantity import COLUMNS
 from olsbn.schema import Status
 from olsbn.sweeps import compute, pool, progress, running
 from olsbn.sweeps.running import digest
@@ -60,7 +60,7 @@ def test_dims_variables_and_labels(options, dims):
     columns = list(olsbn.methods()[options.get("method", "bngd")].columns)
     assert list(ds.data_vars) == columns and (ds.a.isnull().all() if gd else ds.a.notnull().all())
     for name, values in ds.data_vars.items():
-        assert values.dims == dims and values.dtype == schema.VARIABLES[name].dtype
+        assert values.dims == dims and values.dtype == COLUMNS[name].dtype
         assert {"long_name", "symbol", "units"} <= set(values.attrs)
     for name in dims:
         np.testing.assert_array_equal(ds[name], np.atleast_1d(options[name]))
@@ -374,8 +374,8 @@ def test_what_medians_are_not_for():
             call(olsbn.median_trial(ds))
     with pytest.raises(TypeError, match=r"ds must be an xarray\.Dataset, got int"):
         olsbn.median_trial(3)
-    with pytest.raises(ValueError, match="by must be one of excess"):
-        olsbn.median_trial(ds, "loss")
+    with pytest.raises(ValueError, match="unknown quantity 'los'; did you mean 'loss'"):
+        olsbn.median_trial(ds, "los")
 
 
 def test_what_was_not_run_has_no_width():

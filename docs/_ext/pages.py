@@ -12,7 +12,7 @@ MADE = DOCS / "made"
 # Public names by subject. A name that is public and not here, or here and not public, ends the build.
 SUBJECTS = {
     "Problems": ["OLSProblem", "ProblemFamily"],
-    "Runs and sweeps": ["run", "run_gd", "run_bngd", "sweep", "open", "methods", "quantities"],
+    "Runs and sweeps": ["run", "run_gd", "run_bngd", "sweep", "open", "methods", "quantities", "derive"],
     "Theory": [
         "spectral_report", "gd_contraction_ratio", "bngd_contraction_ratio", "effective_rate_regimes", "eps_window",
         "excited_modes",
@@ -22,9 +22,10 @@ SUBJECTS = {
 }  # fmt: skip
 # Names that authors of methods, sinks and quantities use; they are imported from their modules.
 FOR_AUTHORS = {
-    "olsbn.dynamics.base": ["Method", "Param", "Option", "Column"],
+    "olsbn.dynamics.base": ["Method", "Param", "Option"],
     "olsbn.dynamics.predictions": ["Theory"],
     "olsbn.engine.step": ["Step"],
+    "olsbn.quantity": ["Quantity", "Column", "Derived"],
     "olsbn.sweeps.sinks": ["Sink"],
     "olsbn.testing": ["SinkTests"],
     "olsbn.theory": ["SpectralReport", "EffectiveRateRegimes", "EpsWindow"],

@@ -14,8 +14,15 @@ from olsbn.files import path_or_url
 @main.command("export")
 @click.argument("store", metavar="RESULT")
 @click.option("--all", "everything", is_flag=True, help="Tables: also the cells that were not run.")
+@click.option(
+    "--quantity",
+    "names",
+    multiple=True,
+    metavar="Q",
+    help="Also this derived quantity, such as eps_eff_ratio; may be given several times.",
+)
 @click.option("--to", "target", metavar="FILE", required=True, help="A .nc, .csv, .parquet or .npz file.")
-def export_command(store: str, everything: bool, target: str) -> None:
+def export_command(store: str, everything: bool, names: tuple[str, ...], target: str) -> None:
     """Write a result to one file: NetCDF, CSV, Parquet (needs pandas and pyarrow) or NPZ.
 
     Tables have a row for each cell that was run, and the names of statuses; --all keeps the others too.
@@ -30,6 +37,10 @@ def export_command(store: str, everything: bool, target: str) -> None:
         if not path.parent.is_dir():
             raise ValueError(f"--to must be in a directory that exists, got {target}")
         ds = open_result(path_or_url(store))
+        if names:
+            from olsbn.results.quantities import derive
+
+            ds = derive(ds, *names)
     with may_fail(f"writing {target}"):
         exports.export(ds, path, everything=everything)
     if "status" not in ds:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--quantity",
     metavar="Q",
-    help="Draw maps, of excess (default for one dimension), steps_to_tol, rate_sim or eps_eff.",
+    help="Draw maps, of excess (default for one dimension) or another quantity, stored or derived.",
 )
 @click.option("--dim", type=int, metavar="D", help="Draw the map of this dimension.")
 @click.option("--trial", type=int, metavar="T", help="Only this trial (default: medians over all).")
@@ -73,9 +73,11 @@ def plot_command(
         ds = runs[0] if runs else open_result(where)
         from olsbn import plotting
         from olsbn._validate import nearest
+        from olsbn.maps import apart
+        from olsbn.results.quantities import quantities_of
 
-        if quantity is not None:
-            nearest("quantity", quantity, list(plotting.QUANTITIES))
+        if quantity is not None and not runs:
+            nearest("quantity", quantity, quantities_of(apart(ds)[0]))
         ds, picked = _picked(ds, {"dim": dim, "trial": trial}, select)
         look: dict[str, Any] = {"size": _inches(size), "style_of": plotting.style_sheet(style_of)}
         words: dict[str, Any] = {name: False for name, off in (("title", no_title), ("legend", no_legend)) if off}

@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from olsbn._validate import FloatArray, as_count, as_floats, as_real, nearest, one_of, shortened
 from olsbn.dynamics.predictions import Theory
 from olsbn.problems.sample import html_table
+from olsbn.quantity import COLUMNS, QUANTITIES, Column, mathtext
 
 if TYPE_CHECKING:
     from olsbn.balls import Ask, Exact
@@ -38,6 +40,10 @@ class Param:
         What LO:HI:N means for it.
     kind : {"real", "count"}
         Whole numbers only for "count".
+    tex : str
+        The symbol as mathtext, without dollar signs. Default: made of `symbol` (`olsbn.quantity.mathtext`).
+    words : str
+        What a picture calls its axis. Default: `meaning`.
     """
 
     name: str
@@ -48,6 +54,18 @@ class Param:
     high: float = math.inf
     spacing: str = "linear"
     kind: str = "real"
+    tex: str = ""
+    words: str = ""
+
+    @property
+    def mathtext(self) -> str:
+        """The symbol as mathtext, without dollar signs."""
+        return self.tex or mathtext(self.symbol)
+
+    @property
+    def label(self) -> str:
+        """What a picture calls its axis."""
+        return f"{self.words or self.meaning} ${self.mathtext}$"
 
     def checked(self, value: Any) -> FloatArray:
         """Return a number or a vector of them as float64, refusing what is not allowed."""
@@ -129,8 +147,8 @@ class Method:
         A line in words.
     params : tuple of Param
         In declared order. The axes of a sweep are the further ones in this order, then `eps_a`, then `eps`.
-    columns : tuple of str
-        Which of `olsbn.schema.VARIABLES` a cell has.
+    columns : tuple of str or Column
+        What a cell has: names from `olsbn.quantity.COLUMNS`, and columns of the method's own.
     prepare : callable
         ``prepare(problem, **options)`` returns the problem as the kernel wants it: made once for each problem.
     tile : callable
@@ -172,7 +190,7 @@ class Method:
     name: str
     summary: str
     params: tuple[Param, ...]
-    columns: tuple[str, ...]
+    columns: tuple[str | Column, ...]
     prepare: Callable[..., Any]
     tile: Callable[[Any, Arrays, Run], tuple[Arrays, Arrays]]
     numbers: tuple[str, ...]
@@ -189,6 +207,23 @@ class Method:
     unsteady: tuple[str, ...] = ()
     check_options: Callable[[Mapping[str, Any]], None] | None = None
     exact: Callable[[OLSProblem, Mapping[str, Any], Ask], Exact] | None = None
+
+    def __post_init__(self) -> None:
+        known = {*QUANTITIES, "dim", "trial", "step", *self.settings}
+        for column in self.columns:
+            if isinstance(column, Column):
+                if column.name in known:
+                    raise ValueError(
+                        f"a column of method {self.name!r} must have a name of its own, got {column.name!r}"
+                    )
+            elif column not in COLUMNS:
+                nearest(f"column of method {self.name!r}:", column, [*COLUMNS])
+
+    @cached_property
+    def variables(self) -> dict[str, Column]:
+        """What a cell has, by name."""
+        found = (column if isinstance(column, Column) else COLUMNS[column] for column in self.columns)
+        return {column.name: column for column in found}
 
     def __repr__(self) -> str:
         return f"<Method {self.name}: {self.in_words()}>"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn.dynamics.base import Arrays, Method, Param
+from olsbn.dynamics.base import Arrays, Method
 from olsbn.dynamics.groups import (
     EPS,
+    EPS_A,
     EPS_A_POWER,
     EPS_FACTOR,
     EPS_POWER,
@@ -138,7 +140,7 @@ def _remarks(problem: OLSProblem) -> tuple[str, ...]:
 METHOD = Method(
     name="bngd",
     summary="gradient descent with batch normalization",
-    params=(EPS, Param("eps_a", "eps_a", "learning rate of the BN scale a", default=1.0), *_FURTHER),
+    params=(EPS, dataclasses.replace(EPS_A, meaning="learning rate of the BN scale a"), *_FURTHER),
     columns=(
         "status",
         "steps_to_tol",

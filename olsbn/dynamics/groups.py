@@ -20,17 +20,35 @@ if TYPE_CHECKING:
     from olsbn.engine.step import Step
     from olsbn.problems import OLSProblem
 
-EPS = Param("eps", "eps", "learning rate of w", spacing="log")
-EPS_A = Param("eps_a", "eps_a", "learning rate of the scale a", default=1.0)
-MOMENTUM = Param("momentum", "m", "momentum, of w and of a", default=0.0, high=1.0)
+EPS = Param("eps", "eps", "learning rate of w", spacing="log", words="learning rate")
+EPS_A = Param("eps_a", "eps_a", "learning rate of the scale a", default=1.0, words="learning rate of the BN scale")
+MOMENTUM = Param("momentum", "m", "momentum, of w and of a", default=0.0, high=1.0, words="momentum")
 NESTEROV = Param(
     "nesterov", "nesterov", "1: Nesterov's momentum, 0: the heavy ball's", default=0.0, high=1.0, kind="count"
 )
-WEIGHT_DECAY = Param("weight_decay", "lambda_wd", "weight decay on w", default=0.0)
-EPS_POWER = Param("eps_power", "alpha", "learning rate of w falls like (k+1)^-eps_power", default=0.0)
-EPS_FACTOR = Param("eps_factor", "q", "learning rate of w is multiplied by this at each step", default=1.0)
-EPS_A_POWER = Param("eps_a_power", "alpha_a", "learning rate of a falls like (k+1)^-eps_a_power", default=0.0)
-SMOOTHING = Param("smoothing", "delta", "nu^2 = w'(H + delta I)w in place of sigma^2", default=0.0)
+WEIGHT_DECAY = Param("weight_decay", "lambda_wd", "weight decay on w", default=0.0, words="weight decay")
+EPS_POWER = Param(
+    "eps_power",
+    "alpha",
+    "learning rate of w falls like (k+1)^-eps_power",
+    default=0.0,
+    words="power of the falling learning rate",
+)
+EPS_FACTOR = Param(
+    "eps_factor",
+    "q",
+    "learning rate of w is multiplied by this at each step",
+    default=1.0,
+    words="factor of the learning rate a step",
+)
+EPS_A_POWER = Param(
+    "eps_a_power",
+    "alpha_a",
+    "learning rate of a falls like (k+1)^-eps_a_power",
+    default=0.0,
+    words="power of the falling rate of the scale",
+)
+SMOOTHING = Param("smoothing", "delta", "nu^2 = w'(H + delta I)w in place of sigma^2", default=0.0, words="smoothing")
 REPLICATE = Param("replicate", "replicate", "number of the stream of random batches", default=0.0, kind="count")
 # Schedules by name, of the learning rate of w alone.
 SCHEDULES = (
@@ -70,7 +88,9 @@ class Schedule:
         return None if self._name == "constant" else named(self._name, n_steps, **self._parts)
 
 
-BATCH_SIZE = Param("batch_size", "m", "rows of a batch", default=32.0, low=3.0, high=2.0**32, kind="count")
+BATCH_SIZE = Param(
+    "batch_size", "m", "rows of a batch", default=32.0, low=3.0, high=2.0**32, kind="count", words="batch size"
+)
 
 
 def kernel(module: str, name: str) -> Callable[..., Any]:

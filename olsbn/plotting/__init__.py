@@ -4,12 +4,12 @@ Nothing is computed here: every number drawn is in the Dataset, the theory in it
 `olsbn.maps`, and `olsbn.results.measures.bands` takes the medians that `plot_robustness` draws.
 """
 
-from olsbn.plotting.cells import QUANTITIES
 from olsbn.plotting.comparison import plot_comparison
 from olsbn.plotting.files import in_style, save, save_axes, style_sheet
 from olsbn.plotting.lines import plot_robustness, plot_run, run_figure
 from olsbn.plotting.look import style
 from olsbn.plotting.maps import map_figure, maps_figure, plot_map
+from olsbn.quantity import QUANTITIES
 
 __all__ = [
     "QUANTITIES",

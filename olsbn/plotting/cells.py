@@ -13,25 +13,17 @@ from matplotlib.path import Path as Outline
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from olsbn._validate import FloatArray, one_of
+from olsbn._validate import FloatArray
 from olsbn.maps import axes_of, cell_edges, map_of, marks
 from olsbn.plotting.look import FLAT, HATCH_COLOR, MISSING, distinct, power, reached
+from olsbn.quantity import Quantity
 from olsbn.results.datasets import check_variables
+from olsbn.results.quantities import quantity_of, with_quantity
 from olsbn.schema import EXCESS_FLOOR, Status
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """How a variable becomes a colour."""
-
-    label: str
-    log: bool
-    cmap: str
-    missing: str  # what it means that a cell which ran has no such number
 
 
 # Where the range of log10(excess) is smaller than this part of it, the map is a zoom and gets a scale of its own; axes
@@ -41,21 +33,13 @@ _ZOOM, _ZOOMED_AXIS = 0.2, 3.0
 _ISLANDS, _ISLAND_CELLS = 4, 12
 _ROUNDING = "....", "#ffffff90"
 
-# What a map can show.
-QUANTITIES = {
-    "excess": Quantity("final relative excess", True, "viridis", "no excess"),
-    "steps_to_tol": Quantity("steps to tolerance", True, "viridis", "tolerance not reached"),
-    "rate_sim": Quantity(r"contraction ratio of $\sqrt{\mathrm{excess}}$ a step", False, "cividis", "no rate measured"),
-    "eps_eff": Quantity(r"effective learning rate $\hat\varepsilon$", True, "cividis", r"$\hat\varepsilon \leq 0$"),
-}
-
 
 @dataclass(frozen=True)
 class Cells:
     """A sweep cut into what is coloured by number and what is flat."""
 
-    quantity: str
-    value: FloatArray  # (rows, columns), of the excess the logarithm; NaN where there is no number
+    style: Quantity  # of what is coloured
+    value: FloatArray  # (rows, columns), of an excess the logarithm; NaN where there is no number
     flat: dict[Status | None, np.ndarray]  # cells without a number, by status; None: they ran
     reached: np.ndarray  # cells that reached the tolerance
     tol: float
@@ -63,55 +47,59 @@ class Cells:
     y: tuple[FloatArray, bool] | None  # None: a single row
     axes: tuple[str, str | None]  # names of the two
     rounding: np.ndarray  # cells whose number is decided by rounding
+    proved: np.ndarray  # cells whose number was, until it was proved
     inner: tuple[FloatArray, FloatArray]  # edges for outlines: an exact edge of theory lies between two cells
+    whole: bool  # whether the numbers are whole ones
 
     @classmethod
     def of(cls, ds: xr.Dataset, quantity: str, x: str | None = None, y: str | None = None) -> Cells:
         """Cut a sweep."""
-        one_of("quantity", quantity, QUANTITIES)
-        check_variables(ds, "a sweep", ("status", quantity))
+        check_variables(ds, "a sweep", ("status",))
+        ds = with_quantity(ds, quantity)
+        style = quantity_of(ds, quantity)
         x, y = axes_of(ds, x, y)
         ds = map_of(ds, x, y)
         status = np.atleast_2d(ds["status"].values)
         raw = np.atleast_2d(ds[quantity].values).astype(np.float64)
         ran = (status == Status.CONVERGED) | (status == Status.MAX_STEPS)
-        if quantity == "excess":
+        digits = style.scale == "digits"
+        if digits:
             raw = np.maximum(raw, EXCESS_FLOOR)
-        style = QUANTITIES[quantity]
-        if quantity == "steps_to_tol":
+        if ds[quantity].dtype.kind == "i":  # numbers of steps; -1 where there is none
             raw = np.where(raw < 0, np.nan, np.maximum(raw, 1))
-        good = ran & np.isfinite(raw) & ((raw > 0) | (not style.log))
+        good = ran & np.isfinite(raw) & ((raw > 0) | (style.scale == "linear"))
         value = np.full(raw.shape, np.nan)
-        value[good] = np.log10(raw[good]) if quantity == "excess" else raw[good]
+        value[good] = np.log10(raw[good]) if digits else raw[good]
         flat: dict[Status | None, np.ndarray] = {s: status == s for s in FLAT}
         flat[None] = ran & ~good
         flat = {s: mask for s, mask in flat.items() if mask.any()}
-        rounding = np.zeros(status.shape, bool)
-        if "by_rounding" in ds:
-            rounding = ran & np.atleast_2d(ds["by_rounding"].values).astype(bool)
+        rounding, proved = (
+            ran & np.atleast_2d(ds[name].values).astype(bool) if name in ds else np.zeros(status.shape, bool)
+            for name in ("by_rounding", "resolved")
+        )
         across, up = cell_edges(ds[x].values), cell_edges(ds[y].values) if y else None
         inner = _snapped(ds, x, across[0]), _snapped(ds, y, up[0]) if y and up else np.array([0.0, 1.0])
         return cls(
-            quantity, value, flat, status == Status.CONVERGED, float(ds.attrs.get("tol", np.nan)), across, up, (x, y),
-            rounding, inner,
+            style, value, flat, status == Status.CONVERGED, float(ds.attrs.get("tol", np.nan)), across, up, (x, y),
+            rounding, proved, inner, ds[quantity].dtype.kind == "i",
         )  # fmt: skip
 
     @property
-    def style(self) -> Quantity:
-        """How the quantity becomes a colour."""
-        return QUANTITIES[self.quantity]
+    def digits(self) -> bool:
+        """Whether colours are the digits gained of an excess, whose values are logarithms here."""
+        return self.style.scale == "digits"
 
     @property
     def outlined(self) -> bool:
         """Whether the cells that reached the tolerance get an outline: colour does not tell."""
-        return self.quantity == "excess"
+        return self.digits
 
     def limits(self) -> tuple[float, float]:
         """Return the range of colours, NaN without numbers. Excess above 1, the start's, is clipped."""
         if np.isnan(self.value).all():
             return np.nan, np.nan
         low, high = float(np.nanmin(self.value)), float(np.nanmax(self.value))
-        if self.quantity != "excess":
+        if not self.digits:
             return low, high
         high = min(high, 0.0)
         if high - low < _ZOOM * -low:  # a small part of a map: a scale of its own
@@ -120,13 +108,13 @@ class Cells:
 
     def norm(self, limits: tuple[float, float]) -> Normalize:
         """Return how numbers become colours."""
-        low, high = limits if np.isfinite(limits).all() else (-1.0, 0.0) if self.quantity == "excess" else (1.0, 2.0)
-        if self.quantity == "excess" and high == 0.0:
+        low, high = limits if np.isfinite(limits).all() else (-1.0, 0.0) if self.digits else (1.0, 2.0)
+        if self.digits and high == 0.0:
             # Root of the number of digits gained: slow progress can be told from none.
             return FuncNorm((lambda v: np.sign(v) * np.sqrt(np.abs(v)), lambda v: v * np.abs(v)), low, high)
         if high <= low:  # one number all over
             low, high = low - abs(low or 1.0) * 1e-3, high + abs(high or 1.0) * 1e-3
-        return (LogNorm if self.style.log and self.quantity != "excess" and high > 2 * low else Normalize)(low, high)
+        return (LogNorm if self.style.scale == "log" and high > 2 * low else Normalize)(low, high)
 
     def draw(self, ax: Axes, limits: tuple[float, float], norm: Any = None, cmap: Any = None) -> Any:
         """Draw all cells and return the coloured mesh."""
@@ -227,11 +215,14 @@ def keys_of(parts: dict[str, Cells], counts: bool = True) -> list[Any]:
     if rounding:
         look = {"facecolor": "#21908c", "hatch": _ROUNDING[0], "edgecolor": "white", "linewidth": 0.5}
         keys.append(Patch(label=f"decided by rounding{count(rounding)}", **look))
+    proved = {name: cells.proved for name, cells in parts.items() if cells.proved.any()}
+    if proved and counts:  # they look like the others
+        keys.append(Line2D([], [], linestyle="none", label=f"proved with more digits{count(proved)}"))
     for status in [None, *FLAT]:
         masks = {name: cells.flat[status] for name, cells in parts.items() if status in cells.flat}
         if masks:
             color, hatch = MISSING if status is None else FLAT[status]
-            name = one.style.missing if status is None else status.label.replace("_", " ")
+            name = one.style.missing or f"no {one.style.name}" if status is None else status.label.replace("_", " ")
             label = f"{name}{count(masks)}"
             keys.append(Patch(facecolor=color, hatch=hatch, edgecolor=HATCH_COLOR, linewidth=0.5, label=label))
     return keys
@@ -244,7 +235,7 @@ def keys_of_all(parts: list[Cells], counts: bool = True) -> list[Any]:
         mask = np.concatenate([cells.flat.get(status, np.zeros(cells.value.shape, bool)).ravel() for cells in parts])
         flat |= {status: mask} if mask.any() else {}
     all_of: dict[str, Any] = {
-        n: np.concatenate([getattr(cells, n).ravel() for cells in parts]) for n in ("reached", "rounding")
+        n: np.concatenate([getattr(cells, n).ravel() for cells in parts]) for n in ("reached", "rounding", "proved")
     }
     return keys_of({"": replace(parts[0], flat=flat, **all_of)}, counts)
 
@@ -266,7 +257,7 @@ def color_bar(figure: Any, mesh: Any, parts: list[Cells], ax: Any, narrow: bool 
         label=one.style.label.removeprefix("final ") if narrow else one.style.label,
         pad=0.02,
     )
-    if one.quantity == "excess" and high == 0.0:
+    if one.digits and high == 0.0:
         ticks, labels = _digit_ticks(low, 0.12 if narrow else 0.05)
         bar.set_ticks(ticks, labels=labels)
         bar.ax.minorticks_off()
@@ -285,9 +276,9 @@ def _narrow_ticks(bar: Any, one: Cells) -> None:
         if np.nanmin(one.value) == np.nanmax(one.value):
             ticks = [float(np.nanmin(one.value))]
         else:
-            ticks = [float(t) for t in MaxNLocator(6, integer=one.quantity == "steps_to_tol").tick_values(low, high)]
+            ticks = [float(t) for t in MaxNLocator(6, integer=one.whole).tick_values(low, high)]
     ticks = [t for t in ticks if low <= t <= high]
-    bar.set_ticks(ticks, labels=distinct([10**t for t in ticks] if one.quantity == "excess" else ticks))
+    bar.set_ticks(ticks, labels=distinct([10**t for t in ticks] if one.digits else ticks))
     bar.ax.minorticks_off()
 
 

@@ -10,9 +10,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, PathPatch
 
 from olsbn.maps import cell_edges, map_of, marks
-from olsbn.plotting.cells import QUANTITIES, border, rectangles
+from olsbn.plotting.cells import border, rectangles
 from olsbn.plotting.look import HATCH_COLOR, approximate, cased, is_narrow, new_axes, put_legend, put_title, tight
 from olsbn.plotting.maps import axis_label, plain
+from olsbn.quantity import QUANTITIES
 from olsbn.results.comparison import REASONS
 from olsbn.results.datasets import check_variables
 from olsbn.schema import Status

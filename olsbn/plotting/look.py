@@ -16,13 +16,13 @@ from matplotlib.transforms import ScaledTranslation
 
 from olsbn._validate import FloatArray
 from olsbn.maps import DRAWABLE
+from olsbn.results.quantities import method_of
 from olsbn.schema import Status
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-    from olsbn.dynamics.base import Method
 
 # What the figures of the command line look like, whatever the user's own matplotlib settings are.
 STYLE: dict[str, Any] = {
@@ -225,13 +225,6 @@ def drawable(values: FloatArray, negative: bool = False) -> FloatArray:
     size = np.abs(values) if negative else values
     with np.errstate(invalid="ignore"):
         return np.where((size >= DRAWABLE[0]) & (size <= DRAWABLE[1]), values, np.nan)
-
-
-def method_of(ds: xr.Dataset) -> Method | None:
-    """Return the method of a result, None where the package that brings it is not installed."""
-    from olsbn.dynamics.registry import METHODS
-
-    return METHODS.get(str(ds.attrs.get("method")))
 
 
 def method_color(ds: xr.Dataset) -> str:

@@ -21,6 +21,7 @@ from olsbn.plotting.look import (
     figure_size,
     is_narrow,
     legible,
+    method_of,
     new_axes,
     number,
     power,
@@ -29,6 +30,7 @@ from olsbn.plotting.look import (
     tight,
     width_of,
 )
+from olsbn.quantity import AXES
 from olsbn.schema import Status
 
 if TYPE_CHECKING:
@@ -61,8 +63,9 @@ def plot_map(
     ----------
     ds : xarray.Dataset
         A result of `olsbn.sweep` with one or two dims; of more, select, or draw panels with `maps_figure`.
-    quantity : {"excess", "steps_to_tol", "rate_sim", "eps_eff"}, optional
-        The variable to colour by. Cells whose status is no number are flat and hatched.
+    quantity : str, optional
+        What to colour by: a name from `olsbn.quantities`, stored or derived, whose scale is not "". Cells whose status
+        is no number are flat and hatched.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
     theory : bool, optional
@@ -102,7 +105,7 @@ def plot_map(
     """
     cells = Cells.of(ds, quantity, x, y)
     alone = ax is None
-    limits = _chosen(quantity, cells.limits(), vmin, vmax, norm)
+    limits = _chosen(cells, cells.limits(), vmin, vmax, norm)
     if ax is None:
         ax = new_axes((6.4, 5.4) if cells.y is not None else (6.4, 3.0))
     mesh = cells.draw(ax, limits, norm, cmap)
@@ -135,7 +138,7 @@ def map_figure(
     names = [str(part.attrs["method"]).upper() for part in (main, other)]
     cells, strip = Cells.of(main, quantity), Cells.of(other, quantity)
     own = cells.limits()  # a zoom, whose scale the strip would flatten
-    limits = _chosen(quantity, own if own[1] < 0 else shared_limits([cells, strip]), vmin, vmax, norm)
+    limits = _chosen(cells, own if cells.digits and own[1] < 0 else shared_limits([cells, strip]), vmin, vmax, norm)
     alone = ax is None
     if ax is None:
         ax = Figure(figsize=figure_size((7.2, 5.8)), layout="constrained").subplots()
@@ -204,7 +207,7 @@ def maps_figure(
         titles, maps = (list(part) for part in zip(*panels(maps, quantity, x, y), strict=True))
     titles = [rf"$d = {ds.attrs['rank']}$" for ds in maps] if titles is None else titles
     parts = [Cells.of(ds, quantity, x, y) for ds in maps]
-    limits = _chosen(quantity, shared_limits(parts), vmin, vmax, norm)
+    limits = _chosen(parts[0], shared_limits(parts), vmin, vmax, norm)
     columns = _columns(len(maps))
     rows = -(-len(maps) // columns)
     if axes is None:
@@ -253,16 +256,16 @@ def _columns(n: int) -> int:
 
 
 def _chosen(
-    quantity: str, limits: tuple[float, float], vmin: float | None, vmax: float | None, norm: Any
+    cells: Cells, limits: tuple[float, float], vmin: float | None, vmax: float | None, norm: Any
 ) -> tuple[float, float]:
     """Return the range of colours, its ends as the user chose them."""
     if norm is not None and (vmin is not None or vmax is not None):
         raise ValueError("vmin and vmax must be left out with a norm, which has its own, got both")
     ends = []
     for name, end, value in zip(("vmin", "vmax"), limits, (vmin, vmax), strict=True):
-        if value is not None and not (np.isfinite(value) and (value > 0 or quantity == "rate_sim")):
+        if value is not None and not (np.isfinite(value) and (value > 0 or cells.style.scale == "linear")):
             raise ValueError(f"{name} must be finite and > 0, got {value!r}")
-        ends.append(end if value is None else float(np.log10(value)) if quantity == "excess" else float(value))
+        ends.append(end if value is None else float(np.log10(value)) if cells.digits else float(value))
     if None not in (vmin, vmax) and not ends[0] < ends[1]:
         raise ValueError(f"vmin must be < vmax, got {vmin!r} and {vmax!r}")
     return ends[0], ends[1]
@@ -338,27 +341,13 @@ def _label(put: Any, text: str) -> None:
     put(text, fontfamily=family)
 
 
-# What an axis is called, where its own long name is not the best.
-_WORDS = {
-    "eps": "learning rate",
-    "eps_a": "learning rate of the BN scale",
-    "dim": "dimension",
-    "step": "step",
-    "eps_power": "power of the falling learning rate",
-    "eps_a_power": "power of the falling rate of the scale",
-    "eps_factor": "factor of the learning rate a step",
-    "batch_size": "batch size",
-    "weight_decay": "weight decay",
-    "momentum": "momentum",
-    "smoothing": "smoothing",
-}
-
-
 def axis_label(ds: xr.Dataset, name: str) -> str:
     """Return an axis in words and its symbol, and the unit that a learning rate of BNGD counts in."""
-    found = _WORDS.get(name, str(ds[name].attrs.get("long_name", "")))
+    method = method_of(ds)
+    found = AXES.get(name) or next((param for param in (method.params if method else ()) if param.name == name), None)
+    about = ds[name].attrs
+    text = found.label if found else f"{about.get('long_name', '')} ${symbol(ds, name)}$".strip()
     unit = ds.attrs.get("target_unit") if name == "eps" and ds.attrs.get("method") != BASELINE else None
-    text = found if name == "trial" else f"{found} ${symbol(ds, name)}$".strip()
     return text if unit is None else f"{text}, in 1/({plain(str(unit))})$^2$"
 
 

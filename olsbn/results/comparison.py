@@ -174,7 +174,7 @@ def _check_sweep(ds: Any) -> Method:
     check_no_medians(ds)
     missing = [name for name in ("method", "n_steps", "tol") if name not in ds.attrs]
     method = None if missing else method_named(ds.attrs["method"])
-    known = method.columns if method else ()
+    known = method.variables if method else {}
     missing += [name for name in ("status", "excess", *_PUT_BESIDE) if name not in ds and (name in known or not known)]
     if missing or method is None:
         raise ValueError(f"ds must be a result of sweep, got a Dataset without {', '.join(missing)}")

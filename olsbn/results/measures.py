@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from olsbn import schema
-from olsbn._validate import as_real, as_vector, one_of
+from olsbn._validate import as_real, as_vector
 from olsbn.dynamics.registry import BASELINE, METHODS, method_named
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.results.datasets import (
@@ -19,6 +19,7 @@ from olsbn.results.datasets import (
     problems_of,
     source_of,
 )
+from olsbn.results.quantities import with_quantity
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -187,8 +188,8 @@ def median_trial(ds: xr.Dataset, by: str = "excess") -> xr.Dataset:
     ----------
     ds : xarray.Dataset
         A result of `olsbn.sweep` with a dim ``trial``.
-    by : {"excess", "steps_to_tol", "eps_eff", "rate_sim", "w_norm"}, optional
-        The variable that ranks the trials.
+    by : str, optional
+        The quantity that ranks the trials, stored or derived: a name from `olsbn.quantities`.
 
     Returns
     -------
@@ -206,11 +207,11 @@ def median_trial(ds: xr.Dataset, by: str = "excess") -> xr.Dataset:
     (('eps',), True)
     """
     _check_trials(ds)
-    one_of("by", by, ("excess", "steps_to_tol", "eps_eff", "rate_sim", "w_norm"))
+    ds = with_quantity(ds, by)
     status = ds["status"].transpose("trial", ...)
     number = ds[by].transpose(*status.dims).values.astype(np.float64)
     not_run = status.values == schema.Status.NOT_RUN
-    lost = ~np.isfinite(number) | ((number < 0) if by == "steps_to_tol" else False)
+    lost = ~np.isfinite(number) | ((number < 0) if ds[by].dtype.kind == "i" else False)
     order = np.lexsort((status.values, np.where(lost, np.inf, number), not_run), axis=0)
     middle = np.maximum((~not_run).sum(axis=0) - 1, 0) // 2
     chosen = status[0].drop_vars("trial", errors="ignore").copy(data=np.take_along_axis(order, middle[None], 0)[0])

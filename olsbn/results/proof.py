@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn import schema
+from olsbn import quantity
 from olsbn._validate import as_count, as_real
 from olsbn.certification import FACTS, NUMBERS, check_method, digits_attrs, number, proof_of
 from olsbn.files import path_or_url
@@ -106,7 +106,7 @@ def certify(
     steps = {"step": ds["step"]} if "step" in ds.dims else {}
     data: dict[str, Any] = {}
     for name, digits in NUMBERS.items():
-        data[f"{name}_exact"] = (("cell", *steps), schema.attrs(name))
+        data[f"{name}_exact"] = (("cell", *steps), quantity.attrs(name))
         data[digits] = (("cell", *steps), digits_attrs(name))
     data |= {name: ("cell", {"long_name": long_name}) for name, (long_name, _) in FACTS.items()}
     found = {name: (dims, np.stack([row[name] for row in rows]), attrs) for name, (dims, attrs) in data.items()}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn import __version__, schema
+from olsbn import __version__, quantity
 from olsbn._validate import as_count
 from olsbn.balls import Ball, Exact, Undecided, precision
 from olsbn.certification import at_step, check_method, exact_cell, settings
@@ -210,7 +210,7 @@ def _replaced(
 
     found = ds.copy(deep=True)
     if "resolved" not in found:
-        found["resolved"] = ds["status"].dims, np.zeros(ds["status"].shape, bool), schema.attrs("resolved")
+        found["resolved"] = ds["status"].dims, np.zeros(ds["status"].shape, bool), quantity.attrs("resolved")
     cells = sorted(proved)
     if not cells:
         return found

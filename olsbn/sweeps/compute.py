@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from olsbn import schema
 from olsbn.dynamics.base import Arrays
 from olsbn.dynamics.registry import METHODS
 from olsbn.problems import OLSProblem
@@ -86,7 +85,7 @@ def _after_the_end(cells: Arrays, trace: Arrays, steps: np.ndarray) -> Arrays:
 def theory_of_tile(spec: SweepSpec, tile: Tile, simulated: Mapping[str, np.ndarray]) -> Arrays:
     """Return theory's variables of a tile: a function of what was simulated and stored, over all axes."""
     params, empty = spec.cells(tile), spec.empty_block(tile.shape)
-    result = {name: values for name, values in empty.items() if schema.VARIABLES[name].theory}
+    result = {name: values for name, values in empty.items() if spec.column(name).theory}
     for i, trial in enumerate(tile.trials):
         n_cells = next(iter(params.values())).size if params else 1
         cells = {name: _at_the_end(values[0, i], n_cells) for name, values in simulated.items()}

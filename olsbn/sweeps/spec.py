@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olsbn import __version__, schema
+from olsbn import __version__, quantity, schema
 from olsbn._validate import FloatArray, as_count, as_flag, as_floats, as_real, one_of
 from olsbn.cache import kept_text
 from olsbn.dynamics.base import Arrays, Method
@@ -24,6 +24,7 @@ from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.problems.data import SCOPE
 from olsbn.problems.reduction import check_reduce, reduce_for, reduced_dim
 from olsbn.problems.sample import Sample
+from olsbn.quantity import Column
 from olsbn.sweeps.tiling import Tile, Tiling, tile_shape
 from olsbn.theory.facts import theory_attrs
 
@@ -133,7 +134,11 @@ class SweepSpec:
     @property
     def columns(self) -> tuple[str, ...]:
         """The variables of the result: those of the method, without the rounding flag where it is not asked for."""
-        return tuple(name for name in self.method.columns if self.check_rounding or name != "by_rounding")
+        return tuple(name for name in self.method.variables if self.check_rounding or name != "by_rounding")
+
+    def column(self, name: str) -> Column:
+        """Return what is known of a variable of the result."""
+        return self.method.variables[name]
 
     # ------------------------------------------------------------------ axes and sizes
 
@@ -160,7 +165,7 @@ class SweepSpec:
         return (*self.axes[:at], "step", *self.axes[at:])
 
     def _has_steps(self, name: str) -> bool:
-        return self.record is not None and schema.VARIABLES[name].recorded
+        return self.record is not None and self.column(name).recorded
 
     def full_shape(self, name: str, shape: tuple[int, ...] | None = None) -> tuple[int, ...]:
         """Return the shape of a variable over all axes, of the whole grid or of a block of it."""
@@ -181,7 +186,7 @@ class SweepSpec:
     @property
     def bytes_per_cell(self) -> int:
         """Bytes that a cell's results take, uncompressed."""
-        sizes = {name: np.dtype(schema.VARIABLES[name].dtype).itemsize for name in self.columns}
+        sizes = {name: np.dtype(self.column(name).dtype).itemsize for name in self.columns}
         steps = 1 if self.record is None else len(self.record)
         return sum(size * (steps if self._has_steps(name) else 1) for name, size in sizes.items())
 
@@ -279,7 +284,7 @@ class SweepSpec:
 
     def empty_block(self, shape: tuple[int, ...]) -> Arrays:
         """Return arrays for a block of cells, all of them 'not run'."""
-        known = {name: schema.VARIABLES[name] for name in self.columns}
+        known = {name: self.column(name) for name in self.columns}
         return {name: np.full(self.full_shape(name, shape), v.empty, dtype=v.dtype) for name, v in known.items()}
 
     def drop_axes(self, name: str, values: np.ndarray) -> np.ndarray:
@@ -291,11 +296,11 @@ class SweepSpec:
         values = {"dim": self.dims, "trial": self.trials, **self.params}
         found = {name: (name, np.asarray(values[name]), self._axis_attrs(name)) for name in self.axes}
         if self.record is not None:
-            found["step"] = ("step", np.array(self.record, np.int64), schema.attrs("step"))
+            found["step"] = ("step", np.array(self.record, np.int64), quantity.attrs("step"))
         return found
 
     def _axis_attrs(self, name: str) -> dict[str, str]:
-        return schema.attrs(name) if name in SOURCE_AXES else self.method.param(name).attrs()
+        return quantity.attrs(name) if name in SOURCE_AXES else self.method.param(name).attrs()
 
     def attrs(self) -> dict[str, Any]:
         """Return what the Dataset says of itself: inputs, their hash, versions."""
@@ -349,7 +354,7 @@ class SweepSpec:
         import xarray as xr
 
         data = {
-            name: (self.dims_of(name), self.drop_axes(name, values), schema.attrs(name))
+            name: (self.dims_of(name), self.drop_axes(name, values), self.column(name).attrs())
             for name, values in arrays.items()
         }
         return xr.Dataset(data, coords=self.coords(), attrs=self.attrs())

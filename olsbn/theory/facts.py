@@ -13,6 +13,8 @@ def theory_attrs(problem: OLSProblem) -> dict[str, float]:
     """Return spectrum, thresholds and edges of the plateau of a problem by name, as far as they are finite."""
     report, regimes = spectral_report(problem), effective_rate_regimes(problem)
     found = {
+        "explained_var": problem.explained_var,
+        "loss_min": (problem.target_var - problem.explained_var) / 2,
         "eig_max": float(problem.eigvals[-1]),
         "cond": report.cond,
         "cond_star": report.cond_star,

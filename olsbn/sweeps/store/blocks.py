@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from olsbn import schema
 from olsbn._validate import check_memory
 from olsbn.dynamics.base import Arrays
-from olsbn.schema import VARIABLES
 from olsbn.sweeps.spec import SweepSpec
 from olsbn.sweeps.tiling import Tile, Tiling
 
@@ -58,9 +56,9 @@ def dataset(spec: SweepSpec, attrs: dict[str, Any], read: Callable[[str, Any], n
     from xarray.core.indexing import LazilyIndexedArray
 
     data = {}
-    for name in (name for name in VARIABLES if name in spec.columns):
+    for name in spec.columns:
         array = LazilyIndexedArray(_lazy(spec, name, read))
-        data[name] = xr.Variable(spec.dims_of(name), array, schema.attrs(name))
+        data[name] = xr.Variable(spec.dims_of(name), array, spec.column(name).attrs())
     return xr.Dataset(data, coords=spec.coords(), attrs=attrs)
 
 
@@ -73,7 +71,7 @@ def _lazy(spec: SweepSpec, name: str, read: Callable[[str, Any], np.ndarray]) ->
 
     class Lazy(BackendArray):  # a class of xarray's, which is imported when it is needed
         shape = tuple(full[k] for k in kept)
-        dtype = np.dtype(VARIABLES[name].dtype)
+        dtype = np.dtype(spec.column(name).dtype)
 
         def __getitem__(self, key: Any) -> Any:
             return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self.values)

@@ -16,7 +16,6 @@ from olsbn.files import printable
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.problems.reduction import Reduction
 from olsbn.problems.sample import Sample
-from olsbn.schema import VARIABLES
 from olsbn.sweeps.spec import SOURCE_AXES, SweepSpec
 from olsbn.sweeps.store.container import facts_and_arrays, seal, unseal, with_arrays
 from olsbn.sweeps.store.errors import StoreError
@@ -179,7 +178,7 @@ def spec_of(facts: dict[str, Any], arrays: dict[str, np.ndarray], attrs: dict[st
     )  # fmt: skip
     if list(spec.axes) != axes or [*spec.shape] != attrs["grid_shape"] or method.name != attrs["method"]:
         raise ValueError(f"the inputs have {list(spec.axes)}, {spec.shape}; the store {axes}, {attrs['grid_shape']}")
-    widest = max(np.dtype(VARIABLES[name].dtype).itemsize for name in spec.columns)
+    widest = max(np.dtype(spec.column(name).dtype).itemsize for name in spec.columns)
     check_memory("the values of a tile", math.prod(attrs["tile_shape"]) * len(spec.record or (0,)), widest)
     # the problem was reduced before; where it is from tells a shard on another machine that it is the same
     changes = {} if family else {"reduce": reduce}

@@ -16,7 +16,6 @@ from olsbn._validate import shortened
 from olsbn.dynamics.base import Arrays
 from olsbn.dynamics.registry import METHODS
 from olsbn.files import check_folder, printable, read_bytes
-from olsbn.schema import VARIABLES
 from olsbn.sweeps.spec import SweepSpec
 from olsbn.sweeps.store.container import decompress
 from olsbn.sweeps.store.errors import Damaged, StoreError
@@ -127,12 +126,14 @@ class Old:
         shape, found = self.tiling[number].shape, {}
         for name in names or self.spec.columns:
             if name in self._never_there:
-                found[name] = np.full(self.spec.full_shape(name, shape), VARIABLES[name].empty, VARIABLES[name].dtype)
+                found[name] = np.full(
+                    self.spec.full_shape(name, shape), self.spec.column(name).empty, self.spec.column(name).dtype
+                )
                 continue
             # chunks at the edge of the grid are as large as the others
             whole = self.spec.full_shape(name, self.tiling.tile)
             try:
-                values = _chunk(self.path, self._file(name, number), whole, VARIABLES[name].dtype)
+                values = _chunk(self.path, self._file(name, number), whole, self.spec.column(name).dtype)
             except FileNotFoundError:
                 raise Damaged(
                     f"{self._file(name, number)} is missing; the olsbn that made the store restores it"

@@ -20,7 +20,6 @@ from google_crc32c import value as crc32c
 from olsbn import schema
 from olsbn.dynamics.base import Arrays
 from olsbn.files import UnsafeFile
-from olsbn.schema import VARIABLES
 from olsbn.sweeps.spec import SweepSpec
 from olsbn.sweeps.store.blocks import Blocks, region
 from olsbn.sweeps.store.container import decompress, facts_and_arrays, seal, unseal, with_arrays
@@ -76,7 +75,7 @@ class Packed:
                 part = _inner(data, math.prod(self._in_shard), at)
             if crc32c(part[:-4]) != int.from_bytes(part[-4:], "little"):
                 raise Damaged("a chunk fails its checksum")
-            values = decompress(part[:-4], full, VARIABLES[name].dtype)
+            values = decompress(part[:-4], full, self.spec.column(name).dtype)
         except (ValueError, OSError) as err:
             raise Damaged(
                 f"{self.files.at(file)} is damaged ({err}); the command that made the store, run again, restores it"
@@ -200,7 +199,7 @@ class Packed:
         zarr.create_group(store, path=OWN, zarr_format=3)
         arrays: dict[str, Any] = {}
         for name in self.names:
-            known, kept = VARIABLES[name], self.spec.kept_axes(name)
+            known, kept = self.spec.column(name), self.spec.kept_axes(name)
             shape, chunks, shards = (
                 tuple(self.spec.full_shape(name, sizes)[k] for k in kept)
                 for sizes in (self.spec.shape, self.tiling.tile, self.shards.tile)
@@ -208,7 +207,7 @@ class Packed:
             arrays[name] = group.create_array(
                 name, shape=shape, chunks=chunks, shards=shards if shape else None, dtype=known.dtype,
                 fill_value=known.empty, dimension_names=self.spec.dims_of(name), compressors=codecs, config=always,
-                attributes=plain(schema.attrs(name)),
+                attributes=plain(known.attrs()),
             )  # fmt: skip
         for name, (_, values, about) in self.spec.coords().items():
             group.create_array(

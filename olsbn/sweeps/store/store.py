@@ -18,7 +18,6 @@ from olsbn import schema
 from olsbn.dynamics.base import Arrays
 from olsbn.files import PARTIAL, UnsafeFile, printable, remove, write_whole
 from olsbn.problems import OLSProblem
-from olsbn.schema import VARIABLES
 from olsbn.sweeps.compute import theory_of_tile
 from olsbn.sweeps.spec import SweepSpec, engine, theory
 from olsbn.sweeps.store import blocks, lock, old
@@ -356,7 +355,7 @@ class Store:
         for number in done:
             result = self._tiles.read(number)
             assert result is not None
-            simulated = {name: values for name, values in result.items() if not VARIABLES[name].theory}
+            simulated = {name: values for name, values in result.items() if not self.spec.column(name).theory}
             self._tiles.write(
                 self.tiling[number], simulated | theory_of_tile(self.spec, self.tiling[number], simulated)
             )

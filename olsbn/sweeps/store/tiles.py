@@ -9,7 +9,6 @@ import numpy as np
 
 from olsbn.dynamics.base import Arrays
 from olsbn.files import UnsafeFile
-from olsbn.schema import VARIABLES
 from olsbn.sweeps.spec import SweepSpec
 from olsbn.sweeps.store.container import compress, decompress, seal, unseal
 from olsbn.sweeps.store.errors import Damaged
@@ -58,7 +57,7 @@ class Tiles:
             for name, end in zip(self.names, ends.tolist(), strict=True):
                 if names is None or name in names:
                     part = body[at:end]
-                    found[name] = decompress(part, self.spec.full_shape(name, shape), VARIABLES[name].dtype)
+                    found[name] = decompress(part, self.spec.full_shape(name, shape), self.spec.column(name).dtype)
                 at = end
         except FileNotFoundError:
             return None
