@@ -83,4 +83,6 @@ def _attribute(value: Any) -> Any:
     """Return the value of an attribute as HDF5 takes it."""
     if isinstance(value, bool | np.bool_):
         return np.int8(value)
-    return np.asarray(value) if isinstance(value, list | tuple) and not isinstance(value[:1], str) else value
+    if isinstance(value, list | tuple):
+        return list(value) if any(isinstance(part, str) for part in value) else np.asarray(value)
+    return value
