@@ -5,10 +5,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: map test test-all lint docs coverage dist bench clean
+.PHONY: map figures test test-all lint docs coverage dist bench clean
 
 map: $(VENV)/installed
 	$(BIN)/olsbn map --data diabetes --standardize --out figures/map-diabetes
+
+# Every figure to be cited, two at a time: PNG, PDF and data. Networks take hours, `make bench` and `make map` have their own.
+FIGURES := heat_map null_part dimension three_slopes infinite_dimension momentum_edge batch_limit scale_invariance regimes \
+	parameters edge_of_stability auto_tuning contraction kappa_star norm_and_angle smoothness
+figures: $(VENV)/installed
+	printf '%s\n' $(FIGURES) | xargs -P 2 -I NAME $(BIN)/python experiments/NAME.py
 
 test: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest -n auto

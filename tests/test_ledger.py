@@ -397,3 +397,14 @@ def test_summary_measures_what_theory_says(monkeypatch):
 
 def test_statuses_are_what_the_ledger_takes_them_for():
     assert (Status.CONVERGED, Status.DIVERGED) == (0, 2)  # as the formula of cai.gd-edge says
+
+
+def test_coverage_counts_its_rows_and_names_claims_that_there_are():
+    text = (Path(__file__).resolve().parents[1] / "docs" / "coverage.md").read_text()
+    known = {claim.id for claim in ledger.claims()}
+    for name in re.findall(r"`((?:cai|arora|hoffer|santurkar|kohler|forum|olsbn)\.[\w.*-]+)`", text):
+        pattern = re.compile(re.escape(name).replace(r"\*", ".*"))
+        assert any(pattern.fullmatch(one) for one in known), name
+    rows = re.findall(r"(?m)^\| [^|]* \| (as stated|narrower|not tried)", text)
+    counted = [len(rows), *(rows.count(word) for word in ("as stated", "narrower", "not tried"))]
+    assert f"| together | {' | '.join(map(str, counted))} |" in text
