@@ -2,6 +2,7 @@
 
 import os
 import re
+import types
 
 import numpy as np
 import pytest
@@ -141,9 +142,8 @@ def test_a_disk_without_room_for_files(tmp_path, monkeypatch):
     (tmp_path / "c.toml").write_text(GOOD)
     spec, real = toml.load(tmp_path / "c.toml"), os.statvfs(tmp_path)
 
-    class Full:
-        f_files, f_favail = real.f_blocks, 50
-
-    monkeypatch.setattr(os, "statvfs", lambda folder: Full)
+    names = ("f_bavail", "f_bfree", "f_blocks", "f_frsize")
+    full = types.SimpleNamespace(f_files=1000, f_favail=50, **{name: getattr(real, name) for name in names})
+    monkeypatch.setattr(os, "statvfs", lambda folder: full)
     with pytest.raises(ValueError, match=r"needs 10\d files while it is written, and the disk of .* has room for 50"):
         toml.check_disk(spec, tmp_path)
