@@ -111,7 +111,8 @@ def gallery():
                 for file in files
                 if file.exists()
             )
-            parts.append(f"![{about}]({place})\n")
+            width = "480px" if int.from_bytes(path.read_bytes()[16:20]) < 1100 else "100%"  # one column of a paper
+            parts.append(f"```{{image}} {place}\n:alt: {about}\n:width: {width}\n```\n")
             if (caption := caption_of(path.with_suffix(".csv"))) is not None:
                 parts.append(f"{caption}\n")
             parts.append(f"{{download}}`Code <../../experiments/{script.name}>` · {{download}}`PNG <{place}>`{links}\n")
