@@ -17,7 +17,10 @@ SUBJECTS = {
         "spectral_report", "gd_contraction_ratio", "bngd_contraction_ratio", "effective_rate_regimes", "eps_window",
         "excited_modes",
     ],
-    "Questions": ["recommend", "measured_window", "compare", "robustness", "over_trials", "median_trial", "explore"],
+    "Questions": [
+        "recommend", "measured_window", "compare", "robustness", "over_trials", "median_trial", "explore",
+        "zoom",
+    ],
     "Proof": ["certify", "resolve", "claims"],
 }  # fmt: skip
 # Names that authors of methods, sinks and quantities use; they are imported from their modules.
