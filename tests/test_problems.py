@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 import pickle
+import subprocess
 import sys
 import warnings
 from fractions import Fraction
@@ -828,3 +829,21 @@ def test_notebooks_show_windows_and_regimes():
     assert "next to the saddles" in trap._repr_html_()
     measured = olsbn.measured_window(problem, 1e-3, 100)
     assert "BNGD: learning rates that reached" in measured._repr_html_() and "holes" in measured._repr_html_()
+
+
+@pytest.mark.parametrize("name", ["diabetes", "wine", "breast_cancer", "digits"])
+def test_packaged_data_are_those_that_scikit_learn_returns_to_the_bit(name):
+    from sklearn import datasets
+
+    from olsbn.problems import packaged
+
+    expected, found = getattr(datasets, f"load_{name}")(), packaged.load(name)
+    np.testing.assert_array_equal(found.X, expected.data)
+    np.testing.assert_array_equal(found.y, expected.target)
+    assert found.X.dtype == expected.data.dtype and found.y.dtype == expected.target.dtype
+    assert list(found.columns) == list(map(str, expected.feature_names))
+
+
+def test_data_sets_are_read_without_importing_scikit_learn():
+    code = "import sys, olsbn; olsbn.OLSProblem.from_dataset('diabetes'); sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
