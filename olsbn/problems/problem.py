@@ -745,7 +745,8 @@ class OLSProblem:
             if w0 is None and basis.shape[1] < basis.shape[0]:
                 # a start in all inputs: of a rotation only the norm of its part in the null space counts
                 whole_w0 = spectra.sphere(basis.shape[0], seed=0, key="w0")
-                w0, null_norm = whole_w0[: basis.shape[1]], math.hypot(*whole_w0[basis.shape[1] :])
+                w0, null_norm = np.empty(basis.shape[1]), math.hypot(*whole_w0[basis.shape[1] :])
+                w0[np.argsort(eigvals, kind="stable")] = whole_w0[: w0.size]  # moments and samples differ in order
             elif w0 is not None:
                 whole_w0 = as_vector("w0", w0, size=basis.shape[0])
                 w0 = basis.T @ whole_w0
