@@ -5,15 +5,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: map test test-all lint docs coverage dist bench clean
+.PHONY: map figures test test-all lint docs coverage dist bench clean
 
 map: $(VENV)/installed
 	$(BIN)/olsbn map --data diabetes --standardize --out figures/map-diabetes
 
+# Every figure to be cited, two at a time: PNG, PDF and data. Networks take hours, `make bench` and `make map` have their own.
+FIGURES := heat_map null_part dimension three_slopes infinite_dimension momentum_edge batch_limit scale_invariance regimes \
+	parameters edge_of_stability auto_tuning contraction kappa_star norm_and_angle smoothness
+figures: $(VENV)/installed
+	printf '%s\n' $(FIGURES) | xargs -P 2 -I NAME $(BIN)/python experiments/NAME.py
+
 test: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest -n auto
 
-# with JAX as well
+# with JAX and a bucket as well
 test-all: $(VENV)/installed-test-all lint
 	$(BIN)/python -m pytest -n auto
 
@@ -32,15 +38,19 @@ coverage: $(VENV)/installed-test-all
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report
 
-# What is published, checked: RELEASING.md
+# What is published, from the last commit, checked. ADDRESS is the public address of the repository: RELEASING.md
+ADDRESS ?=
 dist: $(VENV)/created
 	$(BIN)/python -m pip install --quiet build twine
-	rm -rf dist
-	$(BIN)/python -m build
+	rm -rf dist build/dist && mkdir -p build/dist
+	git archive HEAD | tar -x -C build/dist
+	test -z "$(ADDRESS)" || $(PYTHON) tools/address.py build/dist "$(ADDRESS)"
+	$(BIN)/python -m build --outdir dist build/dist
 	$(BIN)/twine check --strict dist/*
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/engine.py --out figures/bench
+	$(BIN)/python benchmarks/methods.py --out figures/bench
 
 $(VENV)/created:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "olsbn needs Python >= 3.11; set PYTHON=...")'

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import re
 import statistics
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blocks import marked, write_into
 from numba import njit
 
 from olsbn.dynamics import bngd
@@ -562,24 +562,6 @@ def kernel_table(result: dict[str, Any]) -> str:
 BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {"benchmark": report, "kernels": kernel_table}
 
 
-def marked(path: Path) -> tuple[str, str, str]:
-    """Return the name of the marked block of a Markdown file, and what stands before and after what it holds."""
-    text = path.read_text(encoding="utf-8")
-    for name in BLOCKS:
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        if text.count(begin) == text.count(end) == 1:
-            return name, text[: text.index(begin) + len(begin)], text[text.index(end) :]
-    raise ValueError(f"{path} must hold <!-- NAME: begin --> and <!-- NAME: end --> once, NAME {' or '.join(BLOCKS)}")
-
-
-def write_into(path: Path, result: dict[str, Any]) -> None:
-    """Replace what the marked block of a Markdown file holds."""
-    name, before, after = marked(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(f"{before}\n{BLOCKS[name](result)}\n{after}", encoding="utf-8")
-    temporary.replace(path)
-
-
 def save(result: dict[str, Any], folder: Path) -> None:
     """Write the numbers and, where there are curves, their figure."""
     folder.mkdir(exist_ok=True)
@@ -606,7 +588,7 @@ def main() -> None:
     if options.out is not None and not options.out.parent.is_dir():
         parser.error(f"--out must be in a directory that exists, got {options.out}")
     for path in options.update:
-        marked(path)
+        marked(path, BLOCKS)
     if options.of is not None:
         result = json.loads(options.of.read_text())
     else:
@@ -615,7 +597,7 @@ def main() -> None:
     if options.out is not None:
         save(result, options.out)
     for path in options.update:
-        write_into(path, result)
+        write_into(path, BLOCKS, result)
 
 
 if __name__ == "__main__":

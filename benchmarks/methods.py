@@ -1,23 +1,30 @@
 """How fast each method and parameter is beside JAX `jit(vmap(scan))` of the printed update, in the same rounds.
 
-    python benchmarks/methods.py [--rounds N] [--dim D ...] [--update FILE.md]
+    python benchmarks/methods.py [--rounds N] [--dim D ...] [--data NAME ...] [--out DIR] [--update FILE.md ...]
 
 All threads on both sides. "unchecked" leaves out the rounding flag (`check_rounding=False`), "checked" is the default.
 Medians over rounds in which all run in turn, so that a machine whose speed drifts drifts for all; ratios are taken
-round by round. Learning rates span ten times the range in which cells converge, as those of a map do.
+round by round. Learning rates span ten times the range in which cells converge, as those of a map do. Mini-batches are
+those of `benchmarks/minibatch.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import minibatch
 import numpy as np
+from blocks import marked, write_into
+from engine import machine
+from operations import kinds_of, operations_a_mode
 
 import olsbn
 
@@ -97,20 +104,7 @@ def jax_cells(load: Load, problem: olsbn.OLSProblem, steps: int) -> Callable[[An
     return cells
 
 
-def main() -> None:
-    """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--dim", type=int, nargs="*", default=[10, 30, 100, 1000])
-    parser.add_argument("--no-jax", action="store_true")
-    args = parser.parse_args()
-    print("| d | method | 1e9 mode-steps/s | times BNGD's time | times JAX, unchecked | checked | checked/unchecked |")
-    print("|---:|---|---:|---:|---:|---:|---:|")
-    for dim in args.dim:
-        table(dim, args.rounds, not args.no_jax)
-
-
-def table(dim: int, rounds: int, with_jax: bool) -> None:
+def measure(dim: int, rounds: int) -> list[dict[str, Any]]:
     """Measure all loads at one dimension."""
     problem = olsbn.OLSProblem.from_spectrum("logspace", dim, 100.0)
     cells = CELLS if dim <= 100 else CELLS // 8
@@ -118,25 +112,26 @@ def table(dim: int, rounds: int, with_jax: bool) -> None:
     bn = np.geomspace(regimes.eps_1 / 10, regimes.eps_2 * 10, cells)
     own = np.geomspace(0.02, 0.2, cells) / problem.eigvals[-1]  # within the range of GD with momentum
     runs: dict[str, dict[str, Callable[[], Any]]] = {}
+    operations: dict[str, int] = {}
     for load in LOADS:
         eps = own if load.method == "gd" else bn
         sweep = partial(
             olsbn.sweep, problem, method=load.method, eps=eps, n_steps=STEPS, tol=1e-290, progress=False, **load.params
         )
-        runs[load.name] = {"unchecked": partial(sweep, check_rounding=False), "checked": sweep}
-        if with_jax:
-            runs[load.name]["jax"] = partial(jax_cells(load, problem, STEPS), eps)
-        found = [getattr(run(), "excess", None) for run in runs[load.name].values()]  # compile
-        if with_jax:
-            theirs, ours = runs[load.name]["jax"](), found[0].values
-            same = np.isfinite(ours) & (ours > 1e-12)
-            off = np.median(np.abs(theirs[same] / ours[same] - 1))
-            if not off < 1e-6:
-                raise SystemExit(f"{load.name}: JAX iterates something else, median difference {off:.1e}")
+        jax = partial(jax_cells(load, problem, STEPS), eps)
+        runs[load.name] = {"unchecked": partial(sweep, check_rounding=False), "checked": sweep, "jax": jax}
+        [kind] = kinds_of(runs[load.name]["unchecked"])
+        operations[load.name] = operations_a_mode(kind)
+        theirs, ours, _ = jax(), runs[load.name]["unchecked"]().excess.values, sweep()  # all are compiled here
+        same = np.isfinite(ours) & (ours > 1e-12)
+        off = np.median(np.abs(theirs[same] / ours[same] - 1))
+        if not off < 1e-6:
+            raise SystemExit(f"{load.name}: JAX iterates something else, median difference {off:.1e}")
     times: dict[tuple[str, str], list[float]] = {}
     for _ in range(rounds):
         for name, of in runs.items():
             for how, run in of.items():
+                time.sleep(minibatch.REST)
                 began = time.perf_counter()
                 run()
                 times.setdefault((name, how), []).append(time.perf_counter() - began)
@@ -144,14 +139,103 @@ def table(dim: int, rounds: int, with_jax: bool) -> None:
     def ratio(over: tuple[str, str], under: tuple[str, str]) -> float:
         return statistics.median(a / b for a, b in zip(times[over], times[under], strict=True))
 
-    for name in runs:
-        rate = dim * cells * STEPS / statistics.median(times[name, "unchecked"])
-        plain = ratio((name, "unchecked"), ("bngd", "unchecked"))
-        against = [ratio((name, "jax"), (name, how)) if with_jax else float("nan") for how in ("unchecked", "checked")]
-        twice = ratio((name, "checked"), (name, "unchecked"))
-        print(
-            f"| {dim} | {name} | {rate / 1e9:.2f} | {plain:.2f} | {against[0]:.1f} | {against[1]:.1f} | {twice:.2f} |"
-        )
+    return [
+        {
+            "dim": dim, "name": name, "operations": operations[name],
+            "mode_steps_per_s": dim * cells * STEPS / statistics.median(times[name, "unchecked"]),
+            "over_bngd": ratio((name, "unchecked"), ("bngd", "unchecked")),
+            "jax": ratio((name, "jax"), (name, "unchecked")),
+            "jax_checked": ratio((name, "jax"), (name, "checked")),
+            "checked": ratio((name, "checked"), (name, "unchecked")),
+        }
+        for name in runs
+    ]  # fmt: skip
+
+
+def words_of(result: dict[str, Any]) -> str:
+    """Return how it was measured."""
+    machine = result["machine"]
+    return (
+        f"{machine['processor']}, {machine['processors']} processors, medians of {result['rounds']} interleaved rounds"
+    )
+
+
+def full(result: dict[str, Any]) -> str:
+    """Return the tables of the page on speed."""
+    lines = [
+        f"{words_of(result)}; {CELLS} cells ({CELLS // 8} above d = 100), {STEPS} steps.",
+        "",
+        "| d | method | operations a mode | 1e9 mode-steps/s | time over BNGD's | times as fast as JAX "
+        "| with the flag | its time |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {row['dim']} | {row['name']} | {row['operations']} | {row['mode_steps_per_s'] / 1e9:.2f} "
+        f"| {row['over_bngd']:.2f} | {row['jax']:.1f} | {row['jax_checked']:.1f} | {row['checked']:.2f} |"
+        for row in result["methods"]
+    ]
+    lines += ["", "| mini-batches of 32 | cells | times as fast as JAX | with the flag |", "|---|---|---:|---:|"]
+    lines += [
+        f"| {row['data']}, d = {row['dim']} | {row['cells']} | {row['jax']:.1f} | {row['jax_checked']:.1f} |"
+        for row in result["minibatch"]
+    ]
+    return "\n".join(lines)
+
+
+def short(result: dict[str, Any]) -> str:
+    """Return the table of the README: one dimension, and mini-batches."""
+    lines = [
+        "Times as fast as JAX, `jit(vmap(scan))` of the printed update in float64, all threads on both sides, d = 100",
+        f"({words_of(result)}). The rounding flag costs a second run where",
+        "rounding could be amplified.",
+        "",
+        "| method | without the flag | with it |",
+        "|---|---:|---:|",
+    ]
+    lines += [
+        f"| {row['name']} | {row['jax']:.1f} | {row['jax_checked']:.1f} |"
+        for row in result["methods"]
+        if row["dim"] == 100
+    ]
+    lines += [
+        f"| minibatch, {row['data']}, {row['cells']} | {row['jax']:.1f} | {row['jax_checked']:.1f} |"
+        for row in result["minibatch"]
+        if row["cells"] == minibatch.SHARED
+    ]
+    return "\n".join(lines)
+
+
+BLOCKS = {"methods": full, "speed": short}
+
+
+def main() -> None:
+    """Measure, print the tables, and save what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--dim", type=int, nargs="*", default=[10, 30, 100, 1000])
+    parser.add_argument("--data", nargs="*", choices=minibatch.STEPS, default=list(minibatch.STEPS))
+    parser.add_argument("--out", type=Path, help="folder for methods.json")
+    parser.add_argument("--of", type=Path, help="measure nothing: report an earlier methods.json")
+    parser.add_argument(
+        "--update", type=Path, nargs="+", default=[], help="Markdown files whose marked blocks to write"
+    )
+    args = parser.parse_args()
+    for path in args.update:
+        marked(path, BLOCKS)
+    if args.of is not None:
+        result = json.loads(args.of.read_text())
+    else:
+        result = {
+            "machine": machine(),
+            "rounds": args.rounds,
+            "methods": [row for dim in args.dim for row in measure(dim, args.rounds)],
+            "minibatch": [row for name in args.data for row in minibatch.rows(name, args.rounds)],
+        }
+    print(full(result))
+    if args.out is not None:
+        (args.out / "methods.json").write_text(json.dumps(result, indent=1))
+    for path in args.update:
+        write_into(path, BLOCKS, result)
 
 
 if __name__ == "__main__":

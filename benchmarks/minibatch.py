@@ -27,11 +27,12 @@ from olsbn.problems import OLSProblem
 from olsbn.sweeps.pool import processors
 
 CELLS, REPLICATES, ROWS = 4096, 64, 32
+SHARED = "sharing batches"
 STEPS = {"diabetes": 300, "breast_cancer": 300, "mnist_5k": 20}
 # Relative difference of the excess at the end up to which two runs did the same work: cells of ill-conditioned samples
 # amplify rounding.
 _SAME = 1e-4
-_REST = 0.1  # seconds before a measurement: the threads of the contestant before go on spinning for a while
+REST = 0.1  # seconds before a measurement: the threads of the contestant before go on spinning for a while
 
 
 def main() -> None:
@@ -40,21 +41,33 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data", nargs="+", choices=STEPS, default=list(STEPS))
     args = parser.parse_args()
-    jax.config.update("jax_enable_x64", True)
     print(
         f"{CELLS} cells, batches of {ROWS}, {processors()} processors; times as fast as JAX, medians of {args.rounds}"
     )
     print(f"{'data':<15}{'d':>5}{'steps':>7}  {'cells':<16}{'JAX, s':>9}{'unchecked':>11}{'checked':>9}")
     for name in args.data:
-        problem = OLSProblem.from_dataset(name)
-        for replicates, words in ((1, "sharing batches"), (REPLICATES, f"{CELLS // REPLICATES} x {REPLICATES}")):
-            found = measure(problem, STEPS[name], replicates, args.rounds)
-            ratios = [statistics.median(a / b for a, b in zip(found[0], other, strict=True)) for other in found[1:]]
+        for row in rows(name, args.rounds):
             print(
-                f"{name:<15}{problem.dim:>5}{STEPS[name]:>7}  {words:<16}{statistics.median(found[0]):>9.3f}"
-                f"{ratios[0]:>11.2f}{ratios[1]:>9.2f}",
+                f"{name:<15}{row['dim']:>5}{STEPS[name]:>7}  {row['cells']:<16}{row['jax_s']:>9.3f}"
+                f"{row['jax']:>11.2f}{row['jax_checked']:>9.2f}",
                 flush=True,
             )
+
+
+def rows(name: str, rounds: int) -> list[dict[str, Any]]:
+    """Measure both loads on a data set."""
+    problem, found = OLSProblem.from_dataset(name), []
+    for replicates, cells in ((1, SHARED), (REPLICATES, f"{CELLS // REPLICATES} x {REPLICATES}")):
+        with jax.enable_x64(True):  # here alone: it is a setting of the whole process
+            of_jax, *ours = measure(problem, STEPS[name], replicates, rounds)
+        plain, checked = (statistics.median(a / b for a, b in zip(of_jax, other, strict=True)) for other in ours)
+        found.append(
+            {
+                "data": name, "dim": problem.dim, "cells": cells, "jax_s": statistics.median(of_jax), "jax": plain,
+                "jax_checked": checked,
+            }
+        )  # fmt: skip
+    return found
 
 
 def measure(problem: OLSProblem, n_steps: int, replicates: int, rounds: int) -> list[list[float]]:
@@ -72,7 +85,7 @@ def measure(problem: OLSProblem, n_steps: int, replicates: int, rounds: int) -> 
     seconds: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):
         for run, times in zip(runs, seconds, strict=True):
-            time.sleep(_REST)
+            time.sleep(REST)
             began = time.perf_counter()
             run()
             times.append(time.perf_counter() - began)

@@ -41,6 +41,7 @@ myst_links_external_new_tab = False
 # Notebooks: run when they have changed
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE / "_build" / "notebooks")
+nb_execution_in_temp = True  # they write files
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 

@@ -5,20 +5,18 @@
 Maps are of `ProblemFamily(..., density=True)`, the limit of high dimension, in which the angle of start and solution is
 all that is left of chance. Then single problems with that angle held are run beside the limit, at learning rates from
 eps_1/100 to 100 eps_2: the difference of log10 excess falls like d^-1/2 but for single cells on the plateau, where the
-excess at a given step hangs on when the fastest mode has grown. Prints the numbers and draws
-figures/infinite-dimension.png.
+excess at a given step hangs on when the fastest mode has grown.
 """
 
-import argparse
 import math
-from pathlib import Path
 
+import drawing
 import numpy as np
 
 import olsbn
 from olsbn import OLSProblem, ProblemFamily
 
-KINDS = {"marchenko-pastur": "#3b528b", "linspace": "#21918c", "logspace": "#d95f02"}
+KINDS = ("marchenko-pastur", "linspace", "logspace")
 COND, OVERLAP, STEPS = 100.0, 0.01, 300
 
 
@@ -46,49 +44,51 @@ def distances(kind: str, dims: list[int], trials: int) -> np.ndarray:
     )
 
 
-def draw(ds, dims: list[int], found: dict[str, np.ndarray], path: Path) -> None:
-    import matplotlib.pyplot as plt
-
-    from olsbn.plotting import plot_map
-
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained")
-    plot_map(olsbn.median_trial(ds), "excess", ax=axes[0])
-    axes[0].set_title(f"Marchenko–Pastur, d = 10⁹, {STEPS} steps\nmedian of {ds.trial.size} trials", fontsize=11)
-    low, high = np.quantile(np.log10(ds.excess.values), [0.1, 0.9], axis=ds.excess.get_axis_num("trial"))
-    drawn = axes[1].pcolormesh(ds.eps, ds.eps_a, high - low, cmap="magma_r", vmin=0, rasterized=True)
-    axes[1].set(xscale="log", xlabel=axes[0].get_xlabel(), ylabel=axes[0].get_ylabel())
-    axes[1].set_title("spread: decades of the excess\nbetween the 10 % and 90 % trials", fontsize=11)
-    figure.colorbar(drawn, ax=axes[1])
-    for kind, off in found.items():
-        axes[2].loglog(dims, np.median(off, (1, 2)), "o-", color=KINDS[kind], label=kind)
-        axes[2].loglog(dims, np.quantile(off, 0.9, (1, 2)), "^:", color=KINDS[kind])
-    first = np.median(next(iter(found.values()))[0])
-    axes[2].plot([], [], "^:", color="gray", label="90 % of the cells; lines: median")
-    axes[2].loglog(dims, 0.5 * first * (np.array(dims) / dims[0]) ** -0.5, "k--", lw=1, label="$d^{-1/2}$")
-    axes[2].set(xlabel="dimension d", ylabel="|difference of log10 excess| from the limit")
-    axes[2].set_title("single problems beside the limit,\nangle of start and solution held", fontsize=11)
-    axes[2].set_ylim(2e-4, 2)
-    axes[2].legend(loc="lower left", fontsize=8)
-    figure.savefig(path, dpi=110)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="a small version, drawn into the current directory")
-    smoke = parser.parse_args().smoke
-    dims = [10**2, 10**3] if smoke else [10**3, 10**4, 10**5, 10**6]
-    found = {}
-    for kind in KINDS:
-        found[kind] = distances(kind, dims, 2 if smoke else 4)
-        for d, off in zip(dims, found[kind], strict=True):
-            numbers = np.median(off), np.quantile(off, 0.9), off.max()
-            print(f"{kind:17s} d = {d:.0e}: median {numbers[0]:.2g}, 90 % {numbers[1]:.2g}, largest {numbers[2]:.2g}")
-    cells, rows = (20, 10) if smoke else (121, 61)
+    small = drawing.smoke(__doc__)
+    dims = [10**2, 10**3] if small else [10**3, 10**4, 10**5]
+    cells, rows, trials = (20, 10, 4) if small else (101, 41, 9)
     vast = ProblemFamily("marchenko-pastur", COND, density=True)
-    grid = {"eps": np.geomspace(1e-4, 1e14, cells), "eps_a": np.linspace(0.05, 2.15, rows)}
-    ds = olsbn.sweep(vast, dim=10**9, trial=range(4 if smoke else 25), n_steps=STEPS, progress=False, **grid)
-    folder = Path(".") if smoke else Path(__file__).resolve().parents[1] / "figures"
-    draw(ds, dims, found, folder / "infinite-dimension.png")
+    eps, eps_a = np.geomspace(1e-4, 1e14, cells), np.linspace(0.05, 2.15, rows)
+    ds = olsbn.sweep(
+        vast, dim=10**9, trial=range(trials), n_steps=STEPS, progress=False, eps=eps, eps_a=eps_a, check_rounding=False
+    )
+    excess = np.log10(ds.excess.values)
+    low, middle, high = drawing.between(excess, ds.excess.get_axis_num("trial"))
+    parts = {"map": {"eps": eps, "eps_a": eps_a[:, None], "low": low, "median": middle, "high": high}}
+    texts = []
+    with drawing.figure("infinite-dimension", 4.6, small, rows=3) as (figure, (top, centre, bottom)):
+        for ax, values, words, scale in (
+            (top, middle, "median of $\\log_{10}$ excess", {"vmin": -8, "vmax": 0, "cmap": "viridis"}),
+            (centre, high - low, "10 % to 90 %, decades", {"vmin": 0, "vmax": 8, "cmap": "magma_r"}),
+        ):
+            drawn = ax.pcolormesh(np.log10(eps), eps_a, values, rasterized=True, **scale)
+            ax.set(xlabel=r"$\log_{10}\varepsilon$", ylabel=r"$\varepsilon_a$")
+            figure.colorbar(drawn, ax=ax, label=words)
+        for kind, colour in zip(KINDS, drawing.COLOURS, strict=False):
+            off = distances(kind, dims, 2)
+            median, most = np.median(off, (1, 2)), np.quantile(off, 0.9, (1, 2))
+            bottom.loglog(dims, median, "o-", color=colour, ms=3, label=kind)
+            bottom.loglog(dims, most, "^:", color=colour, ms=3)
+            parts[kind] = {"d": dims, "median": median, "quantile_90": most}
+            texts.append(f"{kind} {median[0]:.2g} to {median[-1]:.2g}")
+        bottom.loglog(
+            dims, parts[KINDS[0]]["median"][0] * (np.array(dims) / dims[0]) ** -0.5, **drawing.LAW, label="$d^{-1/2}$"
+        )
+        bottom.set(xlabel="dimension d", ylabel="distance from the limit")
+        bottom.set_ylim(2e-4, 3)
+        bottom.legend(frameon=False, loc="lower left")
+        figure.data = parts
+        good = np.median(middle[eps_a < 1.9] < -3, 0) > 0
+        island = np.flatnonzero(good)
+        missing = island[-1] - island[0] + 1 - good.sum() if good.any() else 0
+        figure.caption = f"""BNGD in 10⁹ dimensions, Marchenko–Pastur spectrum, condition number {COND:.0f},
+        {STEPS} steps. Above: median of the excess over {trials} random problems; the bright island within the dark
+        range is the hole of a fixed budget: there the first steps overshoot so far that the effective rate ends too
+        low for {STEPS} steps (it spans {missing * np.log10(eps[1] / eps[0]):.1f} decades where the median exceeds
+        1e-3). Middle: spread over the problems. Below: |difference of log10 excess| of single problems from the
+        limit, the angle of start and solution held; lines: median, dotted: 90 % of the cells. From d = {dims[0]} to
+        {dims[-1]}: {"; ".join(texts)}."""
 
 
 if __name__ == "__main__":

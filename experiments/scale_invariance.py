@@ -5,12 +5,10 @@
 [Arora, Theorem 3.1]: with BN after every layer, gradient descent with any fixed learning rate eta_w of the weights
 reaches min_t ||grad L(V_t, g_t)|| = O(T^-1/2), where the gradient is taken at weights of unit norm; only the learning
 rate of scales and shifts needs care. A network of two layers with tanh, smoothed BN [eq. 8], full batch, all learning
-rates side by side (`olsbn.ledger.networks`), against the same network without BN. Draws figures/scale-invariance.png.
+rates side by side (`olsbn.ledger.networks`), against the same network without BN.
 """
 
-import argparse
-from pathlib import Path
-
+import drawing
 import numpy as np
 
 from olsbn.ledger import networks
@@ -66,50 +64,40 @@ def without_bn(x: np.ndarray, y: np.ndarray, eta: np.ndarray, n_steps: int, seed
     return found
 
 
-def draw(eta: np.ndarray, least: np.ndarray, plain: np.ndarray, path: Path) -> None:
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    steps = np.arange(1, len(least) + 1)
-    for j in range(0, eta.size, 2):
-        colour = colormaps["viridis"](j / (eta.size - 1) * 0.9)
-        left.loglog(steps, least[:, :, j].mean(1), color=colour, label=f"{eta[j]:.0e}")
-    left.loglog(steps, least[0].mean() * steps**-0.5, color="black", ls="--", lw=1, label=r"$T^{-1/2}$")
-    left.set_xlabel("steps T")
-    left.set_ylabel("smallest gradient in T steps")
-    left.legend(title=r"$\eta_w$", fontsize=7, title_fontsize=8)
-    left.set_title("with BN", fontsize=10)
-    for n, style in ((len(least) // 16, "--"), (len(least), "-")):
-        for values, colour, name in ((least, "#3b528b", "BN"), (plain, "#d95f02", "no BN")):
-            right.loglog(eta, values[n - 1].mean(0), style, color=colour, marker="o", ms=3, label=f"{name}, T = {n}")
-    right.set_xlabel(r"learning rate of the weights $\eta_w$")
-    right.legend(fontsize=8)
-    right.set_title("at two times", fontsize=10)
-    figure.savefig(path, dpi=130)
+def exponent(steps: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """Return the exponent of T over the last factor of 16, for each learning rate."""
+    at = np.unique(np.geomspace(steps[-1] // 16, steps[-1], 40).astype(int)) - 1
+    return np.polyfit(np.log(at + 1.0), np.log(least[at]), 1)[0]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="a small version, drawn into the current directory")
-    smoke = parser.parse_args().smoke
-    n_steps, seeds, cells = (64, 1, 7) if smoke else (16_384, 1, 13)
+    small = drawing.smoke(__doc__)
+    n_steps, cells = (64, 7) if small else (8192, 13)
     eta = np.geomspace(1e-3, 1e3, cells)
-    least, plain = [], []
-    for seed in range(seeds):
-        x, y = data(seed)
-        for into, train in ((least, with_bn), (plain, without_bn)):
-            into.append(np.minimum.accumulate(np.sqrt(train(x, y, eta, n_steps, seed)), 0))
-    bn, no_bn = (np.stack(part, 1) for part in (least, plain))
-    print("eta_w, exponent of T in the smallest gradient over the last factor of 16, and that gradient: BN, no BN")
-    at = np.unique(np.geomspace(n_steps // 16, n_steps, 40).astype(int)) - 1
-    for j in range(0, cells, 2):
-        exponents = [np.polyfit(np.log(at + 1.0), np.log(v[at, :, j].mean(1)), 1)[0] for v in (bn, no_bn)]
-        ends = [v[-1, :, j].mean() for v in (bn, no_bn)]
-        print(f"{eta[j]:8.0e}  {exponents[0]:6.2f} {ends[0]:.1e}   {exponents[1]:6.2f} {ends[1]:.1e}")
-    folder = Path(".") if smoke else Path(__file__).resolve().parents[1] / "figures"
-    draw(eta, bn, no_bn, folder / "scale-invariance.png")
+    x, y = data(0)
+    least, plain = (np.minimum.accumulate(np.sqrt(train(x, y, eta, n_steps, 0)), 0) for train in (with_bn, without_bn))
+    steps = np.arange(1, n_steps + 1)
+    with drawing.figure("scale-invariance", 3.9, small, rows=2) as (figure, (top, bottom)):
+        for j in range(0, cells, 2):
+            top.loglog(steps, least[:, j], color=drawing.style_map(j / (cells - 1)), label=drawing.power(eta[j]))
+        top.loglog(steps, least[0].mean() * steps**-0.5, **drawing.LAW, label="$T^{-1/2}$")
+        top.set(xlabel="steps T", ylabel="smallest gradient")
+        top.legend(title=r"$\eta_w$", ncols=2, frameon=False, loc="lower left", columnspacing=1)
+        for n, dashes in ((n_steps // 16, "--"), (n_steps, "-")):
+            for values, colour, name in ((least, drawing.BNGD, "BN"), (plain, drawing.GD, "no BN")):
+                label = f"{name}, T = {n}"
+                bottom.loglog(eta, values[n - 1], dashes, color=colour, marker="o", ms=2.5, label=label)
+        bottom.set(xlabel=r"learning rate of the weights $\eta_w$", ylabel="smallest gradient")
+        bottom.legend(frameon=False, loc="lower left")
+        at = np.unique(np.geomspace(1, n_steps, 100).astype(int)) - 1
+        figure.data = {"T": steps[at, None], "eta_w": eta, "bn": least[at], "no_bn": plain[at]}
+        of_bn = exponent(steps, least)
+        figure.caption = f"""A network of two layers with BN, tanh and least squares, full batch: smallest gradient
+        at unit weights in T steps [Arora, Theorem 3.1], learning rates of the weights over six decades, that of
+        scales and shifts {ETA_G}. Above: with BN. The exponents of T over the last factor of 16 are {of_bn.min():.2f}
+        to {of_bn.max():.2f}. Below: at two times, with BN and without. After {n_steps} steps the smallest gradient
+        with BN is at most {least[-1].max():.1e}; without BN it is {np.nanmin(plain[-1]):.1e} to
+        {np.nanmax(plain[-1]):.1e}."""
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ _PUBLIC = {
     "certify": "results.proof",
     "resolve": "results.resolution",
     "claims": "ledger",
+    "explore": "explorer.notebook",
     "robustness": "results.measures",
     "over_trials": "results.measures",
     "quantities": "results.quantities",

@@ -21,14 +21,17 @@ from olsbn.theory import bngd_contraction_ratio as bngd_contraction_ratio
 from olsbn.results.proof import certify as certify
 from olsbn.ledger import claims as claims
 from olsbn.results.comparison import compare as compare
+from olsbn.results.quantities import derive as derive
 from olsbn.theory import effective_rate_regimes as effective_rate_regimes
 from olsbn.theory import eps_window as eps_window
 from olsbn.theory import excited_modes as excited_modes
+from olsbn.explorer.notebook import explore as explore
 from olsbn.theory import gd_contraction_ratio as gd_contraction_ratio
 from olsbn.results.measures import median_trial as median_trial
 from olsbn.dynamics.registry import methods as methods
 from olsbn.results.opening import open as open
 from olsbn.results.measures import over_trials as over_trials
+from olsbn.results.quantities import quantities as quantities
 from olsbn.results.resolution import resolve as resolve
 from olsbn.results.measures import robustness as robustness
 from olsbn.runs import run_bngd as run_bngd
@@ -37,7 +40,7 @@ from olsbn.theory import spectral_report as spectral_report
 from olsbn.search.measured import MeasuredWindow
 
 __version__: str
-__all__ = ['__version__', 'OLSProblem', 'ProblemFamily', 'run', 'run_gd', 'run_bngd', 'spectral_report', 'gd_contraction_ratio', 'bngd_contraction_ratio', 'effective_rate_regimes', 'eps_window', 'excited_modes', 'methods', 'sweep', 'open', 'compare', 'recommend', 'measured_window', 'certify', 'resolve', 'claims', 'robustness', 'over_trials', 'median_trial', 'plotting']
+__all__ = ['__version__', 'OLSProblem', 'ProblemFamily', 'run', 'run_gd', 'run_bngd', 'spectral_report', 'gd_contraction_ratio', 'bngd_contraction_ratio', 'effective_rate_regimes', 'eps_window', 'excited_modes', 'methods', 'sweep', 'open', 'compare', 'recommend', 'measured_window', 'certify', 'resolve', 'claims', 'explore', 'robustness', 'over_trials', 'quantities', 'derive', 'median_trial', 'plotting']
 
 class _Array(Protocol):
     def __array__(self, *args: Any, **kwargs: Any) -> Any: ...

@@ -241,10 +241,11 @@ def counts(ds: xr.Dataset) -> str:
     status = ds["status"]
     ended = [(s.label.replace("_", " "), int((status == s).sum())) for s in schema.Status]
     text = ", ".join(f"{count} {label}" for label, count in ended if count)
-    rounding = 0
-    if "by_rounding" in ds and "step" not in ds.dims:  # of what has diverged no more is asked
-        rounding = int((ds["by_rounding"] & (status != schema.Status.DIVERGED)).sum())
-    decided = f"; {rounding} decided by rounding" if rounding else ""
+    decided = ""
+    for name, words in (("by_rounding", "decided by rounding"), ("resolved", "proved with more digits")):
+        if name in ds and "step" not in ds.dims:  # of what has diverged no more is asked
+            number = int((ds[name] & (status != schema.Status.DIVERGED)).sum())
+            decided += f"; {number} {words}" if number else ""
     return f"{str(ds.attrs['method']).upper():<11} {status.size} cells: {text}{decided}"
 
 

@@ -156,6 +156,24 @@ def _log10(values: Any) -> Any:
         return np.log10(values)
 
 
+def _per_sigma(ds: Any, fact: Callable[[str], Any], keeps_null_part: bool) -> Any:
+    """Return |a|/sigma of BNGD: eps_hat = eps (a/sigma)^2 cos sqrt(E)/a, with the cosine that excess and a give."""
+    import numpy as np
+
+    smooth = ds.get("smoothing", ds.attrs.get("smoothing", 0.0))
+    decay = ds.get("weight_decay", ds.attrs.get("weight_decay", 0.0)) if keeps_null_part else 0.0
+    if ds.attrs.get("method") != "bngd" or np.any(np.asarray(smooth) != 0):
+        raise ValueError(f"the method must be bngd without smoothing, got {ds.attrs.get('method')}")
+    if np.any(np.asarray(decay) != 0):
+        raise ValueError("the null part must keep its size, got a result with weight_decay, which shrinks it")
+    root = fact("explained_var") ** 0.5
+    a = abs(ds["a"]) / root
+    with np.errstate(all="ignore"):
+        cosine = abs(1 + a * a - ds["excess"]) / (2 * a)
+        eps = ds["eps"] if "eps" in ds.coords else float(ds.attrs["eps"])
+        return np.sqrt(abs(ds["eps_eff"]) * a / (eps * cosine))
+
+
 _ENDS = (
     Column(
         "status", "status", "how the cell ended", scale="", dtype="int8", empty=Status.NOT_RUN, recorded=False
@@ -252,6 +270,18 @@ DERIVED = (
         "steps_per_decade", "k_10", "steps that a tenth of the relative excess takes in the end",
         tex="k_{10}", words="steps for a decade of the excess", cmap="viridis", missing="no rate measured",
         needs=("rate_sim",), of=lambda ds, fact: -0.5 / _log10(ds["rate_sim"]),
+    ),
+    Derived(
+        "pred_norm", "|a| ||w||/sigma", "norm of the predictor's coefficients a w/sigma", tex=r"|a|\,\|w\|/\sigma",
+        words=r"norm of the predictor $a w/\sigma$", scale="linear", missing="no predictor",
+        needs=("eps_eff", "a", "excess", "w_norm"),
+        of=lambda ds, fact: _per_sigma(ds, fact, False) * ds["w_norm"],
+    ),
+    Derived(
+        "null_norm", "|a| ||z||/sigma", "norm of the predictor's part in the null space of H, which the start leaves",
+        tex=r"|a|\,\|z\|/\sigma", words="norm of the predictor's null part", scale="linear", missing="no predictor",
+        needs=("eps_eff", "a", "excess"),
+        of=lambda ds, fact: _per_sigma(ds, fact, True) * fact("w0_null_norm"),
     ),
 )  # fmt: skip
 

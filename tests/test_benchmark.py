@@ -1,15 +1,19 @@
 """benchmarks/engine.py: contestants do the same work, the limit is of the kernel's instructions, tables hold."""
 
 import copy
+import importlib
 import json
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from olsbn.engine.vectors import VECTOR
+from olsbn.problems import OLSProblem
+from olsbn.sweeps.running import sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -70,16 +74,39 @@ def test_tables(tmp_path):
     for name, table in (("benchmark", text), ("kernels", engine.kernel_table(RESULT))):
         path = tmp_path / f"{name}.md"
         path.write_text(f"before\n<!-- {name}: begin -->\nold\n<!-- {name}: end -->\nafter\n")
-        engine.write_into(path, RESULT)
+        engine.write_into(path, engine.BLOCKS, RESULT)
         assert path.read_text() == f"before\n<!-- {name}: begin -->\n{table}\n<!-- {name}: end -->\nafter\n"
     (tmp_path / "none.md").write_text("no marks")
     with pytest.raises(ValueError, match="once, NAME benchmark or kernels"):
-        engine.marked(tmp_path / "none.md")
+        engine.marked(tmp_path / "none.md", engine.BLOCKS)
 
 
-@pytest.mark.parametrize("name", ["docs/benchmarks.md", "docs/design.md"])
-def test_committed_tables_are_of_the_committed_numbers(name):
-    result = json.loads((ROOT / "figures" / "bench" / "bench.json").read_text())
-    block, before, after = engine.marked(ROOT / name)
-    text = f"{before}\n{engine.BLOCKS[block](result)}\n{after}"
-    assert text == (ROOT / name).read_text(), f"benchmarks/engine.py --of figures/bench/bench.json --update {name}"
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [
+        ("engine", "docs/benchmarks.md"),
+        ("engine", "docs/design.md"),
+        ("methods", "docs/benchmarks.md"),
+        ("methods", "README.md"),
+    ],
+)
+def test_committed_tables_are_of_the_committed_numbers(program, name):
+    if program == "methods":
+        pytest.importorskip("jax")
+    file = {"engine": "bench", "methods": "methods"}[program]
+    result = json.loads((ROOT / "figures" / "bench" / f"{file}.json").read_text())
+    blocks = importlib.import_module(program).BLOCKS
+    block, before, after = engine.marked(ROOT / name, blocks)
+    text = f"{before}\n{blocks[block](result)}\n{after}"
+    assert text == (ROOT / name).read_text(), f"benchmarks/{program}.py --of figures/bench/{file}.json --update {name}"
+
+
+def test_operations_of_a_mode_are_those_of_the_step():
+    """Plain BNGD has five: two for the mode's factor and its force, one that joins them, and two sums."""
+    import operations
+
+    problem = OLSProblem.from_spectrum("logspace", 6, 10.0)
+    for params, expected in (({}, 5), ({"momentum": 0.5}, 7), ({"weight_decay": 0.1}, 5), ({"smoothing": 0.1}, 8)):
+        run = partial(sweep, problem, eps=[0.1], n_steps=2, progress=False, check_rounding=False, **params)
+        [kind] = operations.kinds_of(run)
+        assert operations.operations_a_mode(kind) == expected

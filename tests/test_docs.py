@@ -140,6 +140,23 @@ def test_every_claim_is_on_the_page_of_its_source():
         assert claim.id in pages[f"claims-{claim.source}.md"]
 
 
+def sentences(text):
+    """Return the sentences of a page's prose: no code, table, formula, heading or list of sources."""
+    text = re.sub(r"(?ms)^ *```.*?^ *```|\$\$.*?\$\$|<!-- networks: begin.*networks: end -->", "\n\n", text)
+    text = re.sub(r"(?m)^(?:    |\||#|!\[|\[Cai\]).*(?:\n\[.*)*$", "\n", text)
+    text = re.sub(r"`[^`]*`|\$[^$]*\$|\]\([^)]*\)", "X", text)
+    for paragraph in re.split(r"\n\s*\n|\n(?=[-*] |\d+\. )", text):
+        yield from re.split(r"(?<=[.?!:;])\**\s+(?=[^a-z])", " ".join(paragraph.split()))
+
+
+def test_no_sentence_is_long():
+    made = {"claims.md", "methods.md"}
+    long = [
+        s for page in PAGES if page.name not in made for s in sentences(page.read_text("utf-8")) if s.count(" ") > 36
+    ]
+    assert not long
+
+
 def test_links_lead_somewhere():
     for page in PAGES:
         text = BLOCK.sub("", page.read_text(encoding="utf-8"))

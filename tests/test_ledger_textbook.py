@@ -1,16 +1,22 @@
 """The printed updates that claims about networks, momentum and mini-batches are tried on."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import waiting
 
+import olsbn
 from olsbn.ledger import descent, minibatches, networks, textbook
+from olsbn.ledger.arora import blocks
 from olsbn.ledger.base import Cube, draw_problem
 from olsbn.ledger.networks import Layer, Rule
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def _data(rng, batch=7, inputs=3):
@@ -153,12 +159,62 @@ def test_minibatch_paths_are_those_of_a_layer_that_normalizes_its_batch():
         np.testing.assert_allclose([*run.w[r], run.scale[r]], z, rtol=1e-12)
 
 
-@pytest.mark.parametrize("script", ["infinite_dimension", "momentum_edge", "scale_invariance"])
+def test_gradients_of_several_blocks_are_the_derivatives():
+    rng = np.random.default_rng(4)
+    for _ in range(5):
+        i = blocks._drawn(Cube(rng.random(24)))
+        z = np.append(i.w, i.a)
+        d = i.w.size
+        expected = textbook.derivative(lambda z, i=i, d=d: blocks.loss(i, z[:d], z[d:]), z)
+        np.testing.assert_allclose(np.concatenate(blocks.gradient(i, i.w, i.a)), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_blocks_without_coupling_are_runs_of_bngd():
+    one, two = (draw_problem(Cube(np.random.default_rng(seed).random(24)), dim=(2, 4)) for seed in (1, 2))
+    d = one.dim
+    i = SimpleNamespace(
+        H=np.diag(np.append(one.eigvals, two.eigvals)), groups=np.repeat([0, 1], [d, two.dim]),
+        g=np.append(one.eigvals * one.u, two.eigvals * two.u),
+    )  # fmt: skip
+    i.one = (i.groups[:, None] == np.arange(2)).astype(float)
+    w, a = np.append(one.w0, two.w0), np.array([one.a0, two.a0])
+    for _ in range(20):
+        dw, da = blocks.gradient(i, w, a)
+        w, a = w - 0.01 * dw, a - 0.7 * da
+    for problem, own, scale in ((one, w[:d], a[0]), (two, w[d:], a[1])):
+        ran = olsbn.run(problem, eps=0.01, eps_a=0.7, n_steps=20)
+        np.testing.assert_allclose([np.linalg.norm(own), scale], [ran.w_norm[-1], ran.a[-1]], rtol=1e-10)
+
+
+def _scripts():
+    """Return the scripts that `make figures` runs."""
+    text = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    return sorted(re.search(r"(?m)^FIGURES := (.*)$", text)[1].split())
+
+
+def test_make_figures_runs_every_script_that_draws_a_figure():
+    drawn = {path.stem for path in (ROOT / "experiments").glob("*.py") if "drawing.figure(" in path.read_text()}
+    assert drawn == set(_scripts())
+
+
+@pytest.mark.parametrize("script", _scripts())
 def test_experiment_runs_small(script, tmp_path):
-    path = Path(__file__).resolve().parents[1] / "experiments" / f"{script}.py"
+    if script == "smoothness":
+        pytest.importorskip("sklearn")
+    path = ROOT / "experiments" / f"{script}.py"
     done = subprocess.run(
         [sys.executable, path, "--smoke"], cwd=tmp_path, capture_output=True, text=True, timeout=waiting.PATIENCE
     )
     assert done.returncode == 0, done.stderr
-    assert [file.name for file in tmp_path.iterdir()] == [f"{script.replace('_', '-')}.png"]
-    assert len(done.stdout.splitlines()) > 3 and "nan" not in done.stdout
+    name = script.replace("_", "-")
+    files = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert sorted(files) == [f"{name}.{ending}" for ending in ("csv", "pdf", "png")]
+    caption = [line for line in files[f"{name}.csv"].decode().splitlines() if line.startswith("# ")]
+    assert caption and "nan" not in " ".join(caption)
+    assert not any(part in data for data in files.values() for part in (str(tmp_path).encode(), b"CreationDate"))
+
+
+def test_committed_figures_are_readable_and_have_their_data():
+    for script in _scripts():
+        name = script.replace("_", "-")
+        assert all((ROOT / "figures" / f"{name}.{ending}").exists() for ending in ("csv", "pdf", "png")), name

@@ -130,6 +130,20 @@ def test_only_excited_modes_count():
     assert gd_momentum_contraction_ratio(problem, 0.2, 0.3, excited=True) == heavy_ball_ratio(1.0, 0.3)
 
 
+@pytest.mark.parametrize("eigvals", [[1.0, 2.0, 5.0], [0.25, 0.5, 1.0], [2.0, 3.0], [1.0]])
+def test_a_point_on_an_eigenvalue_is_told_from_the_root(eigvals):
+    """Halving such a spectrum's range meets an eigenvalue of H exactly."""
+    d = len(eigvals)
+    problem, H, u = OLSProblem(eigvals, np.ones(d)), np.diag(eigvals), np.ones(d)
+    for delta in (0.0, 0.5):
+        N = H + delta * np.eye(d) if delta else np.eye(d)
+        F, t = u @ N @ u, N @ u / (u @ N @ u)
+        K = 0.2 * (np.eye(d) - np.outer(u, t) - np.outer(t, u) + t @ t * np.outer(u, u)) + 0.3 * np.outer(u, u) / F
+        want = np.abs(np.linalg.eigvalsh(np.eye(d) - np.sqrt(H) @ K @ np.sqrt(H))).max()
+        options = {"smoothing": delta} if delta else {"normalizer": "wn"}
+        assert normalized_contraction_ratio(problem, 0.2, 0.3, **options) == pytest.approx(want, rel=1e-13)
+
+
 def test_ends_and_bad_input():
     problem = OLSProblem([1.0, 3.0], [1.0, 1.0])
     assert normalized_contraction_ratio(problem, 0.0, 0.5, normalizer="wn") == 1

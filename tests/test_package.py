@@ -1,9 +1,13 @@
 """The package as a stranger meets it: a light import, its names, its version."""
 
+import configparser
 import importlib
+import re
+import runpy
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +38,31 @@ def test_theory_needs_no_engine():
 
 def test_version_is_the_installed_one():
     assert olsbn.__version__ == version("olsbn")
+
+
+def test_every_place_has_the_version_and_the_requirements():
+    root = Path(__file__).parents[1]
+    assert f"\nversion: {olsbn.__version__}\n" in (root / "CITATION.cff").read_text()
+    assert re.search(r"\ndate-released: 20\d\d-\d\d-\d\d\n", (root / "CITATION.cff").read_text())
+    recipe = (root / "conda" / "meta.yaml").read_text()
+    assert f'version = "{olsbn.__version__}"' in recipe
+    config = configparser.ConfigParser()
+    config.read(root / "setup.cfg")
+    for line in config["options"]["install_requires"].splitlines():
+        name, found, bound = line.partition(">=")
+        if found:  # conda calls matplotlib without its windows matplotlib-base
+            assert f"    - {name.replace('matplotlib', 'matplotlib-base')} >={bound}\n" in recipe
+            assert f"{name}=={bound}" in runpy.run_path(str(root / "tools" / "oldest.py"))["oldest"]()
+
+
+def test_an_index_page_gets_whole_addresses():
+    root = Path(__file__).parents[1]
+    with_address = runpy.run_path(str(root / "tools" / "address.py"))["with_address"]
+    text = with_address((root / "README.md").read_text(encoding="utf-8"), "https://host/a/b", "1.2")
+    assert "](https://host/a/b/raw/v1.2/figures/map-diabetes.png)" in text
+    assert "](https://host/a/b/blob/v1.2/docs/commands.md)" in text
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(targets) > 20 and all(target.startswith("https://") for target in targets)
 
 
 def test_unknown_attribute():

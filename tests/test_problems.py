@@ -276,6 +276,18 @@ def test_solution_does_not_depend_on_the_sign_of_eigenvectors():
     assert p.u.tolist() == [1.0, 1.0, 1.0] and p.w0.tolist() == [1.0, -1.0, 1.0]
 
 
+def test_default_start_of_fewer_rows_than_columns_has_a_part_in_the_null_space():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((20, 50)), rng.standard_normal(20)
+    p = OLSProblem.from_samples(X, y)
+    assert p.dim == 19 and p.w0_null_norm > 0.5
+    assert math.hypot(*p.w0, p.w0_null_norm) == pytest.approx(1, rel=1e-14)
+    Xc = X - X.mean(0)
+    moments = OLSProblem.from_moments(Xc.T @ Xc / 20, Xc.T @ (y - y.mean()) / 20)
+    np.testing.assert_array_equal(moments.w0, p.w0)
+    assert moments.w0_null_norm == p.w0_null_norm
+
+
 def test_rank_tol_decides_the_rank():
     H, g = np.diag([1e-6, 1.0, 2.0]), np.array([0.0, 1.0, 1.0])
     assert OLSProblem.from_moments(H, g).dim == 3

@@ -67,8 +67,36 @@ def test_derived_quantities_are_what_they_say(ds):
     np.testing.assert_allclose(
         found.steps_per_decade.where(steady), -1 / np.log10(found.rate_sim.where(steady) ** 2), rtol=1e-12
     )
+    np.testing.assert_allclose(cell.pred_norm, np.linalg.norm(_predictor(PROBLEM, EPS[4], EPS_A[1], 3000)), rtol=1e-9)
+    assert cell.null_norm == 0
     for name in names:
         assert found[name].dims == ds.excess.dims and {"long_name", "symbol", "units"} <= set(found[name].attrs)
+
+
+def _predictor(problem, eps, eps_a, n_steps, z=()):
+    """Return a w/sigma after the printed update, in the eigenbasis with the null part behind it."""
+    lam = np.append(problem.eigvals, np.zeros(len(z)))
+    g, w, a = lam * np.append(problem.u, np.zeros(len(z))), np.append(problem.w0, z), problem.a0
+    for _ in range(n_steps):
+        s = np.sqrt(w @ (lam * w))
+        w, a = w + eps * (a / s) * (g - (w @ g) / s**2 * lam * w), a + eps_a * ((w @ g) / s - a)
+    return a * w / np.sqrt(w @ (lam * w))
+
+
+@pytest.mark.parametrize("n_steps", [3, 40])
+def test_norms_of_the_predictor_with_fewer_rows_than_columns(n_steps):
+    rng = np.random.default_rng(2)
+    problem = olsbn.OLSProblem.from_samples(rng.standard_normal((8, 15)), rng.standard_normal(8))
+    z = np.array([problem.w0_null_norm])
+    found = olsbn.derive(olsbn.sweep(problem, eps=[0.05, 0.8], n_steps=n_steps), "null_norm", "pred_norm")
+    for k, eps in enumerate(found.eps.values):
+        whole = _predictor(problem, eps, 1.0, n_steps, z)
+        np.testing.assert_allclose(found.null_norm[k], abs(whole[-1]), rtol=1e-9)
+        np.testing.assert_allclose(found.pred_norm[k], np.linalg.norm(whole), rtol=1e-9)
+    with pytest.raises(ValueError, match="null part must keep its size, got a result with weight_decay"):
+        olsbn.derive(olsbn.sweep(problem, eps=[0.1], weight_decay=0.01, n_steps=3), "null_norm")
+    with pytest.raises(ValueError, match="bngd without smoothing, got sphere"):
+        olsbn.derive(olsbn.sweep(problem, method="sphere", eps=[0.1], n_steps=3), "pred_norm")
 
 
 def test_a_family_has_facts_of_its_own_at_each_place():

@@ -256,3 +256,12 @@ def test_a_call_that_fails_and_a_worker_that_dies():
         list(processes.on_processes("operator:add", 1, ["x", 2], 2))
     with pytest.raises(RuntimeError, match="ended by itself"):
         list(processes.on_processes("os:killpg", 0, [signal.SIGKILL, signal.SIGKILL], 2))  # its own group
+
+
+def test_a_map_and_its_summary_say_how_many_cells_were_proved(ds):
+    from olsbn import maps
+    from olsbn.plotting.cells import Cells, keys_of
+
+    for data, words in ((ds, "decided by rounding"), (olsbn.resolve(ds, HARD), "proved with more digits")):
+        assert maps.counts(data).endswith(f"; 3 {words}")
+        assert f"{words}: 3 of 12 cells" in [key.get_label() for key in keys_of({"": Cells.of(data, "excess")})]

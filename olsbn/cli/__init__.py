@@ -10,8 +10,8 @@ from olsbn.cli.shell import main, start
 __all__ = ["main", "start"]
 
 _COMMANDS = (
-    "recommend", "map", "run", "spectrum", "sweep", "plan", "status", "pack", "plot", "robustness", "compare", "export",
-    "certify", "resolve", "verify", "doctor",
+    "recommend", "map", "explore", "run", "spectrum", "sweep", "plan", "status", "pack", "plot", "robustness",
+    "compare", "export", "certify", "resolve", "verify", "doctor",
 )  # fmt: skip
 
 for _name in _COMMANDS:

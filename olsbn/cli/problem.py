@@ -55,13 +55,8 @@ def make_problem(**named: Any) -> OLSProblem:
     from olsbn._validate import check_memory
     from olsbn.problems import described
 
-    given = _given(named)
-    dim = given.pop("dim", None)
-    if given.pop("standardize_inputs", False):
-        if given.get("standardize"):
-            raise ValueError("--standardize and --standardize-inputs must not be given together, got both")
-        given["standardize"] = "inputs"
-    values = {name: _value(FIELDS[name], value) for name, value in given.items()}
+    values = table_of(**named)
+    dim = values.pop("dim", None)
     if "spectrum" in values:
         if dim is None:
             raise ValueError("--spectrum needs --dim D, the number of inputs")
@@ -73,6 +68,18 @@ def make_problem(**named: Any) -> OLSProblem:
         raise ValueError(f"--dim goes with --spectrum, got it with --{'csv' if 'csv' in values else 'data'}")
     made = described.make(values, described.Dialect(_name, _missing, _one_of, _typed, " "))
     return made if dim is None else made(dim)  # type: ignore[return-value, operator]
+
+
+def table_of(**named: Any) -> dict[str, Any]:
+    """Return the fields of a problem, and `dim`, that the options name, as a configuration has them."""
+    given = _given(named)
+    dim = given.pop("dim", None)
+    if given.pop("standardize_inputs", False):
+        if given.get("standardize"):
+            raise ValueError("--standardize and --standardize-inputs must not be given together, got both")
+        given["standardize"] = "inputs"
+    values = {name: _value(FIELDS[name], value) for name, value in given.items()}
+    return values if dim is None else values | {"dim": dim}
 
 
 def _value(field: Field, value: Any) -> Any:

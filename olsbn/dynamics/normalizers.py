@@ -365,7 +365,14 @@ class BestScaleDeflated(_BestScale, Deflated):
     """GDNP in the eigenbasis of H."""
 
 
-class _OnSphere(Normalized):
+class _ByNorm(Normalized):
+    """Steps whose eps_eff depends on the norm of w beside its range's: no simple rule says what is not amplified."""
+
+    def _growth(self, x: Any, turn: Number, n: Number, rate_a: Number) -> Number:
+        return INFINITY
+
+
+class _OnSphere(_ByNorm):
     """BNGD whose w is projected to the unit sphere before every step.
 
     BN does not depend on the scale of w, so that is a step on the unprojected w with ``eps_k = eps ||w_k||^2``.
@@ -393,7 +400,7 @@ class OnSphereDeflated(_OnSphere, Deflated):
     units = Deflated.units | _ON_SPHERE
 
 
-class _WNGrad(Normalized):
+class _WNGrad(_ByNorm):
     """WNGrad [Wu, Ward, Bottou] on the loss of BN: ``v <- v - (eps/G) grad``, ``G <- G + (eps^2/G) ||grad||^2``.
 
     It begins with ``v_0 = w_0/||w_0||`` and ``G_0 = ||w_0||^2``. For ``w = ||w_0|| v`` it is a step of BNGD with

@@ -160,7 +160,9 @@ def _runs(step: Step, x: Coordinates, params: Mapping[str, FloatArray], run: Run
     neutral |= {name: neutral_rates[:, i] for i, name in enumerate(_FACTORS)}
     which = np.zeros(n, np.int64)
     for i, names in enumerate(step.folds):
-        folds = np.logical_and.reduce([np.broadcast_to(neutral.get(name, True), n) for name in names])
+        folds = np.ones(n, bool)
+        for name in names:
+            folds &= neutral.get(name, True)
         which += folds.astype(np.int64) << i
     found = _Found.empty(n, run.record.size, N_NUMBERS)
     for number in np.unique(which).tolist():

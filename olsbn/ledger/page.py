@@ -75,12 +75,12 @@ def _found_wrong(results: tuple[Result, ...], known: dict[str, Claim]) -> str:
 # What the sources have beyond the claims, or in more generality than these.
 _NOT_TRIED = (
     "[Cai] convergence for almost every start is measured, not proved; their figures are in `figures` and benchmarks.",
-    "[Arora] m > 1 blocks have closed-form constants for one block only: with more, Lemma 2.2 to Theorem 2.5, eqs. 11 "
-    "and 15 to 17 are tried on a network, Lemmas 3.2, A.1, A.2, B.2 to B.4 and Theorems 3.1, 4.2, C.3 on one block.",
-    "[Arora] the same learning rate for weights and scale, decay on the scale, and WNGrad with its own G_0 are not "
-    "tried; the exponents of Theorem 4.2 are measured for d = 2.",
-    "[Hoffer] decay mimicked by a learning rate is tried on full batches only; no convolution.",
-    "[Santurkar] smoothness along whole runs as a series, and GD beside BNGD at equal effective scale, are not tried.",
+    "[Arora] stochastic, Lemmas B.2 to B.4 and Theorems 4.2 and C.3 have closed-form constants for one block only; the "
+    "exponents of Theorem 4.2 are measured for d = 2 and 3.",
+    "[Arora] decay on the scale, and WNGrad with its own G_0, are not tried.",
+    "[Hoffer] decay mimicked by a learning rate is tried on least squares, full batches and mini-batches; no network, "
+    "no convolution.",
+    "[Santurkar] smoothness as a series is tried on least squares and diabetes, not on a network.",
     "[Kohler] GDNP on half-spaces and on networks is not tried, least squares is.",
 )
 

@@ -47,6 +47,7 @@ class Cells:
     y: tuple[FloatArray, bool] | None  # None: a single row
     axes: tuple[str, str | None]  # names of the two
     rounding: np.ndarray  # cells whose number is decided by rounding
+    proved: np.ndarray  # cells whose number was, until it was proved
     inner: tuple[FloatArray, FloatArray]  # edges for outlines: an exact edge of theory lies between two cells
     whole: bool  # whether the numbers are whole ones
 
@@ -72,14 +73,15 @@ class Cells:
         flat: dict[Status | None, np.ndarray] = {s: status == s for s in FLAT}
         flat[None] = ran & ~good
         flat = {s: mask for s, mask in flat.items() if mask.any()}
-        rounding = np.zeros(status.shape, bool)
-        if "by_rounding" in ds:
-            rounding = ran & np.atleast_2d(ds["by_rounding"].values).astype(bool)
+        rounding, proved = (
+            ran & np.atleast_2d(ds[name].values).astype(bool) if name in ds else np.zeros(status.shape, bool)
+            for name in ("by_rounding", "resolved")
+        )
         across, up = cell_edges(ds[x].values), cell_edges(ds[y].values) if y else None
         inner = _snapped(ds, x, across[0]), _snapped(ds, y, up[0]) if y and up else np.array([0.0, 1.0])
         return cls(
             style, value, flat, status == Status.CONVERGED, float(ds.attrs.get("tol", np.nan)), across, up, (x, y),
-            rounding, inner, ds[quantity].dtype.kind == "i",
+            rounding, proved, inner, ds[quantity].dtype.kind == "i",
         )  # fmt: skip
 
     @property
@@ -213,6 +215,9 @@ def keys_of(parts: dict[str, Cells], counts: bool = True) -> list[Any]:
     if rounding:
         look = {"facecolor": "#21908c", "hatch": _ROUNDING[0], "edgecolor": "white", "linewidth": 0.5}
         keys.append(Patch(label=f"decided by rounding{count(rounding)}", **look))
+    proved = {name: cells.proved for name, cells in parts.items() if cells.proved.any()}
+    if proved and counts:  # they look like the others
+        keys.append(Line2D([], [], linestyle="none", label=f"proved with more digits{count(proved)}"))
     for status in [None, *FLAT]:
         masks = {name: cells.flat[status] for name, cells in parts.items() if status in cells.flat}
         if masks:
@@ -230,7 +235,7 @@ def keys_of_all(parts: list[Cells], counts: bool = True) -> list[Any]:
         mask = np.concatenate([cells.flat.get(status, np.zeros(cells.value.shape, bool)).ravel() for cells in parts])
         flat |= {status: mask} if mask.any() else {}
     all_of: dict[str, Any] = {
-        n: np.concatenate([getattr(cells, n).ravel() for cells in parts]) for n in ("reached", "rounding")
+        n: np.concatenate([getattr(cells, n).ravel() for cells in parts]) for n in ("reached", "rounding", "proved")
     }
     return keys_of({"": replace(parts[0], flat=flat, **all_of)}, counts)
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
+import matplotlib.colors
 import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
@@ -96,6 +97,11 @@ def approximate(width: float = 0.8) -> dict[str, Any]:
 def cased(look: dict[str, Any]) -> dict[str, Any]:
     """Return the look of a line with a white case, for maps."""
     return look | {"path_effects": [withStroke(linewidth=look["linewidth"] * 2.2, foreground="white")]}
+
+
+def hex_colors(cmap: str) -> list[str]:
+    """Return the 256 colours of a colour map, from low to high, as #rrggbb."""
+    return [matplotlib.colors.to_hex(color) for color in matplotlib.colormaps[cmap](np.arange(256))]
 
 
 def reached() -> dict[str, Any]:

@@ -360,7 +360,8 @@ class OLSProblem:
         c : float, optional
             ``E[y^2]``, at least ``g'H^+g``, which is the default.
         w0 : array_like, shape (d,), optional
-            Start in the original coordinates. Default: uniform on the unit sphere of the range of H, from seed 0.
+            Start in the original coordinates. Default: uniform on the unit sphere, from seed 0. Where H is singular it
+            has a part in the null space of H, `w0_null_norm`, that decides which solution BNGD ends at.
         a0 : float, optional
             Start of the BN scale. Default: the optimal one.
         rank_tol : float, optional
@@ -741,7 +742,11 @@ class OLSProblem:
         null_norm = 0.0
         with np.errstate(over="ignore", invalid="ignore"):
             u = np.abs(g) / eigvals
-            if w0 is not None:
+            if w0 is None and basis.shape[1] < basis.shape[0]:
+                # a start in all inputs: of a rotation only the norm of its part in the null space counts
+                whole_w0 = spectra.sphere(basis.shape[0], seed=0, key="w0")
+                w0, null_norm = whole_w0[: basis.shape[1]], math.hypot(*whole_w0[basis.shape[1] :])
+            elif w0 is not None:
                 whole_w0 = as_vector("w0", w0, size=basis.shape[0])
                 w0 = basis.T @ whole_w0
                 if basis.shape[1] < basis.shape[0]:

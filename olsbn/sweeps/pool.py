@@ -18,16 +18,23 @@ Item = TypeVar("Item")
 
 
 def on_threads(
-    compute: Callable[[Item, np.ndarray], Result], tiles: Iterable[Item], workers: int | None = None
+    compute: Callable[[Item, np.ndarray], Result],
+    tiles: Iterable[Item],
+    workers: int | None = None,
+    *,
+    brief: bool = False,
 ) -> Iterator[tuple[Item, Result]]:
     """Call ``compute(tile, cancel)`` on threads and yield each tile with its result as it is done, in no fixed order.
 
     Only a few tiles wait at a time, so memory does not grow with their number. Closing the iterator, or an exception
     such as KeyboardInterrupt, sets `cancel`, which stops the kernels within milliseconds; the tiles in flight are
-    dropped.
+    dropped. Where all tiles are `brief` they are computed on the caller's thread: to start others takes longer.
     """
     workers = processors() if workers is None else as_count("workers", workers, minimum=1, maximum=WORKERS)
     cancel = np.zeros(1, np.uint8)
+    if brief:
+        yield from ((tile, compute(tile, cancel)) for tile in tiles)
+        return
     waiting: dict[Future[Result], Item] = {}
     queue = iter(tiles)
     with ThreadPoolExecutor(workers) as pool:

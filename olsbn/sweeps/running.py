@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_BRIEF = 2e7  # mode-steps: 10 ms
+
 
 def sweep(
     problem: OLSProblem | ProblemFamily,
@@ -194,9 +196,10 @@ def results(
     The result is None where it was written to the sink already.
     """
     job: Any
+    whole = sum(spec.work(tile) for tile in tiles)
     if client is None:
         job = partial(run_tile, spec) if sink is None else partial(_compute, spec, sink)
-        pool = on_threads(job, tiles, workers)
+        pool = on_threads(job, tiles, workers, brief=whole < _BRIEF)
     else:
         from olsbn.sweeps import dask
 
@@ -206,7 +209,6 @@ def results(
             dask.check_writers(client, sink)
         pool = dask.on_workers(client, job, tiles) if tiles else iter(())
     n_cells, began = sum(tile.n_cells for tile in tiles), time.monotonic()
-    whole = sum(spec.work(tile) for tile in tiles)
     if tiles and _log.isEnabledFor(logging.INFO):
         from olsbn.engine.compile import is_cached
 

@@ -22,5 +22,6 @@ def theory_attrs(problem: OLSProblem) -> dict[str, float]:
         "eps_eff_max": report.eps_eff_max,
         "eps_1": regimes.eps_1,
         "eps_2": regimes.eps_2,
+        "w0_null_norm": problem.w0_null_norm,
     }
     return {name: value for name, value in found.items() if math.isfinite(value)}

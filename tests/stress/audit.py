@@ -195,6 +195,8 @@ GROUPS = {
     "mixture-nesterov": ("bngd", 1, None),
     "wngd": ("wngd", 6, ()),
     "gdnp": ("gdnp", 1, ()),
+    "sphere": ("sphere", 1, ()),
+    "wngrad": ("wngrad", 1, ()),
     "gd": ("gd", 1, None),
     "gd-nesterov": ("gd", 1, None),
 }
@@ -226,6 +228,8 @@ def _learning_rates(rng, method, problem, n_eps):
     eps_a = rng.choice(
         [1.0, 0.1, 0.01, 1.9, 2.05, rng.uniform(0, 2)], 2, replace=False, p=[0.3, 0.15, 0.1, 0.15, 0.1, 0.2]
     )
+    if method == "sphere":
+        eps = (np.array(eps) / (w @ w + problem.w0_null_norm**2)).tolist()
     if method == "wngd":  # its edge is at most 2 (u'u)/(u'Hu)
         eps_a = eps_a * (u @ u) / (h @ u**2)
     return eps, eps_a.tolist()

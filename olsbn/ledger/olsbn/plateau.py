@@ -10,7 +10,7 @@ import numpy as np
 from olsbn.ledger.base import Chapter, Comparison, Cube, Skip, draw_problem, rounding
 from olsbn.ledger.cai.regimes import SMALL_PROBLEMS, halving_order, large, large_law, small, small_law, wide_plateau
 from olsbn.ledger.runs import across_the_plateau, settled_eps_eff, slope, started
-from olsbn.problems import ProblemFamily
+from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.runs import run
 from olsbn.sweeps.running import sweep
 from olsbn.theory import effective_rate_regimes, spectral_report
@@ -55,7 +55,29 @@ def _distances(cube: Cube) -> SimpleNamespace:
 
 def _jumps(cube: Cube, around: float = 2.0) -> SimpleNamespace:
     """How far below the edge runs end that begin as far above it as `starts`, with the top mode alone."""
-    problem = draw_problem(cube, dim=(2, 8), cond=(1.5, 30))
+    return _ends(draw_problem(cube, dim=(2, 8), cond=(1.5, 30)), (1e-3, 5e-4), 0.0, around)
+
+
+def _heavy_jumps(cube: Cube, edge: float | None = None) -> SimpleNamespace:
+    """The same with momentum m, beginning 0.04 (1 - m)^2 and half of that above its edge 2 (1 + m)."""
+    problem, m = draw_problem(cube, dim=(2, 8), cond=(1.5, 30)), cube.uniform(0.7, 0.95)
+    return _ends(problem, (0.04 * (1 - m) ** 2, 0.02 * (1 - m) ** 2), m, 2 * (1 + m) if edge is None else edge)
+
+
+def _depths(cube: Cube) -> SimpleNamespace:
+    """How much deeper than they began runs end, over the square of that, for momenta near 1."""
+    problem = draw_problem(cube, dim=(2, 6), cond=(1.5, 30))
+    i = SimpleNamespace(apart=np.array([0.1, 0.05, 0.025]))
+    deeper = []
+    for apart in i.apart:
+        delta = 0.02 * apart**2
+        found = _ends(problem, (delta,), 1 - apart, 2 * (2 - apart))
+        deeper.append((found.ends[0] - delta) / delta**2)
+    i.deeper = np.array(deeper)
+    return i
+
+
+def _ends(problem: OLSProblem, starts: tuple[float, ...], m: float, around: float) -> SimpleNamespace:
     root = math.sqrt(problem.explained_var)
     half = np.sqrt(problem.eigvals)
     star, vectors = np.linalg.eigh(
@@ -63,11 +85,13 @@ def _jumps(cube: Cube, around: float = 2.0) -> SimpleNamespace:
     )
     top = vectors[:, -1] / half
     top *= 1e-6 * np.linalg.norm(problem.u) / np.linalg.norm(top)
-    i = SimpleNamespace(starts=np.array([1e-3, 5e-4]), ends=[])
-    for delta in i.starts:
-        n_steps = int(60 / delta)
+    i = SimpleNamespace(starts=np.array(starts), ends=[])
+    for delta in starts:
+        # the top mode grows by delta/(1 - m) a step, from 1e-6 of what the instability reaches, and falls again
+        n_steps = int((60 * (1 - m)) / delta + 300 / (1 - m))
         problem = started(problem, problem.u + delta * top, root)
-        ran = run(problem, eps=(2 + delta) / star[-1], n_steps=n_steps, record=[0, n_steps])
+        eps = (2 * (1 + m) + delta) / star[-1]
+        ran = run(problem, eps=eps, momentum=m, n_steps=n_steps, record=[0, n_steps])
         i.ends.append(around - float(ran.eps_eff.values[-1]) * star[-1])
     return i
 
@@ -113,6 +137,27 @@ def _(i: SimpleNamespace) -> Comparison:
     """
     missing = i.starts - np.array(i.ends)
     return 2.0, math.log2(abs(missing[0] / missing[1]))
+
+
+@chapter.claim("olsbn.edge-jump-momentum", "order", _heavy_jumps, n_random=6, n_search=6)
+def _(i: SimpleNamespace) -> Comparison:
+    """With momentum m the same holds about its own edge, for every m, if the instability is small enough.
+    Formula: eps_hat lambda*_d from 2 (1 + m) + delta to 2 (1 + m) - delta + O(delta^2)  [order of what is missing]
+    Problems: {PROBLEMS}, d <= 8, cond <= 30; m in 0.7..0.95, delta = 0.04 (1 - m)^2 and its half
+    """
+    missing = i.starts - np.array(i.ends)
+    return 2.0, math.log2(abs(missing[0] / missing[1]))
+
+
+@chapter.claim("olsbn.edge-jump-depth", "order", _depths, n_random=3, n_search=2)
+def _(i: SimpleNamespace) -> Comparison:
+    """Small enough means delta << (1 - m)^2: beyond that it ends far below the edge, for the norm follows the
+    oscillation 1/(1 - m) steps late. So runs with a large momentum, whose instabilities are larger, do not settle at
+    the edge.
+    Formula: (depth - delta)/delta^2 ~ (1 - m)^-2  [m = 0.9, 0.95, 0.975]
+    Problems: {PROBLEMS}, d <= 6, cond <= 30; delta = 0.02 (1 - m)^2
+    """
+    return -2.0, slope(i.apart, i.deeper)
 
 
 @chapter.claim("olsbn.self-tuning-upper", "upper", _stable, n_random=12, n_search=20)
@@ -168,6 +213,13 @@ FALSE = {
         "olsbn.edge-jump", measured=lambda i: math.log2(abs(i.ends[0] / i.ends[1]))
     ),
     "an instability is symmetric about 1.9999": _false("olsbn.edge-jump", instance=lambda cube: _jumps(cube, 1.9999)),
+    "with momentum instabilities are symmetric about 2": _false(
+        "olsbn.edge-jump-momentum", instance=lambda cube: _heavy_jumps(cube, 2.0)
+    ),
+    "an instability with momentum ends at the edge itself": _false(
+        "olsbn.edge-jump-momentum", measured=lambda i: math.log2(abs(i.ends[0] / i.ends[1]))
+    ),
+    "the depth goes with 1/(1 - m)": _false("olsbn.edge-jump-depth", theory=lambda i: -1.0),
     "the edge of stability is at 1.9": _false.scaled("olsbn.self-tuning-upper", 0.95),
     "it settles above 0.95 of the edge": _false.scaled("olsbn.self-tuning-lower", 1.9),
     "it settles twice as close": _false.scaled("olsbn.self-tuning-distance", 0.5),
