@@ -138,7 +138,8 @@ class MethodTests:
         for number in np.random.default_rng(1).permutation(ds["status"].size)[:5]:
             at = dict(zip(ds["status"].dims, np.unravel_index(number, ds["status"].shape), strict=True))
             cell = ds.isel(at)
-            one = run(problem, method.name, n_steps=40, **{name: float(cell[name]) for name in ds["status"].dims})
+            params: dict[str, Any] = {name: float(cell[name]) for name in ds["status"].dims}
+            one = run(problem, method.name, n_steps=40, **params)
             for name in one.data_vars.keys() & ds.data_vars.keys():
                 np.testing.assert_array_equal(one[name].sel(step=[0, 7, 40]), cell[name])
             assert one.attrs["steps_to_tol"] == int(cell["steps_to_tol"])
@@ -177,7 +178,7 @@ class MethodTests:
                 assert "\n" not in str(caught.value)
 
     def test_it_goes_on_where_it_was_stopped(self, method: Method, problem: OLSProblem, tmp_path: Path) -> None:  # noqa: D102
-        first = {param.name: self.values(param)[:2] for param in method.params[:3]}
+        first: dict[str, Any] = {param.name: self.values(param)[:2] for param in method.params[:3]}
         spec = SweepSpec.checked(problem, method.name, first, n_steps=40, record=[0, 40], tile=(1,))
         half, n_run = running.fill(spec, tmp_path / "s.zarr", shard=(1, 2), progress=False)
         assert n_run == -(-spec.n_cells // 2) == len(half.done())
