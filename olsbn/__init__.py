@@ -29,6 +29,7 @@ _PUBLIC = {
     "compare": "results.comparison",
     "recommend": "search.recommendation",
     "measured_window": "search.measured",
+    "zoom": "search.boundary",
     "certify": "results.proof",
     "resolve": "results.resolution",
     "claims": "ledger",

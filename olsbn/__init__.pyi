@@ -37,10 +37,11 @@ from olsbn.results.measures import robustness as robustness
 from olsbn.runs import run_bngd as run_bngd
 from olsbn.runs import run_gd as run_gd
 from olsbn.theory import spectral_report as spectral_report
+from olsbn.search.boundary import zoom as zoom
 from olsbn.search.measured import MeasuredWindow
 
 __version__: str
-__all__ = ['__version__', 'OLSProblem', 'ProblemFamily', 'run', 'run_gd', 'run_bngd', 'spectral_report', 'gd_contraction_ratio', 'bngd_contraction_ratio', 'effective_rate_regimes', 'eps_window', 'excited_modes', 'methods', 'sweep', 'open', 'compare', 'recommend', 'measured_window', 'certify', 'resolve', 'claims', 'explore', 'robustness', 'over_trials', 'quantities', 'derive', 'median_trial', 'plotting']
+__all__ = ['__version__', 'OLSProblem', 'ProblemFamily', 'run', 'run_gd', 'run_bngd', 'spectral_report', 'gd_contraction_ratio', 'bngd_contraction_ratio', 'effective_rate_regimes', 'eps_window', 'excited_modes', 'methods', 'sweep', 'open', 'compare', 'recommend', 'measured_window', 'zoom', 'certify', 'resolve', 'claims', 'explore', 'robustness', 'over_trials', 'quantities', 'derive', 'median_trial', 'plotting']
 
 class _Array(Protocol):
     def __array__(self, *args: Any, **kwargs: Any) -> Any: ...

@@ -406,6 +406,7 @@ def star(problem: OLSProblem, bits: int) -> Balls:
                 "energy": E,
                 "K": sum((x * x / root for x, root in zip(b, mu, strict=True)), zero),
                 "inverse_top": 1 / arb(float(problem.eigvals[-1])),
+                "top": arb(float(problem.eigvals[-1])),
                 # these two tell nothing but where rounding may be amplified
                 "slowest": min([*mu[:1], *others[:1]], default=zero),
                 "fastest": max([*mu[-1:], *others[-1:]], default=zero),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def certified(run: xr.Dataset, problem: OLSProblem, rel: float = 1e-9) -> xr.Dat
     -----
     Guarantee and cost as for `olsbn.certify`, and O(d^2) for each recorded step.
     """
-    check_method(run.attrs["method"])
+    check_method(run.attrs["method"], run.attrs)
     if problem.fingerprint != run.attrs["problem_fingerprint"]:
         raise ValueError(f"problem must be the one of the run, {run.attrs['problem']}, got {problem.label}")
     proof = proof_of(run, problem, rel)
@@ -193,11 +194,14 @@ def _digits(value: float, exact: Ball, floor: float = 0.0) -> float:
     return max(0.0, -math.log10(max(float(error), 10.0**-_FULL)))
 
 
-def check_method(method: str) -> None:
-    """Refuse methods of which there are no proofs."""
+def check_method(method: str, attrs: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Refuse methods of which there are no proofs, and results, told by `attrs`, of what they do not keep."""
     if METHODS[method].exact is None:
         known = ", ".join(name for name, found in METHODS.items() if found.exact is not None)
         raise ValueError(f"method must be one of {known} to be certified, got {method!r}")
+    for name in METHODS[method].in_run:
+        if f"{name}_sha256" in attrs:
+            raise ValueError(f"a run to be certified must be without {name} of its own, got one: it keeps their digest")
 
 
 def settings(cell: xr.Dataset) -> dict[str, Any]:

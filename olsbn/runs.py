@@ -88,7 +88,7 @@ def run(
     in_run = {name: params.pop(name) for name in method_named(method).in_run if params.get(name) is not None}
     spec = _one_cell(problem, method, params, n_steps, tol, record, check_rounding)
     if as_flag("certify", certify):
-        check_method(method)
+        check_method(method, {f"{name}_sha256": "" for name in in_run})
     steps = np.array(spec.record, np.int64)
     rates = dict(spec.params)
     cells, trace = interruptible(lambda cancel: simulate(spec, problem, rates, steps, cancel, **in_run))

@@ -41,9 +41,12 @@ def value_of(method, param):
 
 
 def changes(exact):
-    """Yield method, name, and the parameters without and with a value that is not neutral."""
+    """Yield method, name, and the parameters without and with a value that is not neutral.
+
+    `exact`: of the methods that iterate modes, which have a twin, other units and rates of theory.
+    """
     for method in METHODS.values():
-        if exact and method.exact is None:
+        if exact and (method.exact is None or method.needs_sample):
             continue
         base = {name: value for name, value in BASE.items() if name in method.settings}
         for param in method.params:
@@ -77,16 +80,18 @@ def test_it_changes_the_run_and_there_is_a_flag(method, plain, changed):
         assert there.by_rounding.dtype == bool
 
 
-@pytest.mark.parametrize(("method", "plain", "changed"), list(changes(exact=True)))
+@pytest.mark.parametrize(("method", "plain", "changed"), list(changes(exact=False)))
 def test_proofs_know_it(method, plain, changed):
     pytest.importorskip("flint")
-    run = olsbn.run(PROBLEM, method, n_steps=N, record=20, certify=True, **changed)
+    problem = problem_for(method)
+    run = olsbn.run(problem, method, n_steps=N, record=20, certify=True, **changed)
     assert run.attrs["certified"] == 1
     names = METHODS[method].settings
     attrs = {name: value for name, value in run.attrs.items() if name not in names}
     as_plain = run.assign_attrs().copy()
     as_plain.attrs = attrs | plain
-    assert certified(as_plain, PROBLEM).attrs["certified"] == 0
+    only_told = set(changed) - set(plain) == {"averaging"}  # it evaluates, and moves nothing
+    assert certified(as_plain, problem).attrs["certified"] == int(only_told)
 
 
 @pytest.mark.parametrize(("method", "plain", "changed"), list(changes(exact=True)))

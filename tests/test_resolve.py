@@ -124,7 +124,7 @@ def test_what_cannot_be_resolved(ds, tmp_path):
         ({}, {"max_cells": -1}, "max_cells must be >= 0"),
         ({}, {"problem": None}, "problem must be given"),
         ({}, {"problem": OLSProblem([1.0], [1.0])}, "problem must be the one"),
-        ({"method": "minibatch"}, {}, "to be certified, got 'minibatch'"),
+        ({"method": "minibatch", "batches_sha256": "0"}, {}, "without batches of its own"),
     ]:
         with pytest.raises(ValueError, match=message):
             olsbn.resolve(ds.assign_attrs(change), **({"problem": HARD, "store": tmp_path / "x"} | args))
@@ -265,3 +265,19 @@ def test_a_map_and_its_summary_say_how_many_cells_were_proved(ds):
     for data, words in ((ds, "decided by rounding"), (olsbn.resolve(ds, HARD), "proved with more digits")):
         assert maps.counts(data).endswith(f"; 3 {words}")
         assert f"{words}: 3 of 12 cells" in [key.get_label() for key in keys_of({"": Cells.of(data, "excess")})]
+
+
+def test_mini_batches_are_resolved_and_what_is_not_proved_is_left_out():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 3))
+    problem = OLSProblem.from_samples(X, X @ [1.0, 2.0, -1.0] + rng.normal(size=30))
+    grid = {"eps": [0.1, 0.3], "replicate": [0, 1], "batch_size": 5, "averaging": 0.1}
+    ds = olsbn.sweep(problem, method="minibatch", n_steps=40, record=[20, 40], progress=False, **grid)
+    ds["by_rounding"][...] = False
+    ds["by_rounding"][:, 0, 1] = True
+    found = olsbn.resolve(ds, problem)
+    assert found.attrs["cells_resolved"] == 1 and not found.by_rounding.any()
+    for name in NAMES:
+        np.testing.assert_allclose(found[name], ds[name], rtol=1e-10)
+    for name in ("gap", "excess_batch", "excess_running"):
+        assert int(found[name].isnull().sum()) == int(ds[name].isnull().sum()) + 2

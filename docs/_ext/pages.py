@@ -17,7 +17,10 @@ SUBJECTS = {
         "spectral_report", "gd_contraction_ratio", "bngd_contraction_ratio", "effective_rate_regimes", "eps_window",
         "excited_modes",
     ],
-    "Questions": ["recommend", "measured_window", "compare", "robustness", "over_trials", "median_trial", "explore"],
+    "Questions": [
+        "recommend", "measured_window", "compare", "robustness", "over_trials", "median_trial", "explore",
+        "zoom",
+    ],
     "Proof": ["certify", "resolve", "claims"],
 }  # fmt: skip
 # Names that authors of methods, sinks and quantities use; they are imported from their modules.
@@ -111,7 +114,8 @@ def gallery():
                 for file in files
                 if file.exists()
             )
-            parts.append(f"![{about}]({place})\n")
+            width = "480px" if int.from_bytes(path.read_bytes()[16:20]) < 1100 else "100%"  # one column of a paper
+            parts.append(f"```{{image}} {place}\n:alt: {about}\n:width: {width}\n```\n")
             if (caption := caption_of(path.with_suffix(".csv"))) is not None:
                 parts.append(f"{caption}\n")
             parts.append(f"{{download}}`Code <../../experiments/{script.name}>` · {{download}}`PNG <{place}>`{links}\n")

@@ -10,7 +10,7 @@ from olsbn.cli.shell import main, start
 __all__ = ["main", "start"]
 
 _COMMANDS = (
-    "recommend", "map", "explore", "run", "spectrum", "sweep", "plan", "status", "pack", "plot", "robustness",
+    "recommend", "map", "explore", "zoom", "run", "spectrum", "sweep", "plan", "status", "pack", "plot", "robustness",
     "compare", "export", "certify", "resolve", "verify", "doctor",
 )  # fmt: skip
 

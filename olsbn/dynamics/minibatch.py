@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from olsbn.dynamics.base import Method, Option, Param
 from olsbn.dynamics.bngd import first_eps
 from olsbn.dynamics.groups import BATCH_SIZE, EPS, EPS_A, EPS_A_POWER, EPS_POWER, REPLICATE, WEIGHT_DECAY, kernel
 from olsbn.dynamics.predictions import Theory
+
+if TYPE_CHECKING:
+    from olsbn.balls import Ask, Exact
+    from olsbn.problems import OLSProblem
 
 AVERAGING = Param(
     "averaging",
@@ -14,6 +21,16 @@ AVERAGING = Param(
     default=0.0,
     high=1.0,
 )
+
+
+def _exact(problem: OLSProblem, params: Mapping[str, Any], ask: Ask) -> Exact:
+    from olsbn.exact_minibatch import exact_cell
+
+    options = {name: params[name] for name in ("seed", "sampling") if name in params}
+    numbers = {name: value for name, value in params.items() if name not in options}
+    stop = "tol" if ask.stop_at_tol else "steps"
+    return exact_cell(problem, numbers, ask.n_steps, ask.tol, stop, ask.record, **options)
+
 
 METHOD = Method(
     name="minibatch",
@@ -54,4 +71,5 @@ METHOD = Method(
     in_run=("batches",),
     needs_sample=True,
     color="#56b4e9",
+    exact=_exact,
 )

@@ -47,7 +47,7 @@ class Normalized(Step):
         "eps": (2, -1), "identity": (0, 1), "beta": (1, 0), "beta_now": (1, 0), "y_beta": (1, 0), "null": (1, -0.5),
         "null_now": (1, -0.5), "y_null": (1, -0.5), "moved": (1, -0.5), "A": (0, -1), "B": (1, -1), "L": (0, 1),
         "U2": (0, -1), "K": (0, 1), "inverse_top": (0, -1), "mu": (0, 1), "V": (2, 0), "S": (1, 1), "slowest": (0, 1),
-        "fastest": (0, 1), "norm2": (2, -1),
+        "fastest": (0, 1), "top": (0, 1), "norm2": (2, -1),
     }  # fmt: skip
     settles = ("decay", "factor", "factor_a")
     may_return = ("momentum",)
@@ -139,11 +139,13 @@ class Normalized(Step):
     def _growth(self, x: Any, turn: Number, n: Number, rate_a: Number) -> Number:
         """Return the square of the largest factor by which the step multiplies a disturbance of a mode, or of delta.
 
-        A mode that grows and is most of w changes eps_eff as well, which falls like 1/sigma^2.
+        Away from a minimiser a disturbance changes eps_eff as well, through beta, in whose direction H may be larger
+        than H* across it: that can amplify where eps_eff lambda_max > 2.
         """
-        slow, fast, scale = fma(-turn, x.slowest, 1.0), size(fma(-turn, x.fastest, 1.0)), 1.0 - rate_a
-        fast = where(fast > 1.0, fma(2.0 * n, size(turn) * x.fastest, fast), fast)
-        return largest(largest(slow * slow, fast * fast), scale * scale)
+        slow, fast, scale = fma(-turn, x.slowest, 1.0), fma(-turn, x.fastest, 1.0), 1.0 - rate_a
+        own, whole = largest(slow * slow, fast * fast), turn * x.top
+        beyond = where(whole * whole > 4.0, fma(8.0 * n, whole * whole, own + own), own)  # (x + y)^2 <= 2 x^2 + 2 y^2
+        return largest(beyond, scale * scale)
 
     def chi(self, x: Any, eps: Number, alpha: Number, cos: Number, root: Number) -> Number:
         """Return eps alpha/sigma."""

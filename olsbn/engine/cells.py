@@ -270,7 +270,9 @@ def _flag(
     """Flag the cells that rounding decides: in `found`, N_MARK becomes 1."""
     from olsbn.engine.tile import N_AGAIN, N_MARK
 
-    again = np.flatnonzero((found.numbers[:, N_AGAIN] == 1) & (found.numbers[:, N_MARK] != 1))
+    # what is flagged at its end may have been right at a step before
+    open_ = (found.numbers[:, N_MARK] != 1) | (found.trace[..., N_MARK] == 0).any(axis=0)
+    again = np.flatnonzero((found.numbers[:, N_AGAIN] == 1) & open_)
     here = _compared(x, found, again, run, step)
     for f, t in (OTHER_UNITS, _THIRD_UNITS):
         if not again.size:

@@ -96,6 +96,7 @@ class Split(NamedTuple):
                 "energy": energy,
                 "K": float(sums[2]) - 1 / norm2 if norm2 else math.nan,
                 "inverse_top": float(1 / self.lam[-1]),
+                "top": float(self.lam[-1]),
                 "slowest": min([*own["mu"][COUPLED][:1], *lam[:1]], default=0.0),
                 "fastest": max([*own["mu"][COUPLED][-1:], *lam[-1:]], default=0.0),
             },

@@ -80,7 +80,7 @@ STOPS = (
             "n_steps": 1000,
             "tol": 1e-6,
         },
-        at=2,
+        at=5,
         log_steps=True,
     ),
     Stop(

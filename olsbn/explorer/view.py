@@ -293,8 +293,9 @@ def first_view(given: Given) -> View:
 
 
 def axes_of(method: Method) -> list[Param]:
-    """Return the parameters of a method that may be an axis of the map."""
-    return [param for param in reversed(method.axes) if param.kind == "real"]
+    """Return the parameters of a method that may be an axis of the map, learning rates first."""
+    first = {"eps": 0, "eps_a": 1}
+    return sorted((p for p in method.params if p.kind == "real"), key=lambda param: first.get(param.name, 2))
 
 
 def whole_window(param: Param, problem: OLSProblem, n: int, n_steps: int, tol: float) -> Window:

@@ -135,7 +135,7 @@ def source_to_prove(ds: Any, problem: Any) -> OLSProblem | ProblemFamily:
     missing = [name for name in ("method", "n_steps", "tol") if name not in ds.attrs]
     if missing or not ("status" in ds or "status" in ds.attrs):
         raise ValueError(f"ds must be a result of sweep or run, got one that lacks {', '.join(missing) or 'status'}")
-    check_method(ds.attrs["method"])
+    check_method(ds.attrs["method"], ds.attrs)
     if isinstance(problem, OLSProblem):
         problem = _as_swept(problem, ds.attrs)
     source = source_of(ds, problem)

@@ -17,6 +17,7 @@ from olsbn import __version__, quantity
 from olsbn._validate import as_count
 from olsbn.balls import Ball, Exact, Undecided, precision
 from olsbn.certification import at_step, check_method, exact_cell, settings
+from olsbn.dynamics.registry import METHODS
 from olsbn.files import open_own
 from olsbn.problems import OLSProblem, ProblemFamily
 from olsbn.results import opening
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 4  # neighbouring cells that a process proves one after the other: they need about the same precision
 _NUMBERS = ("excess", "eps_eff", "a", "w_norm")
+_PROVED = {"status", "steps_to_tol", "n_steps_run", *_NUMBERS, "by_rounding", "rate_theory"}
 _JOURNAL = "proved.jsonl"
 _SPARE_BITS = 160  # beyond those that the cell before has lost: 64 are wanted
 _begin = [128]  # precision that a cell of this process begins with
@@ -70,8 +72,9 @@ def resolve(
     -------
     xarray.Dataset
         `ds` with `excess`, `eps_eff`, `a`, `w_norm`, `status`, `steps_to_tol` and `n_steps_run` of the flagged cells
-        exact, rounded to float64, also at recorded steps; `rate_theory` follows from them, and `rate_sim` is NaN. There
-        `resolved` is True and `by_rounding` False. What 65536 bits do not decide stays flagged. `attrs`:
+        exact, rounded to float64, also at recorded steps; `rate_theory` follows from them, and what is not proved,
+        such as `rate_sim`, is NaN. There `resolved` is True and `by_rounding` False. What 65536 bits do not decide
+        stays flagged. `attrs`:
         `cells_resolved`, `cells_undecided`, and `cells_flagged`, how many are left.
 
     Raises
@@ -99,7 +102,7 @@ def resolve(
     """
     check_variables(ds, "a result of sweep", ("status", "by_rounding", "steps_to_tol", *_NUMBERS))
     source = source_to_prove(ds, problem)
-    check_method(ds.attrs["method"])
+    check_method(ds.attrs["method"], ds.attrs)
     axes = tuple(str(name) for name in ds["status"].dims)
     flagged = _any_step(ds["by_rounding"]).transpose(*axes).values & (ds["status"].values != Status.NOT_RUN)
     cells = np.flatnonzero(flagged)[: None if max_cells is None else as_count("max_cells", max_cells)].tolist()
@@ -231,8 +234,9 @@ def _replaced(
         put(name, [row[name] if "step" in ds[name].dims else row[name][0] for row in rows])
     put("by_rounding", False)
     put("resolved", True)
-    if "rate_sim" in found:
-        put("rate_sim", np.nan)
+    for name, column in METHODS[ds.attrs["method"]].variables.items():
+        if name in found and name not in _PROVED:
+            put(name, column.empty)
     if "rate_theory" in found:
         put("rate_theory", [_rate(found.isel(_at(axes, ds, cell)), source) for cell in cells])
     return found
