@@ -45,7 +45,7 @@ def risks(d: int, seed: int, eps: np.ndarray, n_steps: int) -> dict[str, np.ndar
 
 def main() -> None:
     small = drawing.smoke(__doc__)
-    trials, n_steps = (2, 2000) if small else (10, 100_000)
+    trials, n_steps = (2, 2000) if small else (5, 50_000)
     eps = np.geomspace(1e-3, 1e2, 11 if small else 31)
     at = [risks(4 * N, t, eps, n_steps) for t in range(trials)]
     ratios = np.array(

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 import pickle
+import subprocess
 import sys
 import warnings
 from fractions import Fraction
@@ -854,3 +855,21 @@ def test_a_power_law_of_a_fixed_exponent(tmp_path):
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             ProblemFamily(**{"kind": "powerlaw", "exponent": 1.0} | bad)
+
+
+@pytest.mark.parametrize("name", ["diabetes", "wine", "breast_cancer", "digits"])
+def test_packaged_data_are_those_that_scikit_learn_returns_to_the_bit(name):
+    from sklearn import datasets
+
+    from olsbn.problems import packaged
+
+    expected, found = getattr(datasets, f"load_{name}")(), packaged.load(name)
+    np.testing.assert_array_equal(found.X, expected.data)
+    np.testing.assert_array_equal(found.y, expected.target)
+    assert found.X.dtype == expected.data.dtype and found.y.dtype == expected.target.dtype
+    assert list(found.columns) == list(map(str, expected.feature_names))
+
+
+def test_data_sets_are_read_without_importing_scikit_learn():
+    code = "import sys, olsbn; olsbn.OLSProblem.from_dataset('diabetes'); sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
