@@ -432,6 +432,8 @@ def describe(source: OLSProblem | ProblemFamily) -> str:
     """Return a few words for a title."""
     if isinstance(source, OLSProblem):
         return f"{source.label} (d = {source.dim}, cond = {source.cond:.3g})"
+    if source.exponent is not None:
+        return f"{source.kind} problems (exponent {source.exponent:g})"
     return f"{source.kind} problems" + ("" if source.kind == "identity" else f" (cond = {source.cond:g})")
 
 
