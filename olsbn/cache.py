@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable
@@ -18,6 +19,8 @@ from typing import Any
 
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
+
+from olsbn.files import read_bytes, write_whole
 
 _config: Any = numba.config
 
@@ -41,6 +44,33 @@ def _base() -> Path | None:
         return Path.home() / ".cache"
     except RuntimeError:  # no HOME, and a user without an entry, as in a container
         return None
+
+
+@lru_cache
+def _sources() -> bytes:
+    """Return a hash of all sources of the package."""
+    root, sha = Path(__file__).parent, hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        text = path.read_bytes()
+        sha.update(f"{path.relative_to(root)} {len(text)} ".encode() + text)
+    return sha.digest()
+
+
+def kept_text(name: str, pattern: str, make: Callable[[], str]) -> str:
+    """Return a short text that follows from the sources of the package, kept on disk as far as that can be done."""
+    base = _base()
+    if base is None:
+        return make()
+    key = hashlib.sha256(_sources() + name.encode()).hexdigest()[:20]
+    file = base / "olsbn" / "texts" / key
+    with suppress(OSError, ValueError):
+        if re.fullmatch(pattern, found := read_bytes(file, 1000).decode()):
+            return found
+    text = make()
+    with suppress(OSError, ValueError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, text.encode())
+    return text
 
 
 @lru_cache

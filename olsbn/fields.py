@@ -133,6 +133,10 @@ FIELDS = {
             metavar="KIND",
         ),
         Field("cond", _number, "a number >= 1", "Condition number of the random problem.", _RANDOM, "K", kind=float),
+        Field(
+            "exponent", _number, "a number >= 0", "Exponent of the power law, in place of --cond.", _RANDOM, "A",
+            kind=float,
+        ),
         Field("seed", _whole, "a whole number >= 0", "Seed of the random problem (default 0).", _RANDOM, "S", kind=int),
         Field("u", _vector, _START + "'sphere', 'ones'", "", _RANDOM),
         Field("w0", _vector, _START + "'sphere', 'gradient'", "", _RANDOM),

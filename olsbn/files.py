@@ -31,7 +31,7 @@ def path_or_url(text: str | os.PathLike[str]) -> Path | str:
     return text if isinstance(text, str) and is_url(text) else Path(text)
 
 
-def read_bytes(path: Path, most: int) -> bytes:
+def read_bytes(path: Path | str, most: int) -> bytes:
     """Return the content of a regular file of at most `most` bytes.
 
     Links are not followed, and the call does not wait for the writer of a pipe.
@@ -48,8 +48,11 @@ def read_bytes(path: Path, most: int) -> bytes:
         size = _regular(fd, path).st_size
         if size > most:
             raise UnsafeFile(f"{path} must have at most {most} bytes, got {size}")
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            return file.read(most)
+        data = os.read(fd, size)
+        if len(data) < size:  # a system call returns 2 GB at most
+            with os.fdopen(fd, "rb", closefd=False) as file:
+                data += file.read(most - len(data))
+        return data
     finally:
         os.close(fd)
 
@@ -89,13 +92,13 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def check_folder(root: Path, *names: str) -> Path:
     """Return the folder `root`/names; below `root` none of them may be a link."""
-    path = root
+    path = str(root)
     for name in names:
-        path = path / name
-        mode = path.lstat().st_mode
+        path = f"{path}/{name}"
+        mode = os.lstat(path).st_mode
         if not stat.S_ISDIR(mode):
             raise UnsafeFile(f"{path} must be a folder, got {_kind(mode)}")
-    return path
+    return Path(path)
 
 
 def tree(root: Path) -> Iterator[Path]:
@@ -136,7 +139,7 @@ def printable(value: Any) -> Any:
     return [printable(part) for part in value] if isinstance(value, list) else value
 
 
-def _open(path: Path, flags: int) -> int:
+def _open(path: Path | str, flags: int) -> int:
     try:
         return os.open(path, flags | _NO_FOLLOW, 0o666)
     except OSError as err:
@@ -149,7 +152,7 @@ def _open(path: Path, flags: int) -> int:
         raise
 
 
-def _regular(fd: int, path: Path) -> os.stat_result:
+def _regular(fd: int, path: Path | str) -> os.stat_result:
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode):
         raise UnsafeFile(f"{path} must be a regular file, got {_kind(found.st_mode)}")

@@ -4,18 +4,24 @@ import numpy as np
 
 from olsbn.dynamics.base import Method, Param
 from olsbn.dynamics.plain import iterate
+from olsbn.quantity import Column
 
 
 def tile(problem, params, run):
     lam, u = problem.eigvals[:, None], problem.u[:, None]
 
-    def step(w, k):
+    def clipped(w):
         move = params["eps"] * lam * (u - w)
-        return w + move * np.minimum(1, params["longest"] / np.maximum(np.linalg.norm(move, axis=0), 1e-300))
+        return move, np.minimum(1, params["longest"] / np.maximum(np.linalg.norm(move, axis=0), 1e-300))
+
+    def step(w, k):
+        move, clip = clipped(w)
+        return w + clip * move
 
     def measure(w):
         excess = (lam * (w - u) ** 2).sum(axis=0) / problem.explained_var
-        return {"excess": excess, "eps_eff": params["eps"] + 0 * excess, "w_norm": np.linalg.norm(w, axis=0)}
+        clip, norm = clipped(w)[1], np.linalg.norm(w, axis=0)
+        return {"excess": excess, "eps_eff": params["eps"] + 0 * excess, "w_norm": norm, "clip": clip}
 
     return iterate(np.repeat(problem.w0[:, None], params["eps"].size, axis=1), step, measure, run)
 
@@ -27,7 +33,10 @@ METHOD = Method(
         Param("eps", "eps", "learning rate of w", spacing="log"),
         Param("longest", "c", "length of the longest step", default=1.0, spacing="log"),
     ),
-    columns=("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "rate_sim", "rate_theory"),
+    columns=(
+        *("status", "steps_to_tol", "n_steps_run", "excess", "eps_eff", "w_norm", "rate_sim", "rate_theory"),
+        Column("clip", "c/||m||", "factor by which the step is shortened", scale="linear"),
+    ),
     prepare=lambda problem: problem,
     tile=tile,
     numbers=("clipped", "olsbn.dynamics.plain"),

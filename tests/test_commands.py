@@ -32,7 +32,7 @@ def call(*args, code=0):
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("map") / "m"
-    args = ["map", *RANDOM, "--eps", "1e-3:1e3:25", "--eps-a", "0.5:2.5:5", "--steps", "400", "--tol", "1e-6"]
+    args = ["map", *RANDOM, "--zarr", "--eps", "1e-3:1e3:25", "--eps-a", "0.5:2.5:5", "--steps", "400", "--tol", "1e-6"]
     call(*args, "--out", folder)
     return folder
 

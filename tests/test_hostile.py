@@ -406,3 +406,12 @@ def test_text_for_a_terminal():
     assert files.printable("ε = 3, λ*") == "ε = 3, λ*"
     assert files.printable({"a\x1b": ["b\x07", 3]}) == {"a\\x1b": ["b\\x07", 3]}
     assert files.printable("\x1b[2J\u202e\x9b").isprintable()
+
+
+def test_a_link_in_place_of_a_map_is_refused(tmp_path, capsys):
+    import xarray as xr
+
+    xr.Dataset({"x": ("y", [1.0])}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "map.nc").symlink_to(tmp_path / "other.nc")
+    assert "must be a regular file, got a symbolic link" in refused(capsys, "plot", tmp_path / "m", codes=(2,))

@@ -23,7 +23,7 @@ from olsbn.identity import identity, meaning
 from olsbn.sweeps import compute, running
 from olsbn.sweeps.running import digest
 from olsbn.sweeps.spec import SweepSpec
-from olsbn.sweeps.store import Store
+from olsbn.testing import MethodTests
 
 PROBLEM = olsbn.OLSProblem.from_spectrum("logspace", 6, 20.0)
 METHODS = sorted(olsbn.methods())
@@ -62,101 +62,22 @@ def _with_sample():
 # ------------------------------------------------------------------ every method
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_axes_and_columns_are_those_declared(method):
-    found = olsbn.methods()[method]
-    ds = swept(method)
-    others = [param.name for param in found.params if param.name not in ("eps", "eps_a")]
-    last = [name for name in ("eps_a", "eps") if name in {param.name for param in found.params}]
-    assert ds.excess.dims == (*others, *last)
-    assert list(ds.data_vars) == list(found.variables)
-    assert (ds.status >= 0).all() and ds.attrs["method"] == method
-    for param in found.params:
-        assert ds[param.name].values.tolist() == values(param)
-        assert ds[param.name].attrs["long_name"] == param.meaning and ds[param.name].attrs["symbol"] == param.symbol
+class TestEveryMethod(MethodTests):
+    """The suite for methods from outside, on the package's own; twins, rates and proofs have files of their own."""
 
+    test_it_agrees_with_its_twin = None
+    test_rates_are_those_of_theory = None
+    test_what_is_not_flagged_is_proved = None
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_run_is_the_cell_of_a_sweep(method):
-    ds = swept(method, record=[0, 7, 40])
-    for name in (name for name, column in olsbn.methods()[method].variables.items() if column.recorded):
-        assert ds[name].dims[0] == "step"
-    cells = ds.status.size
-    for number in np.random.default_rng(1).permutation(cells)[:5]:
-        at = dict(zip(ds.status.dims, np.unravel_index(number, ds.status.shape), strict=True))
-        cell = ds.isel(at)
-        run = olsbn.run(PROBLEM, method, n_steps=40, **{name: float(cell[name]) for name in ds.status.dims})
-        for name in run.data_vars.keys() & ds.data_vars.keys():
-            np.testing.assert_array_equal(run[name].sel(step=[0, 7, 40]), cell[name])
-        assert run.attrs["steps_to_tol"] == int(cell.steps_to_tol)
-        np.testing.assert_array_equal(run.attrs["rate_sim"], cell.rate_sim)
+    @pytest.fixture(params=METHODS)
+    def method(self, request):
+        return olsbn.methods()[request.param]
 
-
-@pytest.mark.parametrize("method", METHODS)
-def test_tiles_and_order_do_not_change_a_bit(method):
-    spec = SweepSpec.checked(PROBLEM, method, grids(method), n_steps=40, record=[3, 40])
-
-    def computed(parts, workers):
-        arrays = spec.empty()
-        for tile, result in running.results(spec, parts, workers=workers, progress=False):
-            for name, block in result.items():
-                arrays[name][spec.full_index(name, tile)] = block
-        return digest(spec.dataset(arrays))
-
-    whole = computed(list(spec.tiles(spec.shape[1:])), 1)
-    assert whole == computed(list(spec.tiles((1,)))[::-1], 3) == computed(list(spec.tiles((2,))), 2)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_neutral_values_change_nothing(method):
-    found = olsbn.methods()[method]
-    alone = swept(method, **{p.name: p.default for p in found.params if p.default is not None})
-    for param in found.params:
-        if param.default is not None:
-            ds = swept(method, **{p.name: p.default for p in found.params if p.default is not None and p is not param})
-            np.testing.assert_array_equal(ds.sel({param.name: param.default}).excess, alone.excess)
-    specs = [
-        SweepSpec.checked(PROBLEM, method, given, n_steps=5)
-        for given in (
-            {p.name: values(p)[0] for p in found.params if p.default is None},
-            {p.name: values(p)[0] for p in found.params},
-        )
-    ]
-    assert specs[0].fingerprint == specs[1].fingerprint
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_bad_values_are_refused_in_one_sentence(method):
-    for param in olsbn.methods()[method].params:
-        for bad, message in (
-            (param.low - 1, "must be >= "),
-            (np.nan, "must be finite"),
-            ([[1.0]], "a vector"),
-            ([], ""),
+    def test_an_unknown_parameter_is_refused(self, method, problem):
+        with pytest.raises(
+            ValueError, match=f"^nothing must be left out for method '{method.name}', whose parameters are"
         ):
-            with pytest.raises(ValueError, match=f"^{param.name} .*{message}") as caught:
-                swept(method, **{param.name: bad})
-            assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match=f"^nothing must be left out for method '{method}', whose parameters are"):
-        swept(method, nothing=1.0)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_it_is_stored_and_resumed(method, tmp_path):
-    first = {param.name: values(param)[:2] for param in olsbn.methods()[method].params[:3]}
-    spec = SweepSpec.checked(PROBLEM, method, first, n_steps=40, record=[0, 40], tile=(1,))
-    store, n_run = running.fill(spec, tmp_path / "s.zarr", progress=False)
-    assert n_run == len(store.tiling) == spec.n_cells
-    expected = digest(store.dataset())
-    assert (
-        expected
-        == digest(olsbn.sweep(PROBLEM, method=method, **first, n_steps=40, record=[0, 40]))
-        == digest(xr.open_zarr(tmp_path / "s.zarr"))
-    )
-    assert Store(tmp_path / "s.zarr").spec.facts() == spec.facts()
-    crash.take_back(tmp_path / "s.zarr", 0, spec.n_cells - 1)
-    again, n_run = running.fill(spec, tmp_path / "s.zarr", progress=False)
-    assert n_run == len({0, spec.n_cells - 1}) and digest(again.dataset()) == expected
+            self.swept(problem, method, nothing=1.0)
 
 
 # ------------------------------------------------------------------ what is made of a sweep

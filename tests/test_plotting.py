@@ -636,5 +636,31 @@ def test_what_is_refused(swept, problem):
         plotting.plot_map(family)
     with pytest.raises(ValueError, match="without step"):
         plotting.plot_run(swept)
-    with pytest.raises(ValueError, match="without dim"):
-        plotting.plot_robustness(swept)
+    with pytest.raises(ValueError, match="must have an axis besides eps and trial"):
+        plotting.plot_robustness(swept.isel({d: 0 for d in swept.status.dims if d != "eps"}))
+    with pytest.raises(ValueError, match=r"x must be one of the axes .*got 'dim'"):
+        plotting.plot_robustness(swept, x="dim")
+
+
+def test_robustness_is_drawn_against_any_axis(problem):
+    """Every line is the width that `robustness` says, at the values of the axis across."""
+    ds = olsbn.sweep(problem, eps=EPS, momentum=[0.9, 0.0, 0.5], eps_a=[0.5, 1.0], n_steps=200, tol=1e-3)
+    found = olsbn.robustness(ds, problem)
+    for x, other in (("momentum", "eps_a"), ("eps_a", "momentum")):
+        ax = plotting.plot_robustness(found, x=x)
+        ordered = found.width_decades.sortby([x])
+        drawn = [line for line in ax.get_lines() if len(line.get_xdata()) == ds.sizes[x]]
+        for k in range(ds.sizes[other]):
+            np.testing.assert_array_equal(drawn[k].get_xdata(), ordered[x])
+            np.testing.assert_array_equal(drawn[k].get_ydata(), ordered.isel({other: k}))
+        (gd,) = (line for line in drawn if line.get_label() == "GD")
+        np.testing.assert_array_equal(gd.get_ydata(), float(found.gd_width_decades))
+        assert ax.get_xlabel() == plotting.plot_map(ds.isel({other: 0}), y=x).get_ylabel()
+        pyplot.close("all")
+
+
+def test_quantiles_over_any_axis(problem):
+    ds = olsbn.sweep(problem, eps=EPS, eps_a=[0.5, 1.0, 1.5], n_steps=30)
+    found = olsbn.over_trials(ds, over="eps_a")
+    np.testing.assert_array_equal(found.excess.sel(quantile=0.5), ds.excess.median("eps_a"))
+    assert found.attrs["n_eps_as"] == 3 and (found.status_count.sum("flag") == 3).all()

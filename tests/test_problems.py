@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 import pickle
+import subprocess
 import sys
 import warnings
 from fractions import Fraction
@@ -828,3 +829,47 @@ def test_notebooks_show_windows_and_regimes():
     assert "next to the saddles" in trap._repr_html_()
     measured = olsbn.measured_window(problem, 1e-3, 100)
     assert "BNGD: learning rates that reached" in measured._repr_html_() and "holes" in measured._repr_html_()
+
+
+def test_a_power_law_of_a_fixed_exponent(tmp_path):
+    """Its eigenvalues are (d/j)^exponent; a sweep over dim holds the exponent, in stores and TOML as well."""
+    from olsbn.sweeps import running, toml
+
+    family = ProblemFamily("powerlaw", exponent=1.5)
+    for d in (2, 7, 60):
+        np.testing.assert_allclose(family(d).eigvals, np.sort((d / np.arange(1.0, d + 1)) ** 1.5), rtol=1e-13)
+        assert family(d) == ProblemFamily("powerlaw", cond=d**1.5)(d)
+    assert family(1).cond == 1 and family != ProblemFamily("powerlaw")
+    many = ProblemFamily("powerlaw", exponent=0.8, density=True)
+    assert many(10**6).cond == pytest.approx(10**4.8, rel=1e-13)
+    (tmp_path / "c.toml").write_text(
+        'n_steps = 9\neps = [0.1, 1.0]\ndim = [2, 7]\n[problem]\nspectrum = "powerlaw"\nexponent = 1.5\n'
+    )
+    store, _ = running.fill(toml.load(tmp_path / "c.toml"), tmp_path / "s.zarr", progress=False)
+    ds = olsbn.sweep(family, dim=[2, 7], eps=[0.1, 1.0], n_steps=9)
+    assert store.spec.source == family and running.digest(store.dataset()) == running.digest(ds)
+    assert olsbn.compare(ds).attrs["family_exponent"] == 1.5  # told by the result alone
+    for bad, message in (
+        ({"kind": "logspace"}, "exponent goes with the kind 'powerlaw'"), ({"exponent": -1}, "exponent must be >= 0"),
+        ({"cond": 3.0}, "cond must be left out with an exponent"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            ProblemFamily(**{"kind": "powerlaw", "exponent": 1.0} | bad)
+
+
+@pytest.mark.parametrize("name", ["diabetes", "wine", "breast_cancer", "digits"])
+def test_packaged_data_are_those_that_scikit_learn_returns_to_the_bit(name):
+    from sklearn import datasets
+
+    from olsbn.problems import packaged
+
+    expected, found = getattr(datasets, f"load_{name}")(), packaged.load(name)
+    np.testing.assert_array_equal(found.X, expected.data)
+    np.testing.assert_array_equal(found.y, expected.target)
+    assert found.X.dtype == expected.data.dtype and found.y.dtype == expected.target.dtype
+    assert list(found.columns) == list(map(str, expected.feature_names))
+
+
+def test_data_sets_are_read_without_importing_scikit_learn():
+    code = "import sys, olsbn; olsbn.OLSProblem.from_dataset('diabetes'); sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

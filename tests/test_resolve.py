@@ -197,7 +197,7 @@ def test_the_command(ds, tmp_path, capsys):
     assert code == 0 and "proved right to 1e-09     2" in out
     code, _, err = command("resolve", tmp_path / "s.nc", "--out", tmp_path / "q.zarr")
     assert code == 2 and "problem must be given" in err and not (tmp_path / "q.zarr").exists()
-    args = ("map", *options, "--eps", "0.1:1:2", "--eps-a", "0.5:1:2", "--steps", 60, "--out", tmp_path / "m")
+    args = ("map", *options, "--eps", "0.1:1:2", "--eps-a", "0.5:1:2", "--steps", 60, "--zarr", "--out", tmp_path / "m")
     code, out, err = command(*args, "--resolve")
     assert code == 0, err
     assert "resolved" in xr.open_zarr(tmp_path / "m" / "map.zarr", consolidated=False)

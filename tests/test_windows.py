@@ -7,6 +7,7 @@ import pytest
 
 import olsbn
 from olsbn import OLSProblem, eps_window, measured_window
+from olsbn.theory.roots import bracketed_root
 
 LIMITS = 0.06, 0.1  # decades at an end, which `reliable` is about; part of the width in holes
 
@@ -146,3 +147,20 @@ def test_robustness_says_whether_its_width_is_reliable():
 def test_a_measured_window_is_of_one_value_of_each_other_parameter(more, why):
     with pytest.raises(ValueError, match=why):
         olsbn.measured_window(olsbn.OLSProblem([1, 2], [1, 1], [1, 0]), 1e-3, 50, **more)
+
+
+def test_a_bracketed_root_is_where_the_sign_changes():
+    rng = np.random.default_rng(0)
+    for root in rng.uniform(-3, 3, 300):
+        low, high = root - rng.uniform(0, 10), root + rng.uniform(0, 10)
+        for function in (
+            lambda x, r=root: (x - r) ** 3,
+            lambda x, r=root: math.tanh(1e4 * (x - r)),
+            lambda x, r=root: -1.0 if x < r else 1.0,
+            lambda x, r=root: math.exp(min(3 * x, 700)) - math.exp(3 * r),
+        ):
+            found = bracketed_root(function, low, high)
+            near = 2 * (1e-15 + 2.0**-50 * abs(found))
+            assert low <= found <= high and function(found - near) <= 0 <= function(found + near)
+    with pytest.raises(ValueError, match="must change sign between 0 and 1, got 2"):
+        bracketed_root(lambda x: 2.0, 0, 1)

@@ -30,7 +30,7 @@ FOR_AUTHORS = {
     "olsbn.engine.step": ["Step"],
     "olsbn.quantity": ["Quantity", "Column", "Derived"],
     "olsbn.sweeps.sinks": ["Sink"],
-    "olsbn.testing": ["SinkTests"],
+    "olsbn.testing": ["SinkTests", "MethodTests"],
     "olsbn.theory": ["SpectralReport", "EffectiveRateRegimes", "EpsWindow"],
     "olsbn.search.measured": ["MeasuredWindow"],
     "olsbn.ledger": ["Claim", "Result"],

@@ -13,6 +13,7 @@ from olsbn.cli.problem import make_problem, problem_options
 from olsbn.cli.results import output_directory, results_name, save_netcdf
 from olsbn.cli.shell import bad_input, command_line, main, may_fail
 from olsbn.cli.text import describe
+from olsbn.files import remove
 
 # Bytes needed, with some room, for a cell while a map is computed and drawn.
 _BYTES_A_CELL = 600
@@ -38,6 +39,8 @@ _BYTES_A_CELL = 600
     help="Find the cells that rounding decides.",
 )
 @click.option("--workers", type=int, metavar="N", help="Threads (default: all processors).")
+@click.option("--pdf", is_flag=True, help="Draw map.pdf as well, which takes a second.")
+@click.option("--zarr", is_flag=True, help="Write the numbers as the Zarr store map.zarr as well.")
 @click.option("--resolve", is_flag=True, help="Prove the cells that rounding decides (olsbn resolve); takes minutes.")
 def map_command(
     method: str | None,
@@ -47,6 +50,8 @@ def map_command(
     workers: int | None,
     check_rounding: bool,
     resolve: bool,
+    pdf: bool,
+    zarr: bool,
     **named: Any,
 ) -> None:
     r"""Draw where BNGD, or any method, converges over (eps, eps_a), BNGD beside GD's range.
@@ -100,6 +105,7 @@ def map_command(
             if out is not None
             else results_name("map" if method == DEFAULT else f"map-{method}", problem.label)
         )
+    files = ["map.png", "map.nc", *["map.pdf"] * pdf, *["map.zarr"] * zarr]
     with output_directory(path, ("map.nc",)) as publish:
         with may_fail("the sweep"):
             ds = sweep(problem, method=method, workers=workers, **how, **params)
@@ -116,14 +122,19 @@ def map_command(
 
         def write(work: Path) -> None:
             save_netcdf(ds, work / "map.nc")
-            ds.to_zarr(work / "map.zarr", mode="w", consolidated=False)
+            if zarr:
+                ds.to_zarr(work / "map.zarr", mode="w", consolidated=False)
             figure = plotting.in_style(plotting.map_figure if other else plotting.maps_figure, ds)
             plotting.save(figure, work / "map.png", ds)
-            plotting.save(figure, work / "map.pdf", ds)
+            if pdf:
+                plotting.save(figure, work / "map.pdf", ds)
 
         publish(write)
+        for name in ("map.pdf", "map.zarr"):
+            if name not in files:  # of an earlier map
+                remove(path / name)
     click.echo(f"problem     {describe(problem)}\n{maps.summary(problem, ds)}")
-    click.echo(f"results     {path}/ (map.png, map.pdf, map.nc, map.zarr)")
+    click.echo(f"results     {path}/ ({', '.join(files)})")
 
 
 def _steps(text: str) -> list[int]:

@@ -26,9 +26,12 @@ def plan_command(config: str, workers: int | None) -> None:
     workers = workers or processors()
     sizes = " x ".join(f"{n} {name}" for n, name in zip(spec.shape, spec.all_axes, strict=True) if n > 1)
     limit = "at most " if spec.stop == "tol" else "about "
-    wall = max(plan.core_seconds / min(workers, plan.n_tiles), plan.core_seconds / plan.n_tiles)
+    wall = plan.wall_seconds(workers)
     click.echo(f"cells       {plan.n_cells}" + (f" ({sizes})" if sizes else ""))
     click.echo(f"tiles       {plan.n_tiles} of up to {plan.tile_cells} cells")
-    click.echo(f"disk        at most {bytes_text(plan.n_bytes)}")
-    alone = duration_text(plan.core_seconds)
+    click.echo(
+        f"disk        about {bytes_text(plan.n_bytes)} when finished, up to {bytes_text(plan.n_bytes_written)} and "
+        f"{plan.n_files} files and folders before"
+    )
+    alone = duration_text(plan.wall_seconds(1))
     click.echo(f"time        {limit}{duration_text(wall)} on {workers} threads here ({alone} on one)")

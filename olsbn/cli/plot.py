@@ -154,7 +154,7 @@ def _picture(
             raise ValueError("--quantity, --x, --y and colours go with a map, got them with a run")
         return plotting.run_figure, runs, {}
     if "width_decades" in ds:
-        return plotting.plot_robustness, bands(ds), {}
+        return plotting.plot_robustness, bands(ds), {"x": x}
     if "status_check" in ds:
         return plotting.plot_comparison, ds, {}
     ds, *other = maps.apart(whole := ds)

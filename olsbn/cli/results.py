@@ -81,7 +81,9 @@ def results_name(command: str, label: str) -> Path:
 
 def save_netcdf(ds: xr.Dataset, path: Path) -> None:
     """Write a Dataset to a new NetCDF file."""
-    ds.to_netcdf(path, engine="h5netcdf")
+    from olsbn.results import netcdf
+
+    netcdf.write(ds, path)
 
 
 def picture_path(out: str | None) -> Path | None:

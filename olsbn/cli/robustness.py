@@ -46,8 +46,12 @@ def robustness_command(result: str, rate: float, out: str | None, **named: Any) 
         problem = make_problem(**named) if problem_named(named) else None
         parts = maps.apart(ds)
         found = [robustness(part, problem, default=rate) for part in parts]
-        if target is not None and target.suffix in (".png", ".pdf") and "dim" not in found[0].dims:
-            raise ValueError("--out must be a table for a result of one dimension, got a picture")
+        if (
+            target is not None
+            and target.suffix in (".png", ".pdf")
+            and not (set(found[0]["width_decades"].dims) - {"trial"})
+        ):
+            raise ValueError("--out must be a table for a result without an axis besides eps, got a picture")
     for one in found:
         click.echo(one.attrs.get("title", result))
         flat = over_trials(one, [0.5]).isel(quantile=0) if "trial" in one.dims else one

@@ -21,8 +21,7 @@ def status_command(store: str) -> None:
 
         found = open_store(path_or_url(store))
         done = found.done()
-        damaged = [str(file) for _, file in found.damaged(sorted(done))]
-        counts = {} if damaged else found.status_counts()
+        damaged, counts = found.survey()
         writers, partial = found.writers(), len(found.leftovers())
         n_bytes = found.size()
     click.echo(f"sweep       {found.attrs['title']}: {grid_text(found)}")
@@ -31,7 +30,7 @@ def status_command(store: str) -> None:
     )
     packed = ", packed" if found.is_packed else ""
     click.echo(f"tiles       {len(done)} of {len(found.tiling)} done, {bytes_text(n_bytes)} in all{packed}")
-    if counts:
+    if not damaged:
         texts = [f"{n} {status.label.replace('_', ' ')}" for status, n in counts.items() if n]
         click.echo(f"cells       {', '.join(texts)}")
     for writer in writers:

@@ -22,6 +22,7 @@ AVERAGING = Param(
     high=1.0,
 )
 
+
 def _exact(problem: OLSProblem, params: Mapping[str, Any], ask: Ask) -> Exact:
     from olsbn.exact_minibatch import exact_cell
 

@@ -98,7 +98,7 @@ def execute(
     n = next(iter(params.values())).size
     schedules = schedules or constant_rates(n)
     if x.degenerate:
-        return _degenerate(x, n, run)
+        return _degenerate(x, n, run, step.told)
     neutral = {name: value for name, value in step.params.items() if value is not None and name not in _FACTORS}
     given = {name: np.full(n, value) for name, value in neutral.items()} | dict(params)
     params = {name: given[name] for name in step.params if name in given}
@@ -106,7 +106,7 @@ def execute(
         found = _runs(step, x, params, run, schedules)
         if run.check_rounding:
             _flag(step, x, params, run, schedules, found)
-        return found.columns(x, run)
+        return found.columns(x, run, step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,10 +123,10 @@ class _Found:
     def put(self, cells: np.ndarray, part: _Found) -> None:
         self.counts[cells], self.numbers[cells], self.trace[:, cells] = part.counts, part.numbers, part.trace
 
-    def columns(self, x: Coordinates, run: Run) -> tuple[Columns, Columns]:
+    def columns(self, x: Coordinates, run: Run, step: Step | None = None) -> tuple[Columns, Columns]:
         from olsbn.engine.tile import N_RATE
 
-        cells, trace = _in_units(x, self.numbers), _in_units(x, self.trace)
+        cells, trace = _in_units(x, self.numbers, step), _in_units(x, self.trace, step)
         del cells["residual"]
         if not run.check_rounding:
             del cells["by_rounding"], trace["by_rounding"]
@@ -134,12 +134,13 @@ class _Found:
         return counted | cells | {"rate_sim": self.numbers[:, N_RATE]}, trace
 
 
-def _in_units(x: Coordinates, numbers: FloatArray) -> Columns:
+def _in_units(x: Coordinates, numbers: FloatArray, step: Step | None) -> Columns:
     from olsbn.engine.tile import N_EXCESS, N_EXPONENT, N_MARK, N_REPORTED
 
     told = {name: numbers[..., N_REPORTED + i] for i, name in enumerate(REPORTED)}
     exponent = np.nan_to_num(numbers[..., N_EXPONENT]).astype(int)
-    return {
+    own = {name: x.own(step, name, told[f"own {i}"], exponent) for i, name in enumerate(step.told)} if step else {}
+    return own | {
         "excess": numbers[..., N_EXCESS],
         "residual": np.sqrt(told["residual2"]),
         "a": x.scale * told["a"],
@@ -272,7 +273,7 @@ def _flag(
     # what is flagged at its end may have been right at a step before
     open_ = (found.numbers[:, N_MARK] != 1) | (found.trace[..., N_MARK] == 0).any(axis=0)
     again = np.flatnonzero((found.numbers[:, N_AGAIN] == 1) & open_)
-    here = _compared(x, found, again, run)
+    here = _compared(x, found, again, run, step)
     for f, t in (OTHER_UNITS, _THIRD_UNITS):
         if not again.size:
             return
@@ -280,14 +281,14 @@ def _flag(
         if "decay" in scaled:  # a product, and so a rounded number
             scaled["decay"] = moved(scaled["decay"], f)
         other = x.in_other_units(step, f, t)
-        there = _compared(other, _runs(step, other, scaled, run, schedules.of(again).moved(f)), slice(None), run)
+        there = _compared(other, _runs(step, other, scaled, run, schedules.of(again).moved(f)), slice(None), run, step)
         if run.cancel[0]:
             found.counts[again, 0] = CANCELLED  # not known to be right
             return
-        ends, steps = _differ(here, there, _DIFFERENT)
+        ends, steps = _differ(here, there, _DIFFERENT, step.told)
         found.numbers[again[ends], N_MARK] = 1
         found.trace[:, again, N_MARK] = np.where(steps, 1, found.trace[:, again, N_MARK])
-        ends, steps = _differ(here, there, _VISIBLE)
+        ends, steps = _differ(here, there, _VISIBLE, step.told)
         visible = ends | steps.any(axis=0)
         again = again[visible]
         here = {name: values[..., visible] for name, values in here.items()}
@@ -296,14 +297,14 @@ def _flag(
 _COMPARED = "excess", "eps_eff", "a", "w_norm"
 
 
-def _compared(x: Coordinates, found: _Found, cells: Any, run: Run) -> Columns:
+def _compared(x: Coordinates, found: _Found, cells: Any, run: Run, step: Step) -> Columns:
     """Return what two runs of the same cells are compared by."""
     from olsbn.engine.tile import N_HISTORY
 
-    ends, steps = found.columns(x, run)
-    kept = {name: ends[name][cells] for name in ("status", "steps_to_tol", *_COMPARED)}
+    ends, steps = found.columns(x, run, step)
+    kept = {name: ends[name][cells] for name in ("status", "steps_to_tol", *_COMPARED, *step.told)}
     kept["excess"] = np.where(kept["excess"] <= run.floor, 0, kept["excess"])
-    kept |= {f"{name} at steps": steps[name][:, cells] for name in _COMPARED}
+    kept |= {f"{name} at steps": steps[name][:, cells] for name in (*_COMPARED, *step.told)}
     kept["history"] = _bits(found.numbers[..., N_HISTORY])[cells]
     kept["history at steps"] = _bits(found.trace[..., N_HISTORY])[:, cells]
     # a history is a sum over the steps up to there
@@ -317,7 +318,7 @@ def _bits(numbers: FloatArray) -> Any:
     return np.ascontiguousarray(numbers).view(np.int64)
 
 
-def _differ(here: Columns, there: Columns, level: float) -> tuple[Any, Any]:
+def _differ(here: Columns, there: Columns, level: float, told: tuple[str, ...]) -> tuple[Any, Any]:
     """Return which cells differ by more than `level` at their ends, and which at the steps recorded.
 
     They differ as well where the mean of what their excesses differed by on the way does.
@@ -326,7 +327,7 @@ def _differ(here: Columns, there: Columns, level: float) -> tuple[Any, Any]:
     def apart(at: str) -> Any:
         # a relative change of `level` moves the bits by at most level 2^53
         lost = np.abs(here[f"history{at}"] - there[f"history{at}"]) > here[f"length{at}"] * (level * 2.0**52)
-        for name in _COMPARED:
+        for name in (*_COMPARED, *told):
             x, y = here[name + at], there[name + at]
             # where both are 0, infinite or NaN they are the same
             lost = lost | (np.abs(x - y) > level * np.abs(x)) | (np.isnan(x) != np.isnan(y))
@@ -339,7 +340,7 @@ def _differ(here: Columns, there: Columns, level: float) -> tuple[Any, Any]:
 # -------------------------------------------------------------------- starts that stay
 
 
-def _degenerate(x: Coordinates, n: int, run: Run) -> tuple[Columns, Columns]:
+def _degenerate(x: Coordinates, n: int, run: Run, told: tuple[str, ...]) -> tuple[Columns, Columns]:
     """Return what n cells that cannot step have: sigma = 0, or a saddle, where the loss is J(0, w) = c/2."""
     kept = {
         "excess": 1.0 if x.saddle else np.nan,
@@ -347,6 +348,7 @@ def _degenerate(x: Coordinates, n: int, run: Run) -> tuple[Columns, Columns]:
         "w_norm": x.w0_norm,
         "eps_eff": 0.0 if x.saddle else np.nan,
     }
+    kept |= dict.fromkeys(told, np.nan)
     if run.check_rounding:
         kept["by_rounding"] = False
     cells = {"status": DEGENERATE, "steps_to_tol": -1, "n_steps_run": 0, "rate_sim": np.nan, **kept}

@@ -56,6 +56,7 @@ class Coordinates:
     w_exp: int = 0
     eps_exp: int = 0
     eps_eff_scale: float = 1.0  # the same for eps_eff, besides 2**eigval_exp
+    units: tuple[float, float] = (1.0, 1.0)  # f and t of `in_other_units`
     tracked: Any = field(default_factory=lambda: np.empty(0, np.int64))
     degenerate: bool = False
     saddle: bool = False  # if degenerate: the start has an output, but no step changes anything
@@ -67,6 +68,12 @@ class Coordinates:
         begun = self.begin.get("null", 0.0)
         left = self.w_null_norm * (null / begun) if begun else 0.0
         return whole_norm(self.norm_scale * squared, self.w_exp + exponent, left)
+
+    def own(self, step: Step, name: str, values: FloatArray, exponent: Any) -> FloatArray:
+        """Return what a step tells of its own in the problem's units."""
+        i, j = (int(power) for power in step.units.get(name, (0, 0)))
+        found: FloatArray = np.ldexp(values, -(i * (self.w_exp + exponent) + j * self.eigval_exp))
+        return found if self.units == (1.0, 1.0) else found / unit_of(step, name, *self.units)
 
     def in_other_units(self, step: Step, f: float, t: float) -> Coordinates:
         """Return the same problem with w multiplied by f and H by t: every rounding falls differently.
@@ -87,6 +94,7 @@ class Coordinates:
             b={group: b * t for group, b in self.b.items()},
             norm_scale=self.norm_scale / unit_of(step, "norm2", f, t),
             eps_eff_scale=self.eps_eff_scale * t,
+            units=(f, t),
         )
 
 

@@ -238,6 +238,7 @@ class _Pass:
                 to.put(self.builder.load(place), self.rows.row[name], 0)
         to = Writer(self.builder, None, None, table, VECTOR)
         told = step.report(self.lane_numbers(to, 0))
+        told |= {f"own {i}": told[name] for i, name in enumerate(step.told)}
         for i, name in enumerate(REPORTED):
             to.put(Value(to, None).of(told.get(name, 0.0)), OUT + i, 0)
 

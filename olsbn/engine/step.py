@@ -25,7 +25,10 @@ REPORTED = (
     "momentum",
     "nesterov",
     "delta",
-)
+    # what a step tells of its own (`Step.told`)
+    "own 0", "own 1", "own 2", "own 3",
+)  # fmt: skip
+OWN_REPORTS = sum(name.startswith("own ") for name in REPORTED)
 
 
 class Step:
@@ -57,6 +60,9 @@ class Step:
         Parameters with which a run can leave the floor again.
     on_sphere : bool
         Whether learning rates are those of a w on the unit sphere, and not of the problem's own.
+    told : tuple of str
+        What `report` tells besides `REPORTED`, at most `OWN_REPORTS` names: columns of the method's own. Their `units`
+        must be whole numbers.
     """
 
     numbers: Mapping[str, tuple[str, ...]]
@@ -70,6 +76,15 @@ class Step:
     settles: tuple[str, ...] = ()
     may_return: tuple[str, ...] = ()
     on_sphere = False
+    told: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if len(cls.told) > OWN_REPORTS:
+            raise ValueError(f"told must have at most {OWN_REPORTS} names, got {', '.join(cls.told)}")
+        for name in cls.told:
+            if any(power != int(power) for power in cls.units.get(name, (0, 0))):
+                raise ValueError(f"units of {name} must be whole numbers, got {cls.units[name]}")
 
     def modes(self, group: str, p: Any, x: Any, c: Any) -> tuple[dict[str, Number], dict[str, tuple[Number, Number]]]:
         """Return the new state of a mode and the terms of the sums, as pairs of factors.
@@ -95,7 +110,7 @@ class Step:
         raise NotImplementedError
 
     def report(self, x: Any) -> dict[str, Number]:
-        """Return what is told of a lane at a step (`REPORTED`)."""
+        """Return what is told of a lane at a step: names of `REPORTED` and of `told`."""
         raise NotImplementedError
 
 

@@ -110,6 +110,7 @@ class Server:
         )
         self._http = tornado.httpserver.HTTPServer(application, max_body_size=_LARGEST_MESSAGE)
         self._http.add_sockets(self.sockets)
+        self.side.submit(_warm, self.given)
 
     def end(self, session: Session) -> None:
         """End a session whose tab is gone."""
@@ -127,6 +128,13 @@ class Server:
             await self._http.close_all_connections()
         for pool in (self.tiles, self.side):
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _warm(given: Given) -> None:
+    """Load what the first picture needs while the browser starts: compiled code, and the theory."""
+    computation = Computation(View.of({"x": {"n": 16}, "y": {"n": 16}, "n_steps": 10}, given), given)
+    computation.marks()
+    computation.compute(next(computation.parts()))
 
 
 def _is_loopback(address: str) -> bool:

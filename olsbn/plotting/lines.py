@@ -1,4 +1,4 @@
-"""Lines: runs step by step, and robustness against the dimension."""
+"""Lines: runs step by step, and robustness against an axis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 from mpl_toolkits.axes_grid1 import make_axes_locatable
 
 from olsbn.dynamics.registry import BASELINE, DEFAULT, METHODS
-from olsbn.maps import symbol
+from olsbn.maps import cell_edges, symbol
 from olsbn.plotting.look import (
     approximate,
     drawable,
@@ -27,8 +27,8 @@ from olsbn.plotting.look import (
     put_title,
     tight,
 )
+from olsbn.plotting.maps import axis_label, title_of
 from olsbn.plotting.maps import plain as plain_text
-from olsbn.plotting.maps import title_of
 from olsbn.results import measures
 from olsbn.results.datasets import check_variables, has_laws
 from olsbn.schema import Status
@@ -197,17 +197,21 @@ def _run_label(ds: xr.Dataset) -> str:
     return label
 
 
-def plot_robustness(ds: xr.Dataset, ax: Axes | None = None, *, title: bool | str = True, legend: bool = True) -> Axes:
-    r"""Draw how wide the range of learning rates that reach the tolerance is, against the dimension.
+def plot_robustness(
+    ds: xr.Dataset, ax: Axes | None = None, *, x: str | None = None, title: bool | str = True, legend: bool = True
+) -> Axes:
+    r"""Draw how wide the range of learning rates that reach the tolerance is, against the dimension or another axis.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        A result of `olsbn.robustness`, or of `olsbn.sweep` over dimensions; `olsbn.results.measures.bands` makes of
-        either what is drawn, and that is taken too. Drawn are `width_decades`, for each value of the other axes, and
-        of `gd_width_decades` and `width_theory` what is there.
+        A result of `olsbn.robustness`, or of `olsbn.sweep` over eps and another axis; `olsbn.results.measures.bands`
+        makes of either what is drawn, and that is taken too. Drawn are `width_decades`, for each value of the other
+        axes, and of `gd_width_decades` and `width_theory` what depends on no other axis than `x`.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
+    x : str, optional
+        The axis across. Default: ``dim``, or the last axis that there is.
     title, legend : bool, optional
         Whether to have them; a title may be a text of your own.
 
@@ -231,12 +235,14 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None, *, title: bool | str
     'dimension $d$'
     """
     bands = ds if "quantile" in getattr(ds, "dims", ()) else measures.bands(ds)
-    found, dims = bands.attrs, bands["dim"].values
+    found, width = bands.attrs, bands["width_decades"]
+    x = _across(width, x)
+    bands = bands.sortby(x)
+    width, places_x = bands["width_decades"], bands[x].values
     one, method = method_of(bands), str(found.get("method", DEFAULT)).upper()
-    width = bands["width_decades"]
     lines: list[tuple[str, xr.DataArray, Any]] = [(method, width, method_color(bands))]
     few = True
-    others = [str(d) for d in width.dims if d not in ("quantile", "dim")]
+    others = [str(d) for d in width.dims if d not in ("quantile", x)]
     if others:
         places = list(np.ndindex(*(width.sizes[d] for d in others)))
         colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(places)))
@@ -248,29 +254,31 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None, *, title: bool | str
             values = [f"${symbol(width, d)} = {number(float(width[d].values[k]))}$" for d, k in at.items()]
             lines.append((", ".join([method, *values]) if i in named else "_", width.isel(at), color))
     plain = METHODS[BASELINE]
-    if "gd_width_decades" in bands and one is not plain:
+    if _is_line(bands, "gd_width_decades", x) and one is not plain:
         lines.append((plain.title, bands["gd_width_decades"], plain.color))
     alone = ax is None
     ax = new_axes((6.4, 4.6)) if ax is None else ax
     for label, band, color in lines:
-        low, middle, high = band.transpose("quantile", "dim").values
+        low, middle, high = _along(band, bands[x])
         if few:
-            ax.fill_between(dims, low, high, color=color, alpha=0.2, linewidth=0)
+            ax.fill_between(places_x, low, high, color=color, alpha=0.2, linewidth=0)
         square = isinstance(color, str) and color == plain.color  # places of further axes have colours of a map
-        ax.plot(dims, middle, color=color, marker="s" if square else "o", markersize=_dot(), label=label)
-    if "width_theory" in bands:
-        predicted = bands["width_theory"].transpose("quantile", "dim").values[1]
+        ax.plot(places_x, middle, color=color, marker="s" if square else "o", markersize=_dot(), label=label)
+    if _is_line(bands, "width_theory", x):
+        predicted = _along(bands["width_theory"], bands[x])[1]
         if np.isfinite(predicted).any():
             exact = one is not None and one.theory.exact
             scale = [p.default for p in (one.params if one else ()) if p.name == "eps_a"]
             label = "theory" + "".join(rf" for $\varepsilon_a = {value:g}$" for value in scale)
             label += " (exact)" if exact else " (asymptotic)"
-            ax.plot(dims, predicted, **(tight() if exact else approximate()), label=label)
-    ax.set_xscale("log")
-    ax.set_xticks(dims, labels=[str(dim) for dim in dims])
-    ax.xaxis.set_minor_locator(NullLocator())
+            ax.plot(places_x, predicted, **(tight() if exact else approximate()), label=label)
+    if x == "dim" or cell_edges(np.unique(places_x))[1]:
+        ax.set_xscale("log")
+    if x == "dim":
+        ax.set_xticks(places_x, labels=[str(dim) for dim in places_x])
+        ax.xaxis.set_minor_locator(NullLocator())
     ax.set_ylim(bottom=0)
-    ax.set_xlabel("dimension $d$")
+    ax.set_xlabel(axis_label(bands, x))
     tol, n_steps = found.get("tol"), found.get("n_steps")
     reached = "" if tol is None else f"\nthat reaches {power(tol)} in {n_steps} steps"
     narrow = is_narrow(ax)
@@ -287,6 +295,28 @@ def plot_robustness(ds: xr.Dataset, ax: Axes | None = None, *, title: bool | str
     put_title(ax, head if narrow else f"{head}\n{'; '.join(notes)}", title)
     put_legend(ax, [key for key in ax.get_lines() if not str(key.get_label()).startswith("_")], alone, legend)
     return ax
+
+
+def _across(width: xr.DataArray, x: str | None) -> str:
+    """Return the axis across: the one asked for, else the dimension, else the last one."""
+    dims = [str(d) for d in width.dims if d != "quantile"]
+    if x is not None and x not in dims:
+        raise ValueError(f"x must be one of the axes {', '.join(dims)}, got {x!r}")
+    return x or ("dim" if "dim" in dims else dims[-1])
+
+
+def _is_line(bands: xr.Dataset, name: str, x: str) -> bool:
+    """Whether a measure depends on no other axis than x."""
+    return name in bands and set(bands[name].dims) <= {"quantile", x}
+
+
+def _along(band: xr.DataArray, axis: xr.DataArray) -> np.ndarray:
+    """Return quantiles along an axis, (3, n): the same all along it where they do not depend on it, or on chance."""
+    if "quantile" not in band.dims:
+        band = band.expand_dims(quantile=3)
+    if axis.name not in band.dims:
+        band = band.expand_dims({str(axis.name): axis.values})
+    return np.asarray(band.transpose("quantile", axis.name).values)
 
 
 def _dot() -> float:

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from olsbn._validate import FloatArray, as_vector, shortened
 from olsbn.linalg import MACHEPS
+from olsbn.problems import packaged
+from olsbn.problems.packaged import Table
 
 
-class Table(NamedTuple):
-    """Inputs and target with their names, the number of rows left out for gaps, and remarks on how it was read."""
-
-    X: Any
-    y: Any
-    columns: tuple[str, ...]
-    target: str
-    n_dropped_rows: int = 0
-    notes: tuple[str, ...] = ()
-
-
-def _sklearn(loader: str) -> Callable[[], Table]:
+def _sklearn(name: str) -> Callable[[], Table]:
     def load() -> Table:
-        from sklearn import datasets
+        try:
+            return packaged.load(name)
+        except (OSError, ValueError):  # scikit-learn keeps its files elsewhere: ask it, which takes a second to import
+            from sklearn import datasets
 
-        found = getattr(datasets, f"load_{loader}")()
+        found = getattr(datasets, f"load_{name}")()
         return Table(found.data, found.target, tuple(map(str, found.feature_names)), "target")
 
     return load

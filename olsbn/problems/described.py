@@ -56,7 +56,7 @@ def make(values: Mapping[str, Any], dialect: Dialect, folder: Path | None = None
             raise ValueError(f"{dialect.name(name)} goes with {partners}, got it with {dialect.name(kind)}")
     if kind == "spectrum":
         nearest(dialect.name(kind), source, list(spectra.SPECTRA))
-        if "cond" not in rest and source != "identity":
+        if "cond" not in rest and "exponent" not in rest and source != "identity":
             raise ValueError(dialect.missing(FIELDS["cond"]))
         return ProblemFamily(source, **rest)
     if kind == "data":

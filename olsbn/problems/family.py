@@ -31,6 +31,9 @@ class ProblemFamily:
         with standard deviation ``dim**-0.5``.
     modes : int, optional
         With `density`: number of points of the quadrature, 2 modes each.
+    exponent : float, optional
+        Of the kind "powerlaw", in place of `cond`: the eigenvalues are ``(dim/j)**exponent``, j = 1, ..., dim, and
+        cond is ``dim**exponent``. >= 0.
 
     Notes
     -----
@@ -59,11 +62,21 @@ class ProblemFamily:
     density: bool = False
     overlap: float | None = None
     modes: int = 400
+    exponent: float | None = None
 
     def __post_init__(self) -> None:
         names = ("kind", "cond", "seed", "u", "w0")
         for name, value in zip(names, spectra.checked(*(getattr(self, n) for n in names)), strict=True):
             object.__setattr__(self, name, value)
+        if self.exponent is not None:
+            exponent = as_real("exponent", self.exponent)
+            if self.kind != "powerlaw":
+                raise ValueError(f"exponent goes with the kind 'powerlaw', got it with {self.kind!r}")
+            if exponent < 0:
+                raise ValueError(f"exponent must be >= 0, got {exponent!r}")
+            if self.cond != 1:
+                raise ValueError(f"cond must be left out with an exponent, from which it follows, got {self.cond!r}")
+            object.__setattr__(self, "exponent", exponent)
         if self.density not in (False, True):
             raise TypeError(f"density must be True or False, got {self.density!r}")
         object.__setattr__(self, "density", bool(self.density))
@@ -74,7 +87,7 @@ class ProblemFamily:
             return
         if self.kind not in density.DENSITIES:
             raise ValueError(f"kind must be one of {', '.join(density.DENSITIES)} with density=True, got {self.kind!r}")
-        if self.cond <= 1:
+        if self.exponent is None and self.cond <= 1:
             raise ValueError(f"cond must be > 1 with density=True, got {self.cond!r}")
         for name in ("u", "w0"):
             if not isinstance(getattr(self, name), str):
@@ -90,19 +103,25 @@ class ProblemFamily:
     def __call__(self, dim: int, trial: int = 0) -> OLSProblem:
         """Return the problem of dimension `dim` >= 1 and number `trial` >= 0."""
         if not self.density:
-            eigvals, u, w0, label = spectra.draw(self.kind, self.cond, self.seed, self.u, self.w0, dim, trial)
+            cond = self.cond_of(as_count("dim", dim, minimum=1))
+            eigvals, u, w0, label = spectra.draw(self.kind, cond, self.seed, self.u, self.w0, dim, trial)
             return OLSProblem(eigvals, u, w0, label=label)
         dim = as_count("dim", dim, minimum=2)
         trial = as_count("trial", trial, maximum=_LARGEST_SEED)
         overlap = 1.0 if self.w0 == "gradient" else self.overlap
         if overlap is None:
             overlap = density.draw_overlap(self.seed, dim, trial)
-        eigvals, u, w0, lost, label = density.limit(self.kind, self.cond, dim, self.modes, overlap)
+        cond = self.cond_of(dim)
+        eigvals, u, w0, lost, label = density.limit(self.kind, cond, dim, self.modes, overlap)
         made = OLSProblem(eigvals, u, w0)
         # The spectrum of H* fills that of H: its ends are those of the density.
-        ends = (1.0, self.cond)
+        ends = (1.0, cond)
         facts = Reduction(dim, "", 0, 0.0, ends, ends, 1.0, 1.0, key(made.eigvals, made.u, made.w0))
         return OLSProblem(made.eigvals, made.u, made.w0, w0_null_norm=lost, label=label, reduction=facts)
+
+    def cond_of(self, dim: int) -> float:
+        """Return the condition number of H of dimension `dim`."""
+        return self.cond if self.exponent is None else float(dim) ** self.exponent
 
     def n_modes(self, dim: int) -> int:
         """Return how many modes the problem of dimension `dim` has."""
@@ -113,4 +132,5 @@ class ProblemFamily:
         names = ["kind", "cond", "seed", "u", "w0"]
         if self.density:
             names += ["density", "modes"] + (["overlap"] if self.overlap is not None else [])
+        names += ["exponent"] if self.exponent is not None else []
         return {name: getattr(self, name) for name in names}

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import itertools
 import uuid
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from olsbn import schema
+from olsbn.results import netcdf
 
 if TYPE_CHECKING:
     import xarray as xr
 
 FORMATS = (".nc", ".csv", ".npz", ".parquet")
 TABLES = (".csv", ".parquet")
+_PART = 2**20  # values of an array that are in memory at once
 
 
 def check_format(path: Path) -> None:
@@ -40,7 +43,7 @@ def export(ds: xr.Dataset, path: Path, *, everything: bool = True) -> None:
     work = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial{path.suffix}")
     try:
         if path.suffix == ".nc":
-            _to_netcdf(ds, work)
+            netcdf.write(ds, work)
         elif path.suffix == ".npz":
             _to_npz(ds, work)
         else:
@@ -50,14 +53,16 @@ def export(ds: xr.Dataset, path: Path, *, everything: bool = True) -> None:
         work.unlink(missing_ok=True)
 
 
-def _to_netcdf(ds: xr.Dataset, path: Path) -> None:
-    for variable in ds.variables.values():
-        variable.encoding = {}  # those of Zarr mean nothing to NetCDF
-    ds.to_netcdf(path, engine="h5netcdf")
-
-
 def _to_npz(ds: xr.Dataset, path: Path) -> None:
-    np.savez_compressed(path, **{str(name): ds[name].values for name in [*ds.coords, *ds.data_vars]})
+    """Write what `numpy.savez_compressed` would, a part of an array at a time."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name in [*ds.coords, *ds.data_vars]:
+            array = ds.variables[name]
+            header = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array_header_2_0(file, header)
+                for key in netcdf.slabs(array.shape, _PART):
+                    file.write(np.ascontiguousarray(array[key].values).tobytes())
 
 
 def _slabs(ds: xr.Dataset, everything: bool) -> Iterator[tuple[list[str], list[list[Any]]]]:

@@ -131,20 +131,22 @@ def robustness(
     return xr.Dataset(columns, attrs={k: ds.attrs[k] for k in kept if k in ds.attrs} | {"default_eps": default})
 
 
-def over_trials(ds: xr.Dataset, quantiles: Any = (0.1, 0.5, 0.9)) -> xr.Dataset:
-    """Return quantiles and counts over the trials of a sweep, or of what `robustness` returns.
+def over_trials(ds: xr.Dataset, quantiles: Any = (0.1, 0.5, 0.9), over: str = "trial") -> xr.Dataset:
+    """Return quantiles and counts over the trials of a sweep, or of what `robustness` returns; or over another axis.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        With a dim ``trial``.
+        With the dim `over`.
     quantiles : array_like, optional
         In [0, 1].
+    over : str, optional
+        The axis, such as the ``replicate`` of mini-batches.
 
     Returns
     -------
     xarray.Dataset
-        For each variable over ``trial`` its quantiles (dim ``quantile``) and, as ``<name>_count``, of how many trials:
+        For each variable over it its quantiles (dim ``quantile``) and, as ``<name>_count``, of how many trials:
         NaN, and -1 for a number of steps, do not take part. For `status` how many trials ended in each way (dim
         ``flag``), for what is true or false, as `by_rounding`, only how many it is true of.
 
@@ -158,27 +160,27 @@ def over_trials(ds: xr.Dataset, quantiles: Any = (0.1, 0.5, 0.9)) -> xr.Dataset:
     """
     import xarray as xr
 
-    _check_trials(ds)
+    _check_dim(ds, over)
     q = as_vector("quantiles", quantiles)
     if (q < 0).any() or (q > 1).any():
         raise ValueError(f"quantiles must lie in [0, 1], got {q.tolist()}")
     found: dict[str, Any] = {}
     for name, values in ds.data_vars.items():
-        if "trial" not in values.dims:
+        if over not in values.dims:
             found[str(name)] = values
         elif name == "status":
             flags = xr.DataArray(schema.FLAG_VALUES, dims="flag", coords={"flag": [s.label for s in schema.Status]})
-            found["status_count"] = (values == flags).sum("trial").transpose("flag", ...)
+            found["status_count"] = (values == flags).sum(over).transpose("flag", ...)
         elif values.dtype == bool:
-            found[f"{name}_count"] = values.sum("trial")
+            found[f"{name}_count"] = values.sum(over)
         else:
             if str(name).startswith("steps_"):
                 values = values.where(values >= 0)
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-                found[str(name)] = values.quantile(q, "trial", keep_attrs=True)
-            found[f"{name}_count"] = values.notnull().sum("trial")
-    return xr.Dataset(found, attrs=ds.attrs | {"n_trials": ds.sizes["trial"]})
+                found[str(name)] = values.quantile(q, over, keep_attrs=True)
+            found[f"{name}_count"] = values.notnull().sum(over)
+    return xr.Dataset(found, attrs=ds.attrs | {f"n_{over}s": ds.sizes[over]})
 
 
 def median_trial(ds: xr.Dataset, by: str = "excess") -> xr.Dataset:
@@ -206,7 +208,7 @@ def median_trial(ds: xr.Dataset, by: str = "excess") -> xr.Dataset:
     >>> found.excess.dims, bool((found.excess == ds.excess.median("trial")).all())
     (('eps',), True)
     """
-    _check_trials(ds)
+    _check_dim(ds, "trial")
     ds = with_quantity(ds, by)
     status = ds["status"].transpose("trial", ...)
     number = ds[by].transpose(*status.dims).values.astype(np.float64)
@@ -220,12 +222,12 @@ def median_trial(ds: xr.Dataset, by: str = "excess") -> xr.Dataset:
 
 
 def bands(ds: xr.Dataset) -> xr.Dataset:
-    """Return what a picture of robustness against the dimension shows: medians and quantiles over the trials.
+    """Return what a picture of robustness against an axis shows: medians and quantiles over the trials.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        What `robustness` returns, or a sweep over dimensions, which is put through it.
+        What `robustness` returns, or a sweep over eps and another axis, which is put through it.
 
     Returns
     -------
@@ -233,19 +235,21 @@ def bands(ds: xr.Dataset) -> xr.Dataset:
         That of `over_trials`, of one trial where there is no such axis. ``attrs`` has how many ranges there are
         (`n_ranges`), how many of them the grid cuts off (`n_cut`), and how many cells were not run (`n_not_run`).
     """
-    check_variables(ds, "a sweep over dimensions", ("dim",))
+    check_dataset(ds)
     if "width_decades" not in ds:
-        check_variables(ds, "a sweep over dimensions", ("dim", "eps", "status"))
+        check_variables(ds, "a sweep over eps", ("eps", "status"))
         ds = robustness(ds)
+    if not [name for name in ds["width_decades"].dims if name != "trial"]:
+        raise ValueError("ds must have an axis besides eps and trial, got none")
     cut, missing = (int(ds[name].sum()) if name in ds else 0 for name in ("at_edge", "n_not_run"))
     found = over_trials(ds if "trial" in ds.dims else ds.expand_dims("trial"))
     return found.assign_attrs(n_ranges=ds["width_decades"].size, n_cut=cut, n_not_run=missing)
 
 
-def _check_trials(ds: Any) -> None:
+def _check_dim(ds: Any, name: str) -> None:
     check_dataset(ds)
-    if "trial" not in ds.dims:
-        raise ValueError(f"ds must have the dim 'trial', got the dims {', '.join(map(str, ds.dims)) or 'none'}")
+    if name not in ds.dims:
+        raise ValueError(f"ds must have the dim {name!r}, got the dims {', '.join(map(str, ds.dims)) or 'none'}")
 
 
 # -------------------------------------------------------------------- measured

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from olsbn._validate import shortened
-from olsbn.files import check_folder, path_or_url, printable
+from olsbn.files import UnsafeFile, check_folder, path_or_url, printable
 from olsbn.results.foreign import check_netcdf, check_zarr
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def open(path: str | os.PathLike[str], *, check: bool = False) -> xr.Dataset:
     ----------
     path : path-like or str
         The result: a path, or the URL of a store in a bucket (``s3://bucket/name.zarr``). A folder that is not a store
-        itself may hold one with a name that ends in ``.zarr``.
+        itself may hold ``map.nc``, or a store with a name that ends in ``.zarr``.
     check : bool, optional
         Look at the checksums of a whole store first. Those of what is read are looked at in any case.
 
@@ -53,6 +53,10 @@ def open(path: str | os.PathLike[str], *, check: bool = False) -> xr.Dataset:
         return _netcdf(path)
     if path.is_dir() and not is_store(path) and not (path / "zarr.json").exists():
         inside = sorted(path.glob("*.zarr"))
+        if (path / "map.nc").is_symlink():
+            raise UnsafeFile(f"{path / 'map.nc'} must be a regular file, got a symbolic link")
+        if (path / "map.nc").is_file():
+            return _netcdf(path / "map.nc")
         path = check_folder(path, inside[0].name) if len(inside) == 1 else path
     if (path / "zarr.json").exists() and not is_store(path) and not (path / "inputs").exists():
         check_zarr(path)  # of a map, or made by xarray

@@ -16,6 +16,7 @@ import numpy as np
 
 from olsbn import __version__, quantity, schema
 from olsbn._validate import FloatArray, as_count, as_flag, as_floats, as_real, one_of
+from olsbn.cache import kept_text
 from olsbn.dynamics.base import Arrays, Method
 from olsbn.dynamics.registry import METHODS, method_named
 from olsbn.identity import identity
@@ -431,6 +432,8 @@ def describe(source: OLSProblem | ProblemFamily) -> str:
     """Return a few words for a title."""
     if isinstance(source, OLSProblem):
         return f"{source.label} (d = {source.dim}, cond = {source.cond:.3g})"
+    if source.exponent is not None:
+        return f"{source.kind} problems (exponent {source.exponent:g})"
     return f"{source.kind} problems" + ("" if source.kind == "identity" else f" (cond = {source.cond:g})")
 
 
@@ -450,9 +453,17 @@ def provenance(method: Method) -> dict[str, str]:
 
 def engine(method: Method) -> str:
     """Return a short hash of the source that makes a method's numbers; a store holds those of one engine."""
-    return identity(method.numbers)
+    return _identity(tuple(method.numbers))
 
 
 def theory(method: Method) -> str:
     """Return a short hash of the source of a method's theory, which is a pass of its own over the result."""
-    return identity(method.theory.modules)
+    return _identity(tuple(method.theory.modules))
+
+
+@lru_cache
+def _identity(modules: tuple[str, ...]) -> str:
+    """Return the identity of modules; of the package's own it is kept on disk, for it takes 0.2 s to find."""
+    if not all(name.startswith("olsbn.") for name in modules):
+        return identity(modules)
+    return kept_text(f"identity {' '.join(modules)}", r"[0-9a-f]{12}", lambda: identity(modules))

@@ -129,14 +129,24 @@ def load(path: str | os.PathLike[str]) -> SweepSpec:
         raise ValueError(f"{path}: {str(err) or 'too large for the memory of this machine'}") from err
 
 
+_FILES = 100  # of a store besides its tiles, about
+
+
 def check_disk(spec: SweepSpec, folder: Path) -> None:
-    """Refuse a sweep whose results do not fit on the disk."""
+    """Refuse a sweep whose results, or whose files, do not fit on the disk."""
     need, free = spec.n_cells * spec.bytes_per_cell, shutil.disk_usage(folder).free
     if need > free:
         raise ValueError(
             f"the grid must have at most {free // spec.bytes_per_cell} cells to fit on the disk of {folder} "
             f"({free / 1e9:.3g} GB free), got {' x '.join(map(str, spec.shape))} = {spec.n_cells}"
         )
+    if hasattr(os, "statvfs"):
+        disk, tiles = os.statvfs(folder), len(spec.tiles())
+        if disk.f_files and tiles + _FILES > disk.f_favail:  # some file systems do not count them, and say 0
+            raise ValueError(
+                f"the sweep needs {tiles + _FILES} files while it is written, and the disk of {folder} has room for "
+                f"{disk.f_favail}"
+            )
 
 
 # Bytes needed, with some room: a mode of a problem (while it is swept), a value of a parameter, a trial.

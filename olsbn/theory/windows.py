@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import optimize
 
 from olsbn._validate import FloatArray, as_count, as_real, one_of
 from olsbn.problems import OLSProblem
 from olsbn.problems.sample import html_table
+from olsbn.theory.roots import bracketed_root
 from olsbn.theory.spectrum import METHODS, star_extremes
 from olsbn.theory.start import GENERIC_CORR, Start, ratio, times_two_to
 
@@ -190,7 +190,7 @@ def _gd_window(problem: OLSProblem, tol: float, n_steps: int) -> tuple[_Ends, bo
 def _root(function: Callable[[float], float], start: float, end: float) -> float:
     """Return where a function changes sign between two positive numbers, to rounding of the ratio to the first."""
     far = math.log(end) - math.log(start)
-    found = optimize.brentq(lambda x: function(start * math.exp(x)), 0.0, far, xtol=1e-15, rtol=1e-15, maxiter=1000)
+    found = bracketed_root(lambda x: function(start * math.exp(x)), 0.0, far)
     return start * math.exp(found)
 
 
@@ -282,7 +282,7 @@ def _flow_time(start: Start, beta: float, v: FloatArray, tol: float) -> float:
             continue
         beta_new, v_new, excess_new, bend_new, pace_new, change = step
         if excess_new <= tol:
-            last = optimize.brentq(gap, 0.0, length, xtol=1e-4 * length) if gap(0.0) > 0 else 0.0
+            last = bracketed_root(gap, 0.0, length, xtol=1e-4 * length) if gap(0.0) > 0 else 0.0
             return time + last * (pace + advance(last)[4]) / 2
         time += length * (pace + pace_new) / 2
         beta, v, excess, bend, pace = beta_new, v_new, excess_new, bend_new, pace_new

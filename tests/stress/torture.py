@@ -125,7 +125,8 @@ def dask_kills(folder, smoke):
                     assert code == 0, child.stderr.read()
                 elif victim == "scheduler":
                     err = child.stderr.read()
-                    assert code == 1 and "the Dask scheduler was lost" in err and len(err.splitlines()) == 1, err
+                    lines = [line for line in err.splitlines() if " of the work, " not in line]  # on a slow machine
+                    assert code == 1 and "the Dask scheduler was lost" in err and len(lines) == 1, err
                 count[f"killed {victim}"] += 1
                 count["tiles kept"] += len(kept)
             assert all(tile in crash.finished(path) for tile in kept)

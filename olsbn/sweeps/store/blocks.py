@@ -40,8 +40,13 @@ def region(spec: SweepSpec, blocks: Blocks, names: Sequence[str], ranges: Sequen
             a, b = max(lo, first), min(hi, end)
             there.append((a - first, b - first))
             here.append((a - lo, b - lo))
+        at, of = Tile(tuple(here)), Tile(tuple(there))
+        indices: dict[int, Any] = {}  # with the axis of steps, and without
         for name, array in values.items():
-            found[name][spec.full_index(name, Tile(tuple(here)))] = array[spec.full_index(name, Tile(tuple(there)))]
+            if array.ndim not in indices:
+                indices[array.ndim] = spec.full_index(name, at), spec.full_index(name, of)
+            into, part = indices[array.ndim]
+            found[name][into] = array[part]
     return found
 
 

@@ -88,6 +88,10 @@ class Packed:
         index = [*shard[:2], 0, *shard[2:]] if len(self.spec.full_shape(name)) > len(shard) else list(shard)
         return "/".join([name, "c", *(str(index[k]) for k in self.spec.kept_axes(name))])
 
+    def file_of(self, name: str, shard: int) -> str:
+        """Return the name of the file of a shard, by its number."""
+        return self._file(name, self.shards.block(self.shards[shard]))
+
     def _most(self, name: str) -> int:
         """Return an upper limit of the bytes of a shard."""
         values = math.prod(self.spec.full_shape(name, self.shards.tile))

@@ -104,7 +104,7 @@ class Folder:
     def read(self, name: str, most: int) -> bytes:
         """Return a regular file, on the way to which there is no link."""
         self._check(name)
-        return read_bytes(self.path / name, most)
+        return read_bytes(f"{self.path}/{name}", most)
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file, on the way to which there is no link."""

@@ -231,16 +231,26 @@ class Store:
         ds.encoding["source"] = str(self.path)
         return ds
 
-    def status_counts(self) -> dict[schema.Status, int]:
-        """Count the cells by status; cells of tiles that are not done count as not run."""
+    def survey(self) -> tuple[list[Path | str], dict[schema.Status, int]]:
+        """Return the damaged files, and how many cells have which status; what is damaged or not done is not run.
+
+        Each tile is read once.
+        """
+        is_packed = self.is_packed
+        done = sorted(self.done())
+        damaged = [file for _, file in self.damaged(done if self._old else [])]
         source, counts = self._blocks(), np.zeros(len(schema.Status), np.int64)
-        numbers = range(len(source.tiling)) if self.is_packed else sorted(self.done())
-        for number in numbers:
-            found = source.read(number, ["status"])
+        for number in range(len(source.tiling)) if is_packed else done:
+            try:
+                found = source.read(number, ["status"])
+            except Damaged:
+                if not is_packed and not self._old:
+                    damaged.append(self._tiles.file(number))
+                continue
             if found is not None:
                 counts += np.bincount(found["status"].ravel().astype(int) + 1, minlength=counts.size)
         counts[0] += int(np.prod(self.tiling.grid)) - counts.sum()
-        return dict(zip(schema.Status, counts.tolist(), strict=True))
+        return damaged, dict(zip(schema.Status, counts.tolist(), strict=True))
 
     # ------------------------------------------------------------------ writing
 

@@ -50,7 +50,6 @@ class Tiles:
 
     def read(self, number: int, names: Sequence[str] | None = None) -> Arrays | None:
         """Return variables of a tile, all of them unless named; None if it is not there."""
-        file = self.file(number)
         try:
             body = unseal(f"{self._place} {number}", self.files.read(_name(number), self._most))
             ends = 4 * len(self.names) + np.cumsum(np.frombuffer(body[: 4 * len(self.names)], "<u4"), dtype=np.int64)
@@ -64,10 +63,10 @@ class Tiles:
             return None
         except (Damaged, UnsafeFile) as err:
             raise Damaged(
-                f"{file} is damaged ({err}); the command that made the store, run again, restores it"
+                f"{self.file(number)} is damaged ({err}); the command that made the store, run again, restores it"
             ) from err
         except (ValueError, TypeError) as err:
-            raise Damaged(f"{file} does not hold a tile ({err})") from err
+            raise Damaged(f"{self.file(number)} does not hold a tile ({err})") from err
         return found
 
     def is_damaged(self, number: int) -> bool:
