@@ -162,8 +162,8 @@ def _per_sigma(ds: Any, fact: Callable[[str], Any], keeps_null_part: bool) -> An
 
     smooth = ds.get("smoothing", ds.attrs.get("smoothing", 0.0))
     decay = ds.get("weight_decay", ds.attrs.get("weight_decay", 0.0)) if keeps_null_part else 0.0
-    if ds.attrs.get("method") != "bngd" or np.any(np.asarray(smooth) != 0):
-        raise ValueError(f"the method must be bngd without smoothing, got {ds.attrs.get('method')}")
+    if not fact("tells_sigma") or np.any(np.asarray(smooth) != 0):
+        raise ValueError(f"the method must be BNGD without smoothing, got {ds.attrs.get('method')}")
     if np.any(np.asarray(decay) != 0):
         raise ValueError("the null part must keep its size, got a result with weight_decay, which shrinks it")
     root = fact("explained_var") ** 0.5

@@ -16,7 +16,7 @@ from olsbn.cli.text import describe
 
 @main.command("zoom", cls=MethodCommand)
 @problem_options
-@click.option("--method", default="bngd", show_default=True, metavar="M", help="Any method.")
+@click.option("--method", metavar="M", help="Any method (default: the package's, BNGD).")
 @click.option("--x", required=True, metavar="NAME=LO:HI", help="The parameter across, and its range (@log or @lin).")
 @click.option("--y", required=True, metavar="NAME=LO:HI", help="The parameter up, and its range.")
 @click.option("--what", default="status", show_default=True, help="The answer: status, steps or sign.")
@@ -28,7 +28,7 @@ from olsbn.cli.text import describe
 @click.option("--json", "json_path", metavar="FILE", help="Write counts, dimension and uncertainty as JSON.")
 @click.option("--out", metavar="FILE.nc", help="Write the finest boxes as NetCDF.")
 def zoom_command(
-    method: str, x: str, y: str, what: str, steps: int, tol: float, levels: int, check_rounding: bool,
+    method: str | None, x: str, y: str, what: str, steps: int, tol: float, levels: int, check_rounding: bool,
     workers: int | None, json_path: str | None, out: str | None, **named: Any,
 ) -> None:  # fmt: skip
     r"""Refine the boundary between answers and measure its box-counting dimension.
@@ -42,8 +42,9 @@ def zoom_command(
         from olsbn.search.boundary import zoom
 
         typed, rest = split(named)
-        from olsbn.dynamics.registry import method_named
+        from olsbn.dynamics.registry import DEFAULT, method_named
 
+        method = DEFAULT if method is None else method
         params = parse(method_named(method), typed, grids=False)
         problem = make_problem(**rest)
         axes = {"x": _axis("--x", x), "y": _axis("--y", y)}

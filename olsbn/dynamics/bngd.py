@@ -164,6 +164,7 @@ METHOD = Method(
         ending=_ending,
         regimes=_regimes,
         marks=_marks,
+        tells_sigma=True,
         edge=("eps_eff_max", r"$\hat\varepsilon = 2/\lambda^*_d$"),
         first_eps=first_eps,
         remarks=_remarks,

@@ -76,6 +76,9 @@ class Theory:
         (`olsbn.theory.facts`).
     edge : (str, str)
         The edge of stability of the effective learning rate: its name among those attributes, and as mathtext.
+    tells_sigma : bool
+        Whether the effective learning rate is ``eps (a/sigma) w'g/sigma^2`` with a norm of w that is not reset, so that
+        sigma follows from it, from excess and from a.
     first_eps : callable
         ``first_eps(problem)`` returns a learning rate to begin with.
     remarks : callable
@@ -91,5 +94,6 @@ class Theory:
     regimes: Callable[[OLSProblem], EffectiveRateRegimes] | None = None
     marks: Callable[[Mapping[str, Any]], tuple[Mark, ...]] = lambda facts: ()
     edge: tuple[str, str] = ("", "")
+    tells_sigma: bool = False
     first_eps: Callable[[OLSProblem], float] = lambda problem: 1.0
     remarks: Callable[[OLSProblem], tuple[str, ...]] = lambda problem: ()

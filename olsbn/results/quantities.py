@@ -161,6 +161,9 @@ def _facts(ds: xr.Dataset, problem: Any) -> Callable[[str], Any]:
         return found
 
     def fact(name: str) -> Any:
+        if name == "tells_sigma":
+            method = method_of(ds)
+            return method is not None and method.theory.tells_sigma
         if name == "edge":
             name = _edge(ds)
         if source is None and name in ds.attrs:
