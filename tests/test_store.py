@@ -158,10 +158,10 @@ def test_threads_and_order_do_not_matter(workers, filled, tmp_path, monkeypatch)
     spec, _, expected = filled
     plain = running.on_threads
 
-    def shuffled(compute, tiles, workers):
+    def shuffled(compute, tiles, workers, **how):
         tiles = list(tiles)
         random.Random(workers).shuffle(tiles)
-        return plain(compute, tiles, workers)
+        return plain(compute, tiles, workers, **how)
 
     monkeypatch.setattr(running, "on_threads", shuffled)
     store, _ = crash.fill(spec, tmp_path / "s.zarr", workers=workers)

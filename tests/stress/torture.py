@@ -81,8 +81,8 @@ def same_hash(folder, smoke):
         check(f"threads-{workers}", workers=workers)
     plain = running.on_threads
     for seed in range(2 if smoke else 10):
-        running.on_threads = lambda compute, tiles, workers, seed=seed: plain(
-            compute, random.Random(seed).sample(tiles, len(tiles)), workers
+        running.on_threads = lambda compute, tiles, workers, seed=seed, **how: plain(
+            compute, random.Random(seed).sample(tiles, len(tiles)), workers, **how
         )
         check(f"shuffled-{seed}")
     running.on_threads = plain
