@@ -95,7 +95,7 @@ def test_norms_of_the_predictor_with_fewer_rows_than_columns(n_steps):
         np.testing.assert_allclose(found.pred_norm[k], np.linalg.norm(whole), rtol=1e-9)
     with pytest.raises(ValueError, match="null part must keep its size, got a result with weight_decay"):
         olsbn.derive(olsbn.sweep(problem, eps=[0.1], weight_decay=0.01, n_steps=3), "null_norm")
-    with pytest.raises(ValueError, match="bngd without smoothing, got sphere"):
+    with pytest.raises(ValueError, match="BNGD without smoothing, got sphere"):
         olsbn.derive(olsbn.sweep(problem, method="sphere", eps=[0.1], n_steps=3), "pred_norm")
 
 
