@@ -110,7 +110,10 @@ def test_coarse_cells_are_some_of_the_fine_ones(monkeypatch):
 
 
 def test_cancelled_kernels_return_at_once():
-    view = small(problem={"spectrum": "linspace", "dim": 1000, "cond": 10.0}, n_steps=5_000_000, reduce=False)
+    view = small(
+        problem={"spectrum": "linspace", "dim": 1000, "cond": 10.0}, n_steps=5_000_000, reduce=False,
+        fixed={"weight_decay": 1e-3},  # so that no cell comes to rest
+    )  # fmt: skip
     whole = computing.Computation(view, NONE)
     part = next(whole.parts())
     worker = threading.Thread(target=whole.compute, args=(part,))

@@ -134,7 +134,8 @@ def test_it_equals_the_printed_update(seed):
     Z, y = problem.sample.Z, problem.sample.y
     ws, scales = minibatch_run(Z, y, problem.w0, problem.a0, 0.2, 0.6, batches, **decays)
     np.testing.assert_allclose(trace["a"][:, 0], scales, rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(trace["w_norm"][:, 0], np.linalg.norm(ws, axis=1), rtol=1e-11)
+    null = problem.w0_null_norm * np.cumprod(np.append(1, 1 - 0.01 * 0.2 * np.arange(1.0, 61) ** -0.4))
+    np.testing.assert_allclose(trace["w_norm"][:, 0], np.hypot(np.linalg.norm(ws, axis=1), null), rtol=1e-11)
     want = [excess(problem, w, a) for w, a in zip(ws, scales, strict=True)]
     np.testing.assert_allclose(trace["excess"][:, 0], want, rtol=1e-8)
 
@@ -257,9 +258,15 @@ def test_running_averages_and_the_gap_are_those_of_a_layer(averaging):
     for j, eps in enumerate(params["eps"]):
         ws, scales = minibatch_run(Z, y, problem.w0, problem.a0, eps, 0.6, batches, weight_decay=0.01)
         evaluated, trained = minibatch_evaluation(Z, y, ws, scales, batches, averaging)
-        np.testing.assert_allclose(trace["excess_running"][:80, j], (evaluated - least) / unit, rtol=1e-8)
-        np.testing.assert_allclose(trace["excess_batch"][:80, j], (trained - least) / unit, rtol=1e-8, atol=1e-10)
-        np.testing.assert_allclose(trace["gap"][:80, j], (evaluated - trained) / unit, rtol=1e-7, atol=1e-9)
+        sure = ~trace["by_rounding"][:80, j].astype(
+            bool
+        )  # else the twin, in float64 too, is right no more than the kernel
+        assert sure.sum() > 60
+        running, batch, gap = (trace[name][:80, j][sure] for name in ("excess_running", "excess_batch", "gap"))
+        evaluated, trained = evaluated[sure], trained[sure]
+        np.testing.assert_allclose(running, (evaluated - least) / unit, rtol=1e-8)
+        np.testing.assert_allclose(batch, (trained - least) / unit, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(gap, (evaluated - trained) / unit, rtol=1e-7, atol=1e-9)
     assert np.isnan(trace["excess_batch"][80]).all()  # no batch is given for it
 
 

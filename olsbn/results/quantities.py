@@ -35,8 +35,8 @@ def quantities() -> dict[str, Quantity]:
     --------
     >>> import olsbn
     >>> found = olsbn.quantities()
-    >>> found["eps_eff"].mathtext, found["eps_eff_ratio"].needs
-    ('\\\\hat\\\\varepsilon', ('eps_eff',))
+    >>> found["eps_eff"].unit, found["eps_eff_ratio"].needs
+    ('1', ('eps_eff',))
     """
     own = {name: column for method in METHODS.values() for name, column in method.variables.items()}
     return {**QUANTITIES, **own}

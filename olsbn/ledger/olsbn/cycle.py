@@ -27,6 +27,8 @@ from olsbn.ledger.runs import started
 from olsbn.problems import OLSProblem
 from olsbn.runs import run
 
+_TRIES = 50  # problems drawn until one is of the kind that a claim is about
+
 
 def star_modes(problem: OLSProblem) -> SimpleNamespace:
     """Return the modes of H* but u: `eigvals`, couplings `b` and H-orthonormal vectors, by dense diagonalisation.
@@ -66,12 +68,14 @@ def orbit(problem: OLSProblem, modes: SimpleNamespace, eps: float, x: float) -> 
 
 def _problem(cube: Cube) -> tuple[OLSProblem, SimpleNamespace]:
     """Draw a problem whose cycle is stable and whose slow modes are fast beside it."""
-    problem = draw_problem(cube, dim=(3, 6), cond=(2, 20))
-    modes = star_modes(problem)
-    apart = modes.eigvals[-2] / modes.eigvals[-1]
-    if not (0.3 < stiffness(modes) / modes.h < 300 and apart < 0.9 and 0.05 < modes.h < 2):
-        raise Skip
-    return problem, modes
+    rng = cube.rng()
+    for _ in range(_TRIES):
+        problem = draw_problem(Cube(rng.random(16)), dim=(3, 6), cond=(2, 20))
+        modes = star_modes(problem)
+        apart = modes.eigvals[-2] / modes.eigvals[-1]
+        if 0.3 < stiffness(modes) / modes.h < 300 and apart < 0.9 and 0.05 < modes.h < 2:
+            return problem, modes
+    raise Skip
 
 
 def _cycle(cube: Cube) -> SimpleNamespace:
@@ -128,14 +132,15 @@ def _both_signs(cube: Cube) -> SimpleNamespace:
     d = cube.integer(3, 5)
     lean = cube.uniform(0.5, 3)
     rng = cube.rng()
-    eigvals = np.sort(np.append([1.0], rng.uniform(1, 10, d - 1)))
-    u = rng.standard_normal(d) * (eigvals / eigvals[-1]) ** lean
-    problem = OLSProblem(eigvals, u / np.linalg.norm(u), rng.standard_normal(d))
-    modes = star_modes(problem)
-    K = stiffness(modes)
-    if not (abs(K) > 0.2 and modes.eigvals[-2] < 0.9 * modes.eigvals[-1] and modes.h < 30):
-        raise Skip
-    return SimpleNamespace(problem=problem, modes=modes, K=K)
+    for _ in range(_TRIES):
+        eigvals = np.sort(np.append([1.0], rng.uniform(1, 10, d - 1)))
+        u = rng.standard_normal(d) * (eigvals / eigvals[-1]) ** lean
+        problem = OLSProblem(eigvals, u / np.linalg.norm(u), rng.standard_normal(d))
+        modes = star_modes(problem)
+        K = stiffness(modes)
+        if abs(K) > 0.2 and modes.eigvals[-2] < 0.9 * modes.eigvals[-1] and modes.h < 30:
+            return SimpleNamespace(problem=problem, modes=modes, K=K)
+    raise Skip
 
 
 def _grows(i: SimpleNamespace) -> float:
