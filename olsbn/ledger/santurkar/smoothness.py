@@ -311,7 +311,9 @@ def _(i: SimpleNamespace) -> Comparison:
     here, e = _gd_gradient(i, i.x), i.x - i.p.u
     t, top = i.gd_lengths, i.p.H[-1, -1]
     grown = e @ i.p.H @ e / 2 - t * (here @ here) + t**2 * (here @ i.p.H @ here) / 2
-    terms = e @ i.p.H @ e / 2 + t * (here @ here) + t**2 * (here @ i.p.H @ here) / 2
+    # the gradient is a difference of two vectors: its rounding is that of top ||e||, far more than its own size near u
+    length, bent, lost = np.linalg.norm(here), here @ i.p.H @ here, top * np.linalg.norm(e)
+    terms = e @ i.p.H @ e / 2 + t * length * (length + lost) + t**2 * (bent / 2 + math.sqrt(bent * top) * lost)
     # the rows have the loss with its noise and means of n squares, and an H that is the problem's but for rounding
     reach = np.linalg.norm(i.x) + np.linalg.norm(i.p.u) + t * (np.linalg.norm(here) + top)
     rows = rounding(4 * i.n, np.mean(i.sample.y**2) + top * reach**2)
