@@ -192,3 +192,14 @@ def test_flags_of_further_parameters(plateau, further, slaved):
     off = np.abs(np.log10(ds.excess.values / star.excess.values)) > 1e-6
     assert off.any() != slaved and not (off & ~ds.by_rounding.values & ~star.by_rounding.values).any()
     assert ds.by_rounding.sum() <= 2 * off.sum() + star.by_rounding.sum()
+
+
+def test_what_an_alternating_forcing_leaves_in_a_fast_mode_is_kept():
+    """A scale with 1 - eps_a near -1 forces the fastest mode at its own frequency; what is left grows at the edge."""
+    from olsbn.ledger.base import Cube
+    from olsbn.ledger.olsbn.witness import two_kernels
+
+    point = (0.9262780559349109, 0.30303979242957413, 0.38224051005096354, 0.05380822914580679, 0.43889093684354585,
+             0.3832766772664664, 0.7988964968286263, 0.4653101680507552)  # fmt: skip
+    found = two_kernels(Cube(np.array(point)))
+    assert (found.error <= found.allowed).all()

@@ -43,6 +43,7 @@ NAMED = PAST_B + CHECK
 _NOISY = 2.0**-27
 _TERMS = 8  # of the series of a slaved mode
 _SERIES = 1e-13  # to this share the series of a slaved mode has to converge
+_ROUNDINGS = 2.0**-44  # what rounding may have made of a mode since the last check, but for its factors
 _SLAVED = 1e-20  # a homogeneous part below this share of the mode is no part of it
 # A slaved mode is flagged when what it may have of its own is this share of it, where the sums see it: by its share of
 # V, or of beta
@@ -253,18 +254,18 @@ class _Pass:
         coupled = self.builder.icmp_signed("==", group, _const(0))
         to = self.writer(self.builder.select(coupled, *self.states), None, n_lanes)
         for v in to.groups:
-            slaved = self._track(to, v, i, t, Value(to, to.everywhere(mu)), Value(to, to.everywhere(b)))
+            slaved, product = self._track(to, v, i, t, Value(to, to.everywhere(mu)), Value(to, to.everywhere(b)))
             some = self.builder.and_(coupled, anywhere(self.builder, slaved.v))
             with self.builder.if_then(some):
-                self._slave(to, v, i, Value(to, to.everywhere(mu)), Value(to, to.everywhere(b)), slaved)
+                self._slave(to, v, i, t, Value(to, to.everywhere(mu)), Value(to, to.everywhere(b)), slaved, product)
 
     def _past(self, to: Writer, v: int, k: int) -> tuple[Value, Value, Number]:
         """Return A, B and D of remembered step k."""
         A, B = (Value(to, to.load(first + k, v)) for first in (PAST_A, PAST_B))
         return A, B, Value(to, to.load(self.rows.past_D + k, v)) if self.rows.past_D else 1.0
 
-    def _track(self, to: Writer, v: int, i: Any, t: Any, mu: Value, b: Value) -> Value:
-        """Return where a mode is slaved.
+    def _track(self, to: Writer, v: int, i: Any, t: Any, mu: Value, b: Value) -> tuple[Value, Number]:
+        """Return where a mode is slaved, and the product of its factors since the last check.
 
         With c = D - A mu: ``own <- |c| own``, the amplitude that the forcing has not made, and ``unseen <- |c|
         unseen``, what a slaved mode may have of its own that no float64 shows.
@@ -296,14 +297,16 @@ class _Pass:
         pending = size(fma(-mu, A, Value(to, to.load(rows.row["D"], v)) if rows.past_D else 1.0))
         to.put((own * pending).v, OWN, v, t)
         to.put((unseen * pending).v, UNSEEN, v, t)
-        return slaved
+        return slaved, product
 
-    def _slave(self, to: Writer, v: int, i: Any, mu: Value, b: Value, slaved: Value) -> None:
+    def _slave(self, to: Writer, v: int, i: Any, t: Any, mu: Value, b: Value, slaved: Value, product: Number) -> None:
         """Set a mode without homogeneous part to what follows from the forcing, where the series has converged.
 
         The solution of ``z+ = (D - A mu) z + b B`` that follows from the forcing alone is the limit of
         ``f <- (b B - (f+ - f))/(A mu + 1 - D)`` from ``f = b B/(A mu + 1 - D)``. Each time the window of remembered
-        values shrinks by one: that gives f `_TERMS` steps back, and plain steps lead from there to the present.
+        values shrinks by one: that gives f `_TERMS` steps back, and plain steps lead from there to the present. Where
+        the mode differs from it by more than rounding can have made since the last check, a forcing that alternated
+        has left it a part of its own, which stays.
         """
         past = [self._past(to, v, CHECK - 1 - _TERMS + k) for k in range(_TERMS + 1)]
         force = [b * B for _, B, _ in past]
@@ -318,7 +321,11 @@ class _Pass:
         for k in range(_TERMS):
             A, _, D = past[k]
             x = fma(fma(-mu, A, D), x, force[k])
-        to.put_state(i, v, where(slaved & converged, x, Value(to, to.state(i, v))).v)
+        z = Value(to, to.state(i, v))
+        apart, own = size(z - x), Value(to, to.load(OWN, v, t))
+        seen = size(x) * largest(product, 1.0) * _ROUNDINGS < apart
+        to.put(where(slaved & converged & seen, largest(own, apart), own).v, OWN, v, t)
+        to.put_state(i, v, where(seen, z, where(slaved & converged, x, z)).v)
 
 
 class _Unwritten:
