@@ -36,6 +36,7 @@ def exact_cell(
     seed: int = 0,
     sampling: str = "epoch",
     batches: Any = None,
+    bits: int = _FIRST_BITS,
 ) -> Exact:
     """Run one cell of the method "minibatch" in ball arithmetic, with as many bits as it takes.
 
@@ -52,6 +53,8 @@ def exact_cell(
         Steps whose numbers to keep; those after the end of the run are left out.
     seed, sampling, batches
         As in `olsbn.engine.minibatch.prepare`.
+    bits : int, optional
+        Precision to begin with.
 
     Returns
     -------
@@ -74,7 +77,6 @@ def exact_cell(
     }  # fmt: skip
     rows = _rows(problem, given, n_steps, seed, sampling, batches)
     steps = set(record)
-    bits = _FIRST_BITS
     while True:
         try:
             with precision(bits):

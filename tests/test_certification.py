@@ -357,3 +357,14 @@ def test_command_on_a_file(tmp_path, capsys):
     assert code == 2 and "fingerprint" in err
     code, _, err = command(capsys, tmp_path / "nothing")
     assert code == 2 and "does not exist" in err
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "gd"])  # plain GD is in closed form
+def test_a_cell_begins_with_the_precision_that_is_asked_for(name):
+    """What a proof hands out is rounded again with twice its bits where the first ones leave two floats possible."""
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    problem = OLSProblem.from_samples(X, X @ [1.0, 2.0, -1.0] + 0.1)
+    params = {} if name == "gdnp" else {"eps": 0.05}
+    if METHODS[name].needs_sample:
+        params["batch_size"] = 5.0
+    assert exact_cell(problem, name, params, 20, 1e-10, bits=1024).bits >= 1024

@@ -29,7 +29,7 @@ def _exact(problem: OLSProblem, params: Mapping[str, Any], ask: Ask) -> Exact:
     options = {name: params[name] for name in ("seed", "sampling") if name in params}
     numbers = {name: value for name, value in params.items() if name not in options}
     stop = "tol" if ask.stop_at_tol else "steps"
-    return exact_cell(problem, numbers, ask.n_steps, ask.tol, stop, ask.record, **options)
+    return exact_cell(problem, numbers, ask.n_steps, ask.tol, stop, ask.record, bits=ask.bits, **options)
 
 
 METHOD = Method(
