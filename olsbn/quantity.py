@@ -32,8 +32,26 @@ def _letters(text: str) -> str:
     return rf"\{text}" if text in _GREEK else text if len(text) == 1 else rf"\mathrm{{{text}}}"
 
 
+class Symbolic:
+    """What all have that is told by a name, a symbol and its meaning: how pictures and files write that."""
+
+    symbol: str
+    meaning: str
+    unit: str = "1"
+    tex: str = ""
+
+    @property
+    def mathtext(self) -> str:
+        """The symbol as mathtext, without dollar signs."""
+        return self.tex or mathtext(self.symbol)
+
+    def attrs(self) -> dict[str, Any]:
+        """Return the attributes that it carries in every Dataset."""
+        return {"long_name": self.meaning, "symbol": self.symbol, "units": self.unit}
+
+
 @dataclass(frozen=True)
-class Axis:
+class Axis(Symbolic):
     """An axis of results that is not a parameter of a method: its symbol, what it is, and what a picture calls it."""
 
     name: str
@@ -42,22 +60,13 @@ class Axis:
     words: str
 
     @property
-    def mathtext(self) -> str:
-        """The symbol as mathtext, without dollar signs."""
-        return mathtext(self.symbol)
-
-    @property
     def label(self) -> str:
         """What a picture calls it."""
         return f"{self.words} ${self.mathtext}$" if self.words else self.meaning
 
-    def attrs(self) -> dict[str, Any]:
-        """Return the attributes that it carries in every Dataset."""
-        return {"long_name": self.meaning, "symbol": self.symbol, "units": "1"}
-
 
 @dataclass(frozen=True)
-class Quantity:
+class Quantity(Symbolic):
     """A number of each cell, or of each step of a run.
 
     Attributes
@@ -88,18 +97,9 @@ class Quantity:
     missing: str = ""
 
     @property
-    def mathtext(self) -> str:
-        """The symbol as mathtext, without dollar signs."""
-        return self.tex or mathtext(self.symbol)
-
-    @property
     def label(self) -> str:
         """What a colour bar says."""
         return self.words or f"{self.meaning} ${self.mathtext}$"
-
-    def attrs(self) -> dict[str, Any]:
-        """Return the attributes that it carries in every Dataset."""
-        return {"long_name": self.meaning, "symbol": self.symbol, "units": self.unit}
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Derived(Quantity):
     of : callable
         ``of(ds, fact)`` returns it, from a Dataset with what it needs. ``fact(name)`` is a number of the problem
         (`olsbn.theory.facts`), over (dim, trial) where there are several problems; "edge" is the edge of stability of
-        the method's effective learning rate.
+        the method's effective learning rate, and "tells_sigma" what its `Theory` says of that.
     """
 
     needs: tuple[str, ...] = ()

@@ -29,14 +29,7 @@ PROBLEM = olsbn.OLSProblem.from_spectrum("logspace", 6, 20.0)
 METHODS = sorted(olsbn.methods())
 
 
-def values(param):
-    """Some values of a parameter, the neutral one first."""
-    if param.name == "eps":
-        return [0.05, 0.02, 0.1]
-    if param.default is None:
-        return [max(param.low, 3.0), max(param.low, 3.0) + 1]
-    other = param.default + (1 if param.kind == "count" else 0.25)
-    return [param.default, other if other <= param.high else param.default * 0.75]
+values = MethodTests().values
 
 
 def grids(method):

@@ -14,7 +14,7 @@ import numpy as np
 from olsbn._validate import FloatArray, as_count, as_floats, as_real, nearest, one_of, shortened
 from olsbn.dynamics.predictions import Theory
 from olsbn.problems.sample import html_table
-from olsbn.quantity import COLUMNS, QUANTITIES, Column, mathtext
+from olsbn.quantity import COLUMNS, QUANTITIES, Column, Symbolic
 
 if TYPE_CHECKING:
     from olsbn.balls import Ask, Exact
@@ -25,7 +25,7 @@ Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Param:
+class Param(Symbolic):
     """A numeric parameter of a method: a number, or a vector that makes an axis of its name.
 
     Attributes
@@ -58,11 +58,6 @@ class Param:
     words: str = ""
 
     @property
-    def mathtext(self) -> str:
-        """The symbol as mathtext, without dollar signs."""
-        return self.tex or mathtext(self.symbol)
-
-    @property
     def label(self) -> str:
         """What a picture calls its axis."""
         return f"{self.words or self.meaning} ${self.mathtext}$"
@@ -86,10 +81,6 @@ class Param:
             fraction = float(array[array != np.floor(array)].flat[0])
             raise ValueError(f"{self.name} must hold whole numbers, got {fraction!r}")
         return array
-
-    def attrs(self) -> dict[str, str]:
-        """Return the attributes of its axis."""
-        return {"long_name": self.meaning, "symbol": self.symbol, "units": "1"}
 
 
 @dataclass(frozen=True)

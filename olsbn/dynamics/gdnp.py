@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from olsbn.dynamics.base import Arrays, Method
-from olsbn.dynamics.groups import InTwoCoordinates, exactly, iterate
+from olsbn.dynamics.groups import USUAL_COLUMNS, InTwoCoordinates, exactly, iterate
 from olsbn.dynamics.normalizers import NUMBERS, BestScaleDeflated, BestScaleStar
 from olsbn.dynamics.predictions import Theory
 
@@ -56,18 +56,7 @@ METHOD = Method(
     name="gdnp",
     summary="gradient descent in normalized parameters, which chooses its own step lengths",
     params=(),
-    columns=(
-        "status",
-        "steps_to_tol",
-        "n_steps_run",
-        "excess",
-        "eps_eff",
-        "w_norm",
-        "a",
-        "by_rounding",
-        "rate_sim",
-        "rate_theory",
-    ),
+    columns=USUAL_COLUMNS,
     prepare=_prepare,
     tile=_tile,
     numbers=(*NUMBERS, "olsbn.dynamics.gdnp"),

@@ -20,6 +20,19 @@ if TYPE_CHECKING:
     from olsbn.engine.step import Step
     from olsbn.problems import OLSProblem
 
+# What a cell has of every method that iterates modes.
+USUAL_COLUMNS = (
+    "status",
+    "steps_to_tol",
+    "n_steps_run",
+    "excess",
+    "eps_eff",
+    "w_norm",
+    "a",
+    "by_rounding",
+    "rate_sim",
+    "rate_theory",
+)
 EPS = Param("eps", "eps", "learning rate of w", spacing="log", words="learning rate")
 EPS_A = Param("eps_a", "eps_a", "learning rate of the scale a", default=1.0, words="learning rate of the BN scale")
 MOMENTUM = Param("momentum", "m", "momentum, of w and of a", default=0.0, high=1.0, words="momentum")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from olsbn.dynamics.base import Arrays, Method
-from olsbn.dynamics.groups import EPS, EPS_A, InTwoCoordinates, exactly, iterate, with_norm
+from olsbn.dynamics.groups import EPS, EPS_A, USUAL_COLUMNS, InTwoCoordinates, exactly, iterate, with_norm
 from olsbn.dynamics.normalizers import NUMBERS, OnSphereDeflated, OnSphereStar
 from olsbn.dynamics.predictions import Theory
 
@@ -60,18 +60,7 @@ METHOD = Method(
     name="sphere",
     summary="gradient descent with batch normalization, w scaled to norm 1 at the start and after each step",
     params=(EPS, EPS_A),
-    columns=(
-        "status",
-        "steps_to_tol",
-        "n_steps_run",
-        "excess",
-        "eps_eff",
-        "w_norm",
-        "a",
-        "by_rounding",
-        "rate_sim",
-        "rate_theory",
-    ),
+    columns=USUAL_COLUMNS,
     prepare=_prepare,
     tile=_tile,
     numbers=(*NUMBERS, "olsbn.dynamics.sphere"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from olsbn.dynamics.base import Arrays, Method
 from olsbn.dynamics.bngd import first_eps
-from olsbn.dynamics.groups import EPS, EPS_A, InTwoCoordinates, exactly, iterate
+from olsbn.dynamics.groups import EPS, EPS_A, USUAL_COLUMNS, InTwoCoordinates, exactly, iterate
 from olsbn.dynamics.normalizers import NUMBERS, WeightNormalizedDeflated, WeightNormalizedStar
 from olsbn.dynamics.predictions import Theory
 
@@ -44,18 +44,7 @@ METHOD = Method(
     name="wngd",
     summary="gradient descent with weight normalization",
     params=(EPS, EPS_A),
-    columns=(
-        "status",
-        "steps_to_tol",
-        "n_steps_run",
-        "excess",
-        "eps_eff",
-        "w_norm",
-        "a",
-        "by_rounding",
-        "rate_sim",
-        "rate_theory",
-    ),
+    columns=USUAL_COLUMNS,
     prepare=_prepare,
     tile=_tile,
     numbers=(*NUMBERS, "olsbn.dynamics.wngd"),

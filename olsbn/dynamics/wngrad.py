@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from olsbn.dynamics.base import Arrays, Method
 from olsbn.dynamics.bngd import first_eps
-from olsbn.dynamics.groups import EPS, EPS_A, InTwoCoordinates, exactly, iterate, with_norm
+from olsbn.dynamics.groups import EPS, EPS_A, USUAL_COLUMNS, InTwoCoordinates, exactly, iterate, with_norm
 from olsbn.dynamics.normalizers import NUMBERS, WNGradDeflated, WNGradStar
 from olsbn.dynamics.predictions import Theory
 from olsbn.dynamics.sphere import bn_rate
@@ -54,18 +54,7 @@ METHOD = Method(
     name="wngrad",
     summary="WNGrad on the loss of batch normalization, without projection; with it, it is bngd",
     params=(EPS, EPS_A),
-    columns=(
-        "status",
-        "steps_to_tol",
-        "n_steps_run",
-        "excess",
-        "eps_eff",
-        "w_norm",
-        "a",
-        "by_rounding",
-        "rate_sim",
-        "rate_theory",
-    ),
+    columns=USUAL_COLUMNS,
     prepare=_prepare,
     tile=_tile,
     numbers=(*NUMBERS, "olsbn.dynamics.wngrad"),

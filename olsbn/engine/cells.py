@@ -271,8 +271,8 @@ def _flag(
     from olsbn.engine.tile import N_AGAIN, N_MARK
 
     # what is flagged at its end may have been right at a step before
-    open_ = (found.numbers[:, N_MARK] != 1) | (found.trace[..., N_MARK] == 0).any(axis=0)
-    again = np.flatnonzero((found.numbers[:, N_AGAIN] == 1) & open_)
+    unflagged = (found.numbers[:, N_MARK] != 1) | (found.trace[..., N_MARK] == 0).any(axis=0)
+    again = np.flatnonzero((found.numbers[:, N_AGAIN] == 1) & unflagged)
     here = _compared(x, found, again, run, step)
     for f, t in (OTHER_UNITS, _THIRD_UNITS):
         if not again.size:

@@ -317,15 +317,15 @@ class _Pass:
             last = f[0]
             f = [(force[k] - (f[k + 1] - f[k])) * inverse[k] for k in range(_TERMS - term)]
         x = f[0]
-        converged = size(x - last) < size(x) * _SERIES
+        found = slaved & (size(x - last) < size(x) * _SERIES)
         for k in range(_TERMS):
             A, _, D = past[k]
             x = fma(fma(-mu, A, D), x, force[k])
         z = Value(to, to.state(i, v))
         apart, own = size(z - x), Value(to, to.load(OWN, v, t))
         seen = size(x) * largest(product, 1.0) * _ROUNDINGS < apart
-        to.put(where(slaved & converged & seen, largest(own, apart), own).v, OWN, v, t)
-        to.put_state(i, v, where(seen, z, where(slaved & converged, x, z)).v)
+        to.put(where(found & seen, largest(own, apart), own).v, OWN, v, t)
+        to.put_state(i, v, where(seen, z, where(found, x, z)).v)
 
 
 class _Unwritten:
